@@ -9,6 +9,7 @@ endif()
 set(EXODUS_ALL_LAYERS exodus_families exodus_family_redis exodus_interlay exodus_workflow exodus_store exodus_config
     exodus_telemetry exodus_capture exodus_net exodus_core exodus_base)
 set(LINK_base exodus_base)
+set(LINK_support exodus_base)
 set(LINK_resp exodus_wire_resp PkgConfig::hiredis)
 set(LINK_net exodus_net)
 set(LINK_store exodus_store)
