@@ -68,3 +68,8 @@ foreach(folder fuzz bench conformance)
     add_subdirectory(${folder})
   endif()
 endforeach()
+
+# exodus-ledger: the load and checker that the examples use.
+add_executable(exodus-ledger ${CMAKE_CURRENT_SOURCE_DIR}/support/tools/ledger_tool.cpp)
+target_link_libraries(exodus-ledger PRIVATE exodus_test_support CLI11::CLI11)
+set_target_properties(exodus-ledger PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})

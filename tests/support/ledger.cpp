@@ -147,24 +147,26 @@ ContextPtr open_client(const LedgerOptions& options, int database, const std::at
 
 class Ledger::Writer {
   public:
-    Writer(const LedgerOptions& options, int number, std::atomic<bool>& stopping)
-        : options_(options), number_(number), stopping_(stopping), random_(options.seed * 1000 + static_cast<uint64_t>(number)) {}
+    Writer(const LedgerOptions& options, int number, Switches& switches)
+        : options_(options), number_(number), switches_(switches), random_(options.seed * 1000 + static_cast<uint64_t>(number)) {}
 
     Account account;
 
     void run() {
         ContextPtr context(nullptr, redisFree);
         const int batch = number_ % 2 == 1 ? options_.pipeline : 1;
-        while (!stopping_) {
+        while (!switches_.stopping) {
             if (!context || context->err != 0) {
                 if (context) account.lost(options_.reconnect);
-                context = open_client(options_, database(), stopping_);
+                context = open_client(options_, database(), switches_.stopping);
                 if (!context) {
-                    if (!stopping_) account.violation("could not connect for 30 s");
+                    if (!switches_.stopping) account.violation("could not connect for 30 s");
                     return;
                 }
             }
+            if (!switches_.enter()) return;
             one_batch(context.get(), batch);
+            switches_.leave();
             if (options_.pause_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(options_.pause_us));
         }
     }
@@ -439,7 +441,7 @@ class Ledger::Writer {
 
     const LedgerOptions& options_;
     int number_;
-    std::atomic<bool>& stopping_;
+    Switches& switches_;
     std::mt19937_64 random_;
     uint64_t next_id_ = 1;
     Counter incr_;
@@ -451,8 +453,8 @@ class Ledger::Writer {
 /// One producer and one BLPOP consumer on a queue of their own.
 class Ledger::Popper {
   public:
-    Popper(const LedgerOptions& options, int number, std::atomic<bool>& stopping)
-        : options_(options), queue_(fmt::format("led:queue:{}", number)), stopping_(stopping) {}
+    Popper(const LedgerOptions& options, int number, Switches& switches)
+        : options_(options), queue_(fmt::format("led:queue:{}", number)), switches_(switches) {}
 
     Account account;
 
@@ -460,8 +462,10 @@ class Ledger::Popper {
         ContextPtr context(nullptr, redisFree);
         uint64_t id = 1;
         while (connected(context)) {
+            if (!switches_.enter()) return;
             const int64_t sent_us = steady_us();
             const auto reply = send_command(context.get(), {"RPUSH", queue_, std::to_string(id)});
+            switches_.leave();
             const Outcome outcome = account.judge(reply.get());
             account.count(outcome, steady_us() - sent_us);
             if (outcome != Outcome::refused) produced_.add(id, outcome == Outcome::acknowledged);
@@ -505,24 +509,39 @@ class Ledger::Popper {
 
   private:
     bool connected(ContextPtr& context) {
-        if (stopping_) return false;
+        if (switches_.stopping) return false;
         if (context && context->err == 0) return true;
         if (context) account.lost(options_.reconnect);
-        context = open_client(options_, 0, stopping_);
-        return context != nullptr && !stopping_;
+        context = open_client(options_, 0, switches_.stopping);
+        return context != nullptr && !switches_.stopping;
     }
 
     const LedgerOptions& options_;
     std::string queue_;
-    std::atomic<bool>& stopping_;
+    Switches& switches_;
     IdLog produced_;
     std::vector<uint64_t> consumed_;
     uint64_t unknown_pops_ = 0;
 };
 
+bool Ledger::Switches::enter() {
+    while (true) {
+        ++active;
+        if (stopping) return --active, false;
+        if (!paused) return true;
+        --active;
+        sleep_ms(1);
+    }
+}
+
+void Ledger::pause(bool paused) {
+    switches_.paused = paused;
+    while (paused && switches_.active != 0) sleep_ms(1);
+}
+
 Ledger::Ledger(LedgerOptions options) : options_(std::move(options)) {
-    for (int i = 0; i < options_.writers; ++i) writers_.push_back(std::make_unique<Writer>(options_, i, stopping_));
-    for (int i = 0; i < options_.poppers; ++i) poppers_.push_back(std::make_unique<Popper>(options_, i, stopping_));
+    for (int i = 0; i < options_.writers; ++i) writers_.push_back(std::make_unique<Writer>(options_, i, switches_));
+    for (int i = 0; i < options_.poppers; ++i) poppers_.push_back(std::make_unique<Popper>(options_, i, switches_));
 }
 
 Ledger::~Ledger() { stop(); }
@@ -536,7 +555,7 @@ void Ledger::start() {
 }
 
 void Ledger::stop() {
-    stopping_ = true;
+    switches_.stopping = true;
     for (auto& thread : threads_) thread.join();
     threads_.clear();
 }

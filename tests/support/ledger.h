@@ -47,6 +47,8 @@ class Ledger {
     void start();
     /// Lets requests in flight finish and ends all threads.
     void stop();
+    /// Stops and resumes sending without closing a connection; returns when no write is in flight.
+    void pause(bool paused);
     [[nodiscard]] LedgerSummary summary() const;
     /// What was seen wrong while running (stale reads, counters that jumped, undocumented errors).
     [[nodiscard]] std::vector<std::string> violations() const;
@@ -59,8 +61,17 @@ class Ledger {
     class Account;
     class Writer;
     class Popper;
+    /// What the threads share with the owner.
+    struct Switches {
+        std::atomic<bool> stopping{false};
+        std::atomic<bool> paused{false};
+        std::atomic<int> active{0};   ///< batches in flight
+        /// Counts a batch in, waiting while paused; false when stopping.
+        bool enter();
+        void leave() { --active; }
+    };
     LedgerOptions options_;
-    std::atomic<bool> stopping_{false};
+    Switches switches_;
     std::vector<std::unique_ptr<Writer>> writers_;
     std::vector<std::unique_ptr<Popper>> poppers_;
     std::vector<std::thread> threads_;
