@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# A whole migration with live traffic, start to finish: installs the packages, builds exodus, starts a Redis and a Valkey server of its own,
+# loads them through the interlay, and goes through all seven phases, a rollback included. Ends with a ledger check.
+#
+#   examples/redis-to-valkey/run.sh [--keys N] [--keep]
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+keys=100000
+keep=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --keys) keys=$2; shift 2 ;;
+        --keep) keep=1; shift ;;
+        *) echo "usage: $0 [--keys N] [--keep]" >&2; exit 64 ;;
+    esac
+done
+
+if [ -z "${EXODUS_BINARY:-}" ]; then
+    "$root/.ci/install-packages" build
+    (cd "$root" && cmake --preset release >/dev/null && cmake --build --preset release --target exodus exodus-ledger)
+    EXODUS_BINARY=$root/build/release/exodus
+fi
+bin=$(dirname "$EXODUS_BINARY")
+export PATH=$bin:$PATH
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/exodus-demo-XXXXXX")
+pids=()
+stop_all() {
+    status=$?
+    trap - EXIT
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    if [ -n "$keep" ] || [ $status -ne 0 ]; then echo "files kept in $dir"; else rm -rf "$dir"; fi
+    exit $status
+}
+trap stop_all EXIT
+trap 'exit 130' INT TERM
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi; }
+free_port() {   # a loopback port that nobody listens on
+    local port
+    while :; do
+        port=$((20000 + RANDOM % 30000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    done
+}
+wait_port() {
+    for _ in $(seq 200); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
+        sleep 0.05
+    done
+    echo "nothing listens on port $1" >&2
+    return 1
+}
+
+cd "$dir"
+umask 077
+openssl rand -hex 16 >exodus.secret
+openssl rand -hex 16 >app.secret
+start_server() {   # engine port
+    mkdir -p "$1"
+    {
+        echo "user default off"
+        echo "user exodus on >$(cat exodus.secret) ~* &* +@all"
+        echo "user app on >$(cat app.secret) ~* &* +@all -@admin -@dangerous +keys +info"
+    } >"$1/users.acl"
+    "$1-server" --port "$2" --bind 127.0.0.1 --dir "$dir/$1" --aclfile "$dir/$1/users.acl" --save '' --appendonly no \
+        --enable-debug-command local --logfile "$dir/$1/log" --daemonize no </dev/null &
+    pids+=($!)
+    wait_port "$2"
+}
+
+source_port=$(free_port); target_port=$(free_port); port=$(free_port)
+sed -e "s|@SOURCE_PORT@|$source_port|; s|@TARGET_PORT@|$target_port|; s|@PORT@|$port|; s|@DIR@|$dir|" "$here/exodus.toml.in" >exodus.toml
+
+say "a source with data, an empty target"
+start_server redis "$source_port"
+start_server valkey "$target_port"
+exodus-ledger fill --port "$source_port" --user exodus --password-file exodus.secret --keys "$keys"
+redis_cli() { REDISCLI_AUTH=$(cat exodus.secret) redis-cli --no-auth-warning --user exodus -p "$@"; }
+echo "source: $(redis_cli "$source_port" INFO server | sed -n 's/^redis_version:\(.*\)\r/redis \1/p'), $(redis_cli "$source_port" DBSIZE) keys in db 0"
+echo "target: $(redis_cli "$target_port" INFO server | sed -n 's/^valkey_version:\(.*\)\r/valkey \1/p'), $(redis_cli "$target_port" DBSIZE) keys in db 0"
+
+run() { printf '\n$ exodus %s\n' "$*"; exodus --no-input "$@"; }
+# Both servers at rest must hold the same data: checked by a tool that owes nothing to exodus.
+hand_over_check() {
+    kill -USR1 "$load"
+    exodus-ledger equal --port "$source_port" --with "$target_port" --user exodus --password-file exodus.secret --timeout-ms 30000
+    kill -USR2 "$load"
+}
+
+say "state file and interlay; applications move to port $port"
+run init redis --existing
+exodus --no-input interlay 2>interlay.log &
+pids+=($!)
+wait_port "$port"
+echo "$source_port" >authority
+exodus-ledger run --port "$port" --user app --password-file app.secret --authority-file authority --pause-us 1500 >load.log 2>&1 &
+load=$!
+pids+=("$load")
+
+say "pretest";  run pretest
+say "analyze";  run analyze
+say "compare";  run compare
+say "test";     run test --smoke "$here/smoke.txt" --drill switch,rollback
+say "migrate: copy and follow";  run migrate --until ready
+run approve switch --reason "demonstration: first switch"
+say "migrate: switch"; run migrate --switch --confirm shop --reason "demonstration: first switch"
+echo "$target_port" >authority; hand_over_check
+run status
+say "rollback: nothing is lost"; run rollback --confirm shop --reason "demonstration: the way back"
+echo "$source_port" >authority; hand_over_check
+say "migrate: switch again"; run migrate --until ready
+run approve switch --reason "demonstration: second switch"
+run migrate --switch --confirm shop --reason "demonstration: second switch"
+echo "$target_port" >authority; hand_over_check
+say "commit"; run commit --confirm shop --reason "demonstration: done"
+
+say "the ledger"
+kill -TERM "$load"
+wait "$load" && ledger=0 || ledger=$?
+cat load.log
+run status
+run status --history
+[ "$ledger" -eq 0 ] || exit "$ledger"
+say "done: the workload now lives on the target"
