@@ -3,6 +3,7 @@ if(support_sources)
   add_library(exodus_test_support STATIC ${support_sources})
   target_include_directories(exodus_test_support PUBLIC ${DOCTEST_INCLUDE_DIR})
   target_link_libraries(exodus_test_support PUBLIC exodus_flags exodus_base exodus_core PkgConfig::hiredis)
+  target_compile_definitions(exodus_test_support PRIVATE EXODUS_BINARY_PATH="${PROJECT_BINARY_DIR}/exodus")
 endif()
 
 # The libraries that the tests of a folder link, by folder name; the default is every layer.
@@ -73,3 +74,4 @@ endforeach()
 add_executable(exodus-ledger ${CMAKE_CURRENT_SOURCE_DIR}/support/tools/ledger_tool.cpp)
 target_link_libraries(exodus-ledger PRIVATE exodus_test_support CLI11::CLI11)
 set_target_properties(exodus-ledger PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+set(LINK_redis_planner exodus_family_redis)

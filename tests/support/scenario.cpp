@@ -1,0 +1,51 @@
+#include "tests/support/scenario.h"
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+namespace exodus::test {
+
+LedgerOptions load_through(const Rig& rig) {
+    LedgerOptions options;
+    options.port = rig.port();
+    options.user = Rig::kUser;
+    options.password = Rig::kPassword;
+    return options;
+}
+
+ContextPtr own(RedisServer& server) {
+    auto context = server.connect();
+    send_command(context.get(), {"AUTH", Rig::kOwnUser, Rig::kOwnPassword});
+    return context;
+}
+
+void wait_for_load(const Ledger& ledger, uint64_t more) {
+    const uint64_t from = ledger.summary().acknowledged;
+    const bool moved = eventually(milliseconds(30'000), [&] { return ledger.summary().acknowledged >= from + more; });
+    INFO("acknowledged ", from, " then ", ledger.summary().acknowledged);
+    REQUIRE(moved);
+}
+
+void check_equal(Rig& rig, Ledger& ledger) {
+    ledger.pause(true);
+    const auto source = own(rig.source());
+    const auto target = own(rig.target());
+    ServersCompared last;
+    eventually(
+        milliseconds(30'000), [&] { return (last = compare_servers(source.get(), target.get())).count == 0; }, milliseconds(200));
+    CHECK(last.differences == std::vector<std::string>{});
+    ledger.pause(false);
+}
+
+void check_ledger(Ledger& ledger, RedisServer& authority) {
+    ledger.pause(false);
+    ledger.stop();
+    const LedgerSummary summary = ledger.summary();
+    fmt::print("{} writes acknowledged, {} refused, {} unknown, {} connections lost; p99 {:.1f} ms, longest {:.1f} ms\n",
+               summary.acknowledged, summary.refused, summary.unknown, summary.connections_lost,
+               static_cast<double>(summary.latency_us.percentile(0.99)) / 1e3, static_cast<double>(summary.latency_us.max()) / 1e3);
+    for (const auto& [text, count] : summary.errors) fmt::print("error reply ({} times): {}\n", count, text);
+    CHECK(ledger.check(authority.port(), Rig::kOwnUser, Rig::kOwnPassword) == std::vector<std::string>{});
+}
+
+}  // namespace exodus::test
