@@ -50,9 +50,22 @@ foreach(label unit wire sim interlay real cli tidy)
       target_link_libraries(${target} PRIVATE exodus_test_support ${EXODUS_ALL_LAYERS})
     endif()
     target_compile_definitions(${target} PRIVATE EXODUS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    if(EXISTS ${folder}/package.json)
+      # npm packages go beside the build; node finds them through a copy of the script.
+      set(EXODUS_NODE_DIR ${PROJECT_BINARY_DIR}/${target}-node)
+      target_compile_definitions(${target} PRIVATE EXODUS_CLIENTS_DIR="${EXODUS_NODE_DIR}")
+      add_custom_command(OUTPUT ${EXODUS_NODE_DIR}/node_modules/.package-lock.json
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${EXODUS_NODE_DIR}
+        COMMAND ${CMAKE_COMMAND} -E copy ${folder}/package.json ${folder}/package-lock.json ${EXODUS_NODE_DIR}
+        COMMAND npm ci --prefix ${EXODUS_NODE_DIR} --silent --no-audit --no-fund --ignore-scripts
+        DEPENDS ${folder}/package.json ${folder}/package-lock.json)
+      add_custom_target(${target}_node DEPENDS ${EXODUS_NODE_DIR}/node_modules/.package-lock.json
+        COMMAND ${CMAKE_COMMAND} -E copy ${folder}/clients.mjs ${EXODUS_NODE_DIR}/clients.mjs)
+      add_dependencies(${target} ${target}_node)
+    endif()
     if(TARGET exodus)
       target_compile_definitions(${target} PRIVATE EXODUS_BINARY="$<TARGET_FILE:exodus>")
-      if(label MATCHES "real|cli")
+      if(label MATCHES "real|cli|interlay")
         add_dependencies(${target} exodus)
       endif()
     endif()

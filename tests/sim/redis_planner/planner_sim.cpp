@@ -6,7 +6,9 @@
 #include <cstdlib>
 #include <deque>
 #include <map>
+#include <memory>
 #include <random>
+#include <set>
 #include <string>
 
 #include "families/redis/planner.h"
@@ -107,8 +109,8 @@ class World {
 
     void run() {
         for (int i = 0; i < 60; ++i) write();
-        start_ = checkpoint_ = applied_ = offset_;
-        first_ = log_.size();
+        checkpoint_ = applied_ = offset_;
+        next_ = checkpoint_next_ = log_.size();
         const int steps = 150 + static_cast<int>(pick(100));
         const bool stalls = pick(2) == 0;
         for (int i = 0; i < steps; ++i) {
@@ -250,8 +252,7 @@ class World {
         uint64_t end = applied_;
         const std::size_t most = 1 + pick(20);
         std::size_t at = next_;
-        while (at < log_.size() && (ops.size() < most || log_[at].group == log_[at - 1].group)) {
-            if (ops.empty() && at < first_) ++at;
+        while (at < log_.size() && (ops.size() < most || (log_[at].group != 0 && log_[at].group == log_[at - 1].group))) {
             const Logged& entry = log_[at];
             StreamCommand command;
             command.db = entry.db;
@@ -323,7 +324,7 @@ class World {
 
     bool drained() const {
         return next_ >= log_.size() && repairs_.empty() && chunks_.empty() && acked_scan_ == 28 &&
-               watermarks_->exact_at(log_.empty() ? offset_ : offset_);
+               watermarks_->exact_at(applied_);
     }
 
     struct Chunk {
@@ -340,10 +341,8 @@ class World {
     Model source_;
     Server target_;
     std::vector<Logged> log_;
-    std::size_t first_ = 0;
     std::size_t next_ = 0;
     std::size_t checkpoint_next_ = 0;
-    uint64_t start_ = 0;
     uint64_t applied_ = 0;
     uint64_t checkpoint_ = 0;
     uint64_t scan_ = 0;
