@@ -1,0 +1,64 @@
+// Hazard: the phase command dies (kill -9) somewhere in the cutover journal. Run again, the same command must bring the migration to
+// a state that is right, with no write lost or doubled and no side left fenced. Every point of the journal, both directions, under load.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include "tests/support/scenario.h"
+#include "workflow/cutover.h"
+
+using namespace exodus;
+using namespace exodus::test;
+
+namespace {
+
+constexpr int kKilled = 128 + 9;
+
+/// Runs a command that is to die at `point`, then again without; the point may lie behind its end, then the first run just succeeds.
+void crash_and_repeat(Rig& rig, const std::vector<std::string>& words, const std::string& point) {
+    const RunResult first = rig.exodus(words, {{"EXODUS_CRASH_AT", point}});
+    INFO("first run at ", point, "\n", first.out, first.err);
+    REQUIRE((first.code == kKilled || first.code == 0));
+    RunResult again;
+    const bool done = eventually(
+        milliseconds(60'000),
+        [&] {
+            again = rig.exodus(words);
+            return again.code == 0;
+        },
+        milliseconds(100));
+    INFO("again after ", point, ": exit ", again.code, "\n", again.out, again.err, "\n--- interlay\n", rig.interlay_log());
+    REQUIRE(done);
+}
+
+}  // namespace
+
+TEST_CASE("kill -9 of the command at every point of the journal, switch and rollback, under load") {
+    Rig rig;
+    fill_server(own(rig.source()).get(), 1'000, 11);
+    rig.expect(0, {"init", "redis", "--existing"});
+    rig.start_interlay();
+    LedgerOptions options = load_through(rig);
+    options.reconnect = false;
+    Ledger ledger(options);
+    ledger.start();
+    wait_for_load(ledger, 500);
+    rig.bring_to_ready();
+    int crashed = 0;
+    for (const std::string& point : cutover_points()) {
+        CAPTURE(point);
+        rig.expect(0, {"migrate", "--until", "ready"});
+        rig.expect(0, {"approve", "switch", "--reason", "crash test"});
+        crash_and_repeat(rig, {"migrate", "--switch", "--confirm", Rig::kName, "--reason", "crash test"}, point);
+        REQUIRE(rig.authority() == "target");
+        wait_for_load(ledger, 100);
+        crash_and_repeat(rig, {"rollback", "--confirm", Rig::kName, "--reason", "crash test"}, point);
+        REQUIRE(rig.authority() == "source");
+        wait_for_load(ledger, 100);
+        REQUIRE(ledger.violations() == std::vector<std::string>{});
+        ++crashed;
+    }
+    CHECK(crashed >= 20);
+    check_equal(rig, ledger);
+    CHECK(ledger.summary().connections_lost == 0);
+    check_ledger(ledger, rig.source());
+}
