@@ -1,0 +1,74 @@
+// Hazard: an endpoint that is almost right. Each case must end in pretest with a finding that names the side and what to do, before
+// anything was changed, and without a secret in any output.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include "tests/support/rig.h"
+
+using namespace exodus;
+using namespace exodus::test;
+
+namespace {
+
+/// Runs pretest, which must not pass, and returns all it printed.
+std::string failing_pretest(Rig& rig, const std::vector<std::string>& more = {}) {
+    rig.expect(0, {"init", "redis", "--existing"});
+    std::vector<std::string> words{"pretest", "--skip-gate", "tap", "--reason", "test"};
+    words.insert(words.end(), more.begin(), more.end());
+    const RunResult result = rig.exodus(words);
+    INFO(result.out, result.err);
+    CHECK(result.code == 2);
+    const std::string all = result.out + result.err;
+    CHECK(all.find(Rig::kOwnPassword) == std::string::npos);
+    return all;
+}
+
+void check_has(const std::string& text, const std::string& part) {
+    INFO(text);
+    CHECK(text.find(part) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("a wrong password") {
+    Rig rig;
+    write_file(rig.file("own.secret"), "not the password\n");
+    const std::string text = failing_pretest(rig);
+    check_has(text, "source");
+    check_has(text, "WRONGPASS");
+}
+
+TEST_CASE("a source user without the right to PSYNC") {
+    Rig rig;
+    rig.source().command({"ACL", "SETUSER", Rig::kOwnUser, "-psync", "-sync"});
+    rig.source().login("", "");
+    check_has(failing_pretest(rig), "psync");
+}
+
+TEST_CASE("a source that is not there") {
+    Rig rig;
+    rig.source().kill();
+    const std::string text = failing_pretest(rig);
+    check_has(text, rig.source().address());
+}
+
+TEST_CASE("a target that is not empty") {
+    Rig rig;
+    rig.target().command({"SET", "somebody", "else"});
+    check_has(failing_pretest(rig), "redis.target-empty");
+}
+
+TEST_CASE("a target that is a replica") {
+    Rig rig;
+    rig.target().command({"REPLICAOF", "127.0.0.1", std::to_string(rig.source().port())});
+    check_has(failing_pretest(rig), "role");
+}
+
+TEST_CASE("applications and exodus share a user: no fence is possible") {
+    Rig rig;
+    // Somebody who is not exodus is connected as exodus' user.
+    const auto stray = rig.source().connect();
+    send_command(stray.get(), {"AUTH", Rig::kOwnUser, Rig::kOwnPassword});
+    send_command(stray.get(), {"SET", "k", "v"});
+    check_has(failing_pretest(rig), "redis.fence");
+}
