@@ -91,7 +91,7 @@ hand_over_check() {
 }
 
 say "state file and interlay; applications move to port $port"
-run init redis --existing
+run init redis
 exodus --no-input interlay 2>interlay.log &
 pids+=($!)
 wait_port "$port"
@@ -100,7 +100,7 @@ exodus-ledger run --port "$port" --user app --password-file app.secret --authori
 load=$!
 pids+=("$load")
 
-say "pretest";  run pretest
+say "pretest";  run pretest --tap monitor --accept-monitor-cost --duration 3s
 say "analyze";  run analyze
 say "compare";  run compare
 say "test";     run test --smoke "$here/smoke.txt" --drill switch,rollback

@@ -121,7 +121,7 @@ int main(int argc, char** argv) try {
         const RunResult result = run(line, milliseconds(30'000), options);
         if (result.code != 0) throw std::runtime_error("exodus: " + result.out + result.err);
     };
-    exodus({"init", "redis", "--existing"});
+    exodus({"init", "redis"});
     Process interlay({binary, "--no-input", "interlay"},
                      {.environment = {}, .directory = directory.path(), .output = directory.file("log"), .errors = {}, .input = {}});
     wait_for_port(port, interlay);

@@ -100,7 +100,7 @@ threads = 1
 [redis]
 "interlay.sharing" = "$sharing"
 TOML
-(cd "$work" && "$exodus" --no-input init redis --existing >/dev/null)
+(cd "$work" && "$exodus" --no-input init redis >/dev/null)
 (cd "$work" && exec "$exodus" --no-input interlay >interlay.log 2>&1) &
 pids+=($!); wait_port "$port"
 through=$cache/through-$sharing-$name

@@ -109,11 +109,14 @@ std::string Rig::expect(int code, const std::vector<std::string>& words, const s
 }
 
 void Rig::bring_to_ready() {
-    expect(0, {"init", "redis", "--existing"});
+    expect(0, {"init", "redis"});
     if (!interlay_running()) start_interlay();
-    expect(0, {"pretest", "--skip-gate", "tap", "--reason", "no capture in this test"});
+    const std::string reason = "a test of the switch alone";
+    expect(0, {"pretest", "--ack", "tap", "--reason", reason});
     expect(0, {"analyze"});
-    expect(0, {"migrate", "--until", "ready", "--skip-gate", "compare", "--skip-gate", "test", "--reason", "a test of the switch alone"});
+    expect(0, {"compare", "--skip-gate", "compare", "--reason", reason});
+    expect(0, {"test", "--skip-gate", "test", "--reason", reason});
+    expect(0, {"migrate", "--until", "ready"});
 }
 
 void Rig::do_switch(const std::map<std::string, std::string>& environment) {

@@ -9,7 +9,7 @@ using namespace exodus::test;
 
 TEST_CASE("client libraries before, across and after a switch and a rollback") {
     Rig rig;
-    rig.expect(0, {"init", "redis", "--existing"});
+    rig.expect(0, {"init", "redis"});
     rig.start_interlay();
     Process node({"node", EXODUS_CLIENTS_DIR "/clients.mjs", std::to_string(rig.port()), Rig::kUser, Rig::kPassword, rig.file("")},
                  {.environment = {}, .directory = {}, .output = rig.file("node.log"), .errors = {}, .input = {}});

@@ -12,8 +12,8 @@ namespace {
 
 /// Runs pretest, which must not pass, and returns all it printed.
 std::string failing_pretest(Rig& rig, const std::vector<std::string>& more = {}) {
-    rig.expect(0, {"init", "redis", "--existing"});
-    std::vector<std::string> words{"pretest", "--skip-gate", "tap", "--reason", "test"};
+    rig.expect(0, {"init", "redis"});
+    std::vector<std::string> words{"pretest", "--ack", "tap", "--reason", "test"};
     words.insert(words.end(), more.begin(), more.end());
     const RunResult result = rig.exodus(words);
     INFO(result.out, result.err);

@@ -74,7 +74,7 @@ std::string cli(const Rig& rig, const Certificates& c, std::vector<std::string> 
 TEST_CASE("TLS on the listener and on both legs, mutual, across a switch") {
     const Certificates certificates;
     Rig rig(options_for(certificates, certificates.ca));
-    rig.expect(0, {"init", "redis", "--existing"});
+    rig.expect(0, {"init", "redis"});
     rig.start_interlay();
     CHECK(cli(rig, certificates, {"SET", "secret:key", "before"}) == "OK");
     for (int i = 0; i < 20; ++i) CHECK(cli(rig, certificates, {"APPEND", "secret:key", "."}) == std::to_string(7 + i));
@@ -88,8 +88,8 @@ TEST_CASE("TLS on the listener and on both legs, mutual, across a switch") {
 TEST_CASE("a certificate of an unknown authority is refused, and says so") {
     const Certificates certificates;
     Rig rig(options_for(certificates, certificates.other_ca));
-    rig.expect(0, {"init", "redis", "--existing"});
-    const RunResult result = rig.exodus({"pretest", "--skip-gate", "tap", "--reason", "test"});
+    rig.expect(0, {"init", "redis"});
+    const RunResult result = rig.exodus({"pretest", "--ack", "tap", "--reason", "test"});
     INFO(result.out, result.err);
     CHECK(result.code == 2);
     CHECK((result.out + result.err).find("certificate") != std::string::npos);
