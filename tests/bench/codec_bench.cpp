@@ -1,7 +1,7 @@
-// Frames per second of the RESP codec and the command table on one core (performance.md: framing and pairing 0.03–0.1 µs at
-// depth). One read of 64 KiB full of pipelined frames is scanned again and again.
+// Frames per second of the RESP codec and the command table on one core (performance.md: framing
+// and pairing 0.03–0.1 µs at depth). One read of 64 KiB full of pipelined frames is scanned again
+// and again.
 #include <benchmark/benchmark.h>
-
 #include <string>
 #include <vector>
 
@@ -41,17 +41,21 @@ void scan_requests(benchmark::State& state, const std::string& bytes, bool class
             ++frames;
             if (classify) {
                 const resp::CommandRow& row = resp::classify(scanner.frame().indexed_args());
-                benchmark::DoNotOptimize(resp::first_key(row, scanner.frame().indexed_args()).data());
+                benchmark::DoNotOptimize(
+                    resp::first_key(row, scanner.frame().indexed_args()).data());
             }
             benchmark::DoNotOptimize(scanner.frame().bytes.data());
         }
     }
     state.SetItemsProcessed(frames);
-    state.SetBytesProcessed(static_cast<int64_t>(bytes.size()) * static_cast<int64_t>(state.iterations()));
+    state.SetBytesProcessed(static_cast<int64_t>(bytes.size()) *
+                            static_cast<int64_t>(state.iterations()));
 }
 
 void request_get(benchmark::State& state) { scan_requests(state, requests("GET", 0), false); }
-void request_get_classified(benchmark::State& state) { scan_requests(state, requests("GET", 0), true); }
+void request_get_classified(benchmark::State& state) {
+    scan_requests(state, requests("GET", 0), true);
+}
 void request_set_64(benchmark::State& state) { scan_requests(state, requests("set", 64), true); }
 void request_set_1k(benchmark::State& state) { scan_requests(state, requests("SET", 1024), true); }
 

@@ -1,0 +1,188 @@
+// The traffic profile, its sums, the hot-key counter and the tap session.
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "families/redis/space_saving.h"
+#include "families/redis/tap_session.h"
+#include "families/redis/traffic_profile.h"
+#include "wire/resp/codec.h"
+
+using namespace exodus;
+using namespace exodus::redis;
+using nlohmann::json;
+
+namespace {
+
+std::string command(std::initializer_list<std::string_view> words) {
+    std::string bytes;
+    resp::append_command(bytes, words);
+    return bytes;
+}
+
+void observe(TrafficProfile& profile, std::initializer_list<std::string_view> words,
+             int database = 0) {
+    const std::string bytes = command(words);
+    resp::RequestScanner scanner;
+    scanner.feed(bytes);
+    REQUIRE(scanner.next() == resp::RequestEvent::frame);
+    profile.on_request(resp::classify(scanner.frame().indexed_args()), scanner.frame(), database);
+}
+
+}  // namespace
+
+TEST_CASE("space saving finds the frequent items of a skewed stream") {
+    SpaceSaving counter(50);
+    for (int i = 0; i < 100'000; ++i) {
+        counter.add("rare" + std::to_string(i));
+        if (i % 10 == 0) counter.add("hot");
+        if (i % 20 == 0) counter.add("warm");
+    }
+    CHECK(counter.size() == 50);
+    const auto top = counter.top(2);
+    CHECK(top[0].text == "hot");
+    CHECK(top[0].count >= 10'000);
+    CHECK(top[0].count - top[0].error <= 10'000);
+    CHECK(top[1].text == "warm");
+}
+
+TEST_CASE("a profile counts features exactly and keys by sample") {
+    TrafficProfile profile;
+    for (int i = 0; i < 8'000; ++i) {
+        observe(profile, {"GET", "user:" + std::to_string(i)});
+        observe(profile, {"SET", "session:hot", "0123456789", "EX", "60"});
+    }
+    observe(profile, {"MULTI"});
+    observe(profile, {"WATCH", "k"});
+    observe(profile, {"EVAL", "return 1", "0"});
+    observe(profile, {"BLPOP", "q", "0"});
+    observe(profile, {"XREAD", "STREAMS", "s", "0"});
+    observe(profile, {"SUBSCRIBE", "c"});
+    observe(profile, {"SELECT", "3"});
+    observe(profile, {"SCAN", "0"});
+    observe(profile, {"WAIT", "1", "0"});
+    observe(profile, {"MYMODULE.DO\n", "secret"});
+    observe(profile, {"AUTH", "hunter2"});
+    observe(profile, {"HELLO", "3", "AUTH", "app", "hunter2"});
+    observe(profile, {"PERSIST", "k"}, 3);
+    for (int i = 0; i < 100; ++i) observe(profile, {"MSET", "a", "1", "b", "2"});
+    CHECK(profile.count(TrafficProfile::kBlocking) == 1);
+    CHECK(profile.count(TrafficProfile::kTtlSet) == 8'000);
+    CHECK(profile.count(TrafficProfile::kHello3) == 1);
+    const std::string text = profile.to_json();
+    CHECK(text.find("hunter2") == std::string::npos);
+    CHECK(text.find("secret") == std::string::npos);
+    const json out = json::parse(text);
+    for (const char* name : {"transactions", "watches", "scripts", "scripts_without_keys",
+                             "blocking", "subscriptions", "selects", "scans", "waits",
+                             "unknown_commands", "auth", "ttl_removed", "requests_outside_db0"}) {
+        CHECK_MESSAGE(out["features"][name] == 1, name);
+    }
+    CHECK(out["unknown"] == json{{"MYMODULE.DO\\x0a", 1}});
+    CHECK(out["requests"] == 16'113);
+    const double sampled = out["sampled"].get<double>();
+    CHECK(sampled > 16'000.0 / 8 * 0.9);
+    CHECK(sampled < 16'000.0 / 8 * 1.1 + 20);
+    CHECK(out["hot_keys"][0]["key"] == "session:hot");
+    CHECK(out["hot_keys"][0]["share"].get<double>() > 0.4);
+    CHECK(out["prefixes"].contains("user:"));
+    CHECK(out["prefixes"]["session:"]["writes"].get<uint64_t>() > 800);
+    CHECK(out["cross_slot"].contains("MSET"));
+    CHECK(out["ttl_s"]["max"] == 60);
+    CHECK(out["value_bytes"]["p50"] == 10);
+}
+
+TEST_CASE("profiles add up") {
+    TrafficProfile left(1), right(2);
+    for (int i = 0; i < 4'000; ++i) {
+        observe(left, {"GET", "hot"});
+        observe(right, {"GET", "hot"}, 2);
+        observe(right, {"GET", "hot"});
+    }
+    observe(right, {"MULTI"});
+    const json sum = json::parse(TrafficProfile::merge(left.to_json(), right.to_json()));
+    const json a = json::parse(left.to_json());
+    const json b = json::parse(right.to_json());
+    CHECK(sum["requests"] == 12'001);
+    CHECK(sum["features"]["transactions"] == 1);
+    CHECK(sum["sampled"] == a["sampled"].get<uint64_t>() + b["sampled"].get<uint64_t>());
+    CHECK(sum["key_bytes"]["count"] == sum["sampled"]);
+    CHECK(sum["hot_keys"].size() == 2);
+    CHECK(sum["hot_keys"][0]["db"] == 0);
+    // Nothing that comes in can break it.
+    CHECK(json::parse(TrafficProfile::merge(left.to_json(), "")) ==
+          json::parse(TrafficProfile::merge("", left.to_json())));
+    for (const char* bad : {"[]", "{\"features\":3}", "{\"hot_keys\":[1]}",
+                            "{\"key_bytes\":{\"buckets\":[[1]]}}", "nonsense"}) {
+        CHECK(json::parse(TrafficProfile::merge(left.to_json(), bad))["requests"] == 4'000);
+    }
+    TrafficStats stats;
+    left.add_to(stats);
+    right.add_to(stats);
+    CHECK(json::parse(stats.observations[kProfileObservation])["requests"] == 12'001);
+}
+
+TEST_CASE("names and prefixes are bounded") {
+    TrafficProfile profile;
+    for (int i = 0; i < 20'000; ++i) {
+        observe(profile, {"X" + std::to_string(i)});
+        observe(profile, {"GET", "p" + std::to_string(i) + ":x"});
+    }
+    const json out = json::parse(profile.to_json());
+    CHECK(out["unknown"].size() == 101);
+    CHECK(out["prefixes"].size() <= 501);
+    CHECK(out["hot_keys"].size() <= 100);
+}
+
+TEST_CASE("a tap pairs requests with replies") {
+    const auto tap = make_redis_tap_session();
+    const std::string pipeline =
+        command({"SET", "k", "v"}) + command({"GET", "k"}) + command({"INCR", "k"});
+    tap->on_client_bytes(std::string_view(pipeline).substr(0, 40), 1'000);
+    tap->on_client_bytes(std::string_view(pipeline).substr(40), 1'010);
+    tap->on_server_bytes("+OK\r\n$1\r\nv\r", 1'100);
+    tap->on_server_bytes("\n-ERR value is not an integer or out of range\r\n", 1'200);
+    TrafficStats stats;
+    tap->collect(stats);
+    CHECK(stats.commands["SET"].requests == 1);
+    CHECK(stats.commands["SET"].is_write);
+    CHECK(stats.commands["SET"].latency_us.max() == 100);
+    CHECK(stats.commands["GET"].latency_us.max() == 190);
+    CHECK(stats.commands["GET"].bytes_out == 7);
+    CHECK(stats.commands["INCR"].errors == 1);
+    CHECK(stats.bytes_from_clients == pipeline.size());
+    CHECK(stats.clients_total == 1);
+    CHECK(stats.observations.contains(kProfileObservation));
+}
+
+TEST_CASE("a tap finds its way back after a gap") {
+    const auto tap = make_redis_tap_session();
+    tap->on_gap();
+    tap->on_server_bytes("lf of a value\r\n", 1);
+    tap->on_client_bytes("rest of a value\r\n" + command({"GET", "lost"}), 2);
+    tap->on_client_bytes(command({"GET", "k"}), 3);
+    tap->on_server_bytes("$-1\r\n", 13);
+    tap->on_client_bytes(command({"AUTH", "hunter2"}), 20);
+    tap->on_server_bytes("+OK\r\n", 21);
+    tap->on_server_bytes("garbage", 22);
+    tap->on_client_bytes(command({"PING"}), 23);
+    tap->on_server_bytes("+PONG\r\n", 24);
+    TrafficStats stats;
+    tap->collect(stats);
+    CHECK(stats.commands["GET"].requests == 1);
+    CHECK(stats.commands["GET"].latency_us.max() == 10);
+    CHECK(stats.commands["PING"].latency_us.count() == 1);
+    CHECK(stats.counters["redis.tap.gaps"] == 1);
+    CHECK(stats.to_json().dump().find("hunter2") == std::string::npos);
+}
+
+TEST_CASE("a tap of a subscriber counts and does not pair") {
+    const auto tap = make_redis_tap_session();
+    tap->on_client_bytes(command({"SUBSCRIBE", "a", "b"}), 1);
+    tap->on_server_bytes("*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n", 2);
+    tap->on_client_bytes(command({"PING"}), 3);
+    TrafficStats stats;
+    tap->collect(stats);
+    CHECK(stats.commands["SUBSCRIBE"].requests == 1);
+    CHECK(stats.commands["PING"].requests == 1);
+    CHECK(stats.protocol_errors.empty());
+}
