@@ -1,0 +1,180 @@
+// Queue, judgement and re-check of differing answers.
+#include "interlay/comparator.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include "base/limits.h"
+
+namespace exodus {
+
+namespace {
+
+std::size_t size_of(const ExchangePair& pair) {
+    return sizeof pair + pair.command.size() + pair.request.size() + pair.left.size() +
+           pair.right.size();
+}
+
+/// The first bytes, printable.
+std::string sample_of(std::string_view bytes) {
+    std::string text;
+    for (const char byte : bytes.substr(0, limits::kSample_bytes)) {
+        const auto code = static_cast<unsigned char>(byte);
+        if (byte == '\\')
+            text += "\\\\";
+        else if (byte == '\r')
+            text += "\\r";
+        else if (byte == '\n')
+            text += "\\n";
+        else if (code < 0x20 || code >= 0x7f)
+            text += fmt::format("\\x{:02x}", code);
+        else
+            text += byte;
+    }
+    if (bytes.size() > limits::kSample_bytes) text += fmt::format("… ({} bytes)", bytes.size());
+    return text;
+}
+
+}  // namespace
+
+Comparator::Comparator(TrafficShared& traffic, AppliedThrough applied, DivergenceLog& log)
+    : traffic_(traffic), applied_(std::move(applied)), log_(log) {}
+
+Comparator::~Comparator() { stop(); }
+
+void Comparator::start() {
+    normalizer_ = traffic_.make_normalizer();
+    rechecker_ = traffic_.make_rechecker(applied_);
+    sigset_t all;
+    sigset_t former;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &former);
+    thread_ = std::thread([this] {
+        pthread_setname_np(pthread_self(), "exodus-compare");
+        run();
+    });
+    pthread_sigmask(SIG_SETMASK, &former, nullptr);
+}
+
+void Comparator::stop() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+        queue_.clear();
+        queued_bytes_ = 0;
+    }
+    ready_.notify_all();
+    if (thread_.joinable()) thread_.join();
+}
+
+bool Comparator::push(ExchangePair&& pair) {
+    const std::size_t size = size_of(pair);
+    bool first = false;
+    {
+        const std::lock_guard lock(mutex_);
+        if (stopping_ || queue_.size() >= limits::kComparatorQueue_max ||
+            queued_bytes_ + size > limits::kComparatorQueue_bytes) {
+            counters_.full.fetch_add(1, std::memory_order_relaxed);
+            return false;
+        }
+        first = queue_.empty();
+        queued_bytes_ += size;
+        queue_.push_back(std::move(pair));
+    }
+    // A wake-up costs a system call: only the first one of a batch needs it.
+    if (first) ready_.notify_one();
+    return true;
+}
+
+void Comparator::run() {
+    while (true) {
+        ExchangePair pair;
+        {
+            std::unique_lock lock(mutex_);
+            ready_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+            if (stopping_) return;
+            pair = std::move(queue_.front());
+            queue_.pop_front();
+            queued_bytes_ -= std::min(queued_bytes_, size_of(pair));
+        }
+        judge(pair);
+    }
+}
+
+void Comparator::judge(const ExchangePair& pair) {
+    std::string reason;
+    const Verdict verdict = normalizer_ != nullptr ? normalizer_->judge(pair, reason)
+                                                   : Verdict::not_comparable;
+    if (verdict == Verdict::equal) {
+        ++counters_.equal;
+        return;
+    }
+    if (verdict == Verdict::not_comparable) {
+        ++counters_.not_comparable;
+        return note(pair, reason.empty() ? "no_rule" : reason, "not_comparable");
+    }
+    if (pair.aa) {
+        // Both answers are the authority's: this is the noise that the other arm is held against.
+        ++counters_.noise;
+        return note(pair, reason, "confirmed");
+    }
+    ++counters_.candidates;
+    if (rechecker_ == nullptr) return note(pair, reason, "unresolved");
+    auto outcome = rechecker_->recheck(pair);
+    if (!outcome) {
+        ++counters_.failed;
+        ++counters_.unresolved;
+        spdlog::debug("re-check of {}: {}", pair.command, outcome.error().message);
+        return note(pair, reason, "unresolved");
+    }
+    switch (*outcome) {
+        case RecheckOutcome::equal:
+            ++counters_.timing;
+            return note(pair, reason, "timing_inflight");
+        case RecheckOutcome::confirmed:
+            ++counters_.confirmed;
+            return note(pair, reason, "confirmed");
+        case RecheckOutcome::unresolved:
+            ++counters_.unresolved;
+            return note(pair, reason, "unresolved");
+        case RecheckOutcome::not_comparable:
+            ++counters_.not_comparable;
+            return note(pair, reason, "not_comparable");
+    }
+}
+
+void Comparator::note(const ExchangePair& pair, const std::string& reason,
+                      std::string_view outcome) {
+    DivergenceSample sample;
+    sample.at_ms = wall_ms();
+    sample.command = pair.command;
+    sample.reason = reason;
+    sample.outcome = outcome;
+    sample.aa = pair.aa;
+    sample.request = sample_of(pair.request);
+    sample.left = sample_of(pair.left);
+    sample.right = sample_of(pair.right);
+    if (auto added = log_.add(sample); !added) {
+        if (counters_.failed.fetch_add(1) % 1000 == 0)
+            spdlog::error("divergence log: {}", added.error().message);
+    }
+}
+
+void Comparator::collect(TrafficStats& stats) const {
+    auto& to = stats.counters;
+    to["comparator_equal"] += counters_.equal;
+    to["comparator_not_comparable"] += counters_.not_comparable;
+    to["comparator_candidates"] += counters_.candidates;
+    to["comparator_confirmed"] += counters_.confirmed;
+    to["comparator_timing_inflight"] += counters_.timing;
+    to["comparator_unresolved"] += counters_.unresolved;
+    to["comparator_failed"] += counters_.failed;
+    to["comparator_noise"] += counters_.noise;
+    to["comparator_full"] += counters_.full;
+    const std::lock_guard lock(mutex_);
+    to["comparator_queued"] += queue_.size();
+}
+
+}  // namespace exodus
