@@ -198,6 +198,7 @@ TEST_CASE("fence: refuses when exodus and applications share a user, and says ho
     Migration shared(server.port(), server.port(), "app", "pw");
     CHECK(server.text({"ACL", "SETUSER", "app", "~*", "+@all"}) == "OK");
     auto other = login(server, "app", "pw");
+    CHECK(ask(other.get(), {"SET", "app:1", "1"}) == "OK");
     auto fence = redis::make_redis_fence(shared.context, Side::source);
     refused = fence->prepare(soon());
     REQUIRE(!refused);
@@ -205,6 +206,10 @@ TEST_CASE("fence: refuses when exodus and applications share a user, and says ho
     // Alone on its user, it may.
     other.reset();
     REQUIRE(eventually(milliseconds(3000), [&] { return fence->prepare(soon()).has_value(); }));
+    // Somebody who only looks is no application.
+    other = login(server, "app", "pw");
+    CHECK(ask(other.get(), {"PING"}) == "PONG");
+    CHECK(fence->prepare(soon()).has_value());
 }
 
 TEST_CASE(

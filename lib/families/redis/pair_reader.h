@@ -1,0 +1,81 @@
+// Both sides of a comparison at known offsets: connections to the authority and to the other side,
+// waiting until the other has applied what was read, and the proof whether a key differs (redis.md
+// 7). Used by the verifier and the rechecker.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/family.h"
+#include "families/redis/canonical.h"
+#include "families/redis/client.h"
+
+namespace exodus::redis {
+
+struct KeyName {
+    int db = 0;
+    std::string name;
+    auto operator<=>(const KeyName&) const = default;
+};
+
+/// What a proof about one key ended with; `difference` undecided: it changed while it was read.
+struct KeyProof {
+    Difference difference = Difference::undecided;
+    KeyState authority;
+    KeyState other;
+};
+
+class PairReader {
+  public:
+    using OnWait = std::function<void(const std::string& what)>;
+
+    PairReader(const FamilyContext& context, Side authority, AppliedThrough applied);
+
+    /// Connects what is not connected (or broken). Errors: unreachable, permission.
+    Status connect();
+    /// Waits until the other side has applied `position`. Errors: timeout after kVerifyWait_ms, the
+    /// mover's own.
+    Status wait_applied(const StreamPosition& position, const OnWait& on_wait = {});
+
+    /// WATCH, offset, wait, other side, then the authority inside EXEC: not one write to the keys
+    /// lies between, so a difference is one. All keys in one database. A batch that was touched is
+    /// undecided as a whole.
+    Result<std::vector<KeyProof>> prove(int db, const std::vector<std::string_view>& names,
+                                        const OnWait& on_wait = {});
+    /// For a key that never stands still, round by round: authority, then the other side behind
+    /// that offset, then the authority again. An element that is the same before and after must be
+    /// the same on the other side; one that changed must be in a state which the authority was seen
+    /// in. True when every element was proven once. Never proves a difference.
+    Result<bool> follow_hot_key(int db, std::string_view name, milliseconds span);
+
+    [[nodiscard]] Client& authority_client() { return *authority_.client; }
+    [[nodiscard]] Client& other_client() { return *other_.client; }
+    [[nodiscard]] CanonicalReader& authority() { return *authority_.reader; }
+    [[nodiscard]] CanonicalReader& other() { return *other_.reader; }
+    [[nodiscard]] const CompareRules& rules() const { return rules_; }
+    /// run_id of the server behind it, as of connect().
+    [[nodiscard]] const std::string& authority_run_id() const { return authority_.run_id; }
+    [[nodiscard]] const std::string& other_run_id() const { return other_.run_id; }
+
+  private:
+    struct End {
+        Side side = Side::source;
+        std::unique_ptr<Client> client;
+        std::unique_ptr<CanonicalReader> reader;
+        std::string run_id;
+    };
+    Status connect_end(End& end);
+    Result<KeyProof> prove_big(int db, std::string_view name, const OnWait& on_wait);
+
+    const Settings& settings_;
+    Dialer& dialer_;
+    AppliedThrough applied_;
+    CompareRules rules_;
+    End authority_;
+    End other_;
+    StreamPosition known_applied_;
+};
+
+}  // namespace exodus::redis

@@ -1,0 +1,15 @@
+// What observed traffic and data mean for a pair of endpoints: compatibility findings, and the plan
+// that migrate follows.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "families/redis/checks.h"
+
+namespace exodus::redis {
+
+std::vector<Finding> judge_redis_traffic(Endpoints& ends, const TrafficStats& stats);
+Result<nlohmann::json> make_redis_plan(Endpoints& ends, const TrafficStats& stats,
+                                       const nlohmann::json& data_profile);
+
+}  // namespace exodus::redis

@@ -1,0 +1,204 @@
+#include "families/redis/rechecker.h"
+
+#include <algorithm>
+#include <hiredis/hiredis.h>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "base/limits.h"
+#include "families/redis/pair_reader.h"
+#include "families/redis/text.h"
+
+namespace exodus::redis {
+
+namespace {
+
+/// The words of a request frame; empty when it is none.
+std::vector<std::string> words_of(const std::string& frame) {
+    std::vector<std::string> words;
+    const std::unique_ptr<redisReader, void (*)(redisReader*)> reader(redisReaderCreate(),
+                                                                      redisReaderFree);
+    void* raw = nullptr;
+    if (!reader || redisReaderFeed(reader.get(), frame.data(), frame.size()) != REDIS_OK ||
+        redisReaderGetReply(reader.get(), &raw) != REDIS_OK || raw == nullptr) {
+        return words;
+    }
+    const Reply request(static_cast<redisReply*>(raw));
+    for (std::size_t i = 0; i < request.size(); ++i) words.emplace_back(request[i].text());
+    return words;
+}
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+    });
+    return text;
+}
+
+class RedisRechecker final : public Rechecker {
+  public:
+    RedisRechecker(const FamilyContext& context, AppliedThrough applied, Side authority,
+                   std::unique_ptr<Normalizer> normalizer)
+        : pair_(context, authority, std::move(applied)), normalizer_(std::move(normalizer)) {}
+
+    Result<RecheckOutcome> recheck(const ExchangePair& pair) override {
+        EXODUS_TRY(pair_.connect());
+        const auto words = words_of(pair.request);
+        if (words.empty()) return RecheckOutcome::not_comparable;
+        auto reads_only = is_read_only(words);
+        if (!reads_only) return tl::unexpected<Error>(std::move(reads_only).error());
+        if (!*reads_only) return RecheckOutcome::not_comparable;
+        auto keys = keys_of(words);
+        if (!keys) return tl::unexpected<Error>(std::move(keys).error());
+        if (keys->empty() || keys->size() > limits::kVerifyBatch_keys) {
+            return RecheckOutcome::not_comparable;
+        }
+        const std::vector<std::string_view> names(keys->begin(), keys->end());
+        for (const auto delay_ms : limits::kRecheckDelays_ms) {
+            std::this_thread::sleep_for(milliseconds(delay_ms));
+            auto outcome = try_once(pair, words, names);
+            if (!outcome) return tl::unexpected<Error>(std::move(outcome).error());
+            if (*outcome != RecheckOutcome::unresolved) return *outcome;
+        }
+        if (pair.aa || names.size() != 1) return RecheckOutcome::unresolved;
+        auto equal = pair_.follow_hot_key(pair.database, names.front(),
+                                          milliseconds(limits::kVerifyHotKey_ms));
+        if (!equal) return tl::unexpected<Error>(std::move(equal).error());
+        return *equal ? RecheckOutcome::equal : RecheckOutcome::unresolved;
+    }
+
+  private:
+    /// unresolved: the keys were written meanwhile.
+    Result<RecheckOutcome> try_once(const ExchangePair& pair, const std::vector<std::string>& words,
+                                    const std::vector<std::string_view>& names) {
+        if (!pair.aa) {
+            auto proofs = pair_.prove(pair.database, names);
+            if (!proofs) return tl::unexpected<Error>(std::move(proofs).error());
+            const auto is = [&](Difference difference) {
+                return std::any_of(proofs->begin(), proofs->end(), [&](const KeyProof& proof) {
+                    return proof.difference == difference;
+                });
+            };
+            if (is(Difference::undecided)) return RecheckOutcome::unresolved;
+            const bool equal = std::all_of(
+                proofs->begin(), proofs->end(),
+                [](const KeyProof& proof) { return proof.difference == Difference::none; });
+            if (!equal) return RecheckOutcome::confirmed;
+        }
+        // The data are equal. If the answers still are not, the servers answer the same question
+        // differently.
+        return ask_again(pair, words, names);
+    }
+
+    Result<RecheckOutcome> ask_again(const ExchangePair& pair,
+                                     const std::vector<std::string>& words,
+                                     const std::vector<std::string_view>& names) {
+        EXODUS_TRY(pair_.authority().watch(pair.database, names));
+        auto answered = answers(pair, words);
+        if (!answered) {
+            (void)pair_.authority().unwatch();
+            return tl::unexpected<Error>(std::move(answered).error());
+        }
+        auto exec = pair_.authority_client().ask({"EXEC"});
+        if (!exec) return tl::unexpected<Error>(std::move(exec).error());
+        if (exec->is_nil()) return RecheckOutcome::unresolved;
+        ExchangePair& again = *answered;
+        append_resp((*exec)[0], again.left);
+        again.left_us = wall_us();
+        if (again.left == again.right) return RecheckOutcome::equal;
+        std::string reason;
+        const auto verdict = normalizer_ ? normalizer_->judge(again, reason) : Verdict::candidate;
+        switch (verdict) {
+            case Verdict::equal:
+                return RecheckOutcome::equal;
+            case Verdict::not_comparable:
+                return RecheckOutcome::not_comparable;
+            case Verdict::candidate:
+                break;
+        }
+        return RecheckOutcome::confirmed;
+    }
+
+    /// The other side's answer at an offset behind the WATCH, and the question queued in a MULTI of
+    /// the authority.
+    Result<ExchangePair> answers(const ExchangePair& pair, const std::vector<std::string>& words) {
+        ExchangePair again;
+        again.command = pair.command;
+        again.request = pair.request;
+        again.database = pair.database;
+        again.aa = pair.aa;
+        again.sent_us = wall_us();
+        Client& authority = pair_.authority_client();
+        Client& other = pair.aa ? authority : pair_.other_client();
+        if (!pair.aa) {
+            auto replication = authority.info("replication");
+            if (!replication) return tl::unexpected<Error>(std::move(replication).error());
+            EXODUS_TRY(pair_.wait_applied(StreamPosition::of(*replication)));
+        }
+        EXODUS_TRY(other.select(pair.database));
+        auto reply = other.command(words);
+        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+        append_resp(*reply, again.right);
+        again.right_us = wall_us();
+        auto multi = authority.ask({"MULTI"});
+        if (!multi) return tl::unexpected<Error>(std::move(multi).error());
+        auto queued = authority.command(words);
+        if (!queued) return tl::unexpected<Error>(std::move(queued).error());
+        return again;
+    }
+
+    /// By the authority's own command table; "OBJECT ENCODING" is asked for as "object|encoding".
+    Result<bool> is_read_only(const std::vector<std::string>& words) {
+        std::string name = lower(words[0]);
+        if (words.size() > 1 && containers_.contains(name)) name += "|" + lower(words[1]);
+        if (const auto it = read_only_.find(name); it != read_only_.end()) return it->second;
+        auto reply = pair_.authority_client().ask({"COMMAND", "INFO", name});
+        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+        const auto entry = (*reply)[0];
+        if (name.find('|') == std::string::npos && entry[9].size() > 0) {
+            containers_.insert(name);
+            return words.size() > 1 ? is_read_only(words) : false;
+        }
+        const auto flags = entry[2];
+        bool read_only = false;
+        bool blocking = false;
+        for (std::size_t i = 0; i < flags.size(); ++i) {
+            read_only = read_only || flags[i].text() == "readonly";
+            blocking = blocking || flags[i].text() == "blocking";
+        }
+        // A name that clients can make up must not fill this table.
+        if (read_only_.size() < limits::kRecheckCommands_max)
+            read_only_[name] = read_only && !blocking;
+        return read_only && !blocking;
+    }
+
+    Result<std::vector<std::string>> keys_of(const std::vector<std::string>& words) {
+        std::vector<std::string> command{"COMMAND", "GETKEYS"};
+        command.insert(command.end(), words.begin(), words.end());
+        auto reply = pair_.authority_client().command(command);
+        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+        if (error_word(*reply) == "NOPERM") {
+            return tl::unexpected<Error>(error_of(*reply, "COMMAND GETKEYS"));
+        }
+        std::vector<std::string> keys;  // an error reply: the command has no keys
+        for (std::size_t i = 0; i < reply->size(); ++i) keys.emplace_back((*reply)[i].text());
+        return keys;
+    }
+
+    PairReader pair_;
+    std::unique_ptr<Normalizer> normalizer_;
+    std::map<std::string, bool> read_only_;
+    std::set<std::string> containers_;
+};
+
+}  // namespace
+
+std::unique_ptr<Rechecker> make_redis_rechecker(const FamilyContext& context,
+                                                AppliedThrough applied, Side authority,
+                                                std::unique_ptr<Normalizer> normalizer) {
+    return std::make_unique<RedisRechecker>(context, std::move(applied), authority,
+                                            std::move(normalizer));
+}
+
+}  // namespace exodus::redis

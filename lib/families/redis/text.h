@@ -1,0 +1,34 @@
+// Text forms of Redis things: keys as an operator reads them, glob patterns as the servers match
+// them, a line of redis-cli taken apart, a reply as redis-cli prints it, RESP2 bytes of a reply.
+// Pure.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "families/redis/client.h"
+
+namespace exodus::redis {
+
+/// Printable bytes as they are, others as \xNN, backslash and quote escaped; at most `bytes_max`
+/// bytes of the key, then "…".
+std::string escape_key(std::string_view key, std::size_t bytes_max = 256);
+
+/// Words of a line as redis-cli splits it: "double quoted with \n \xff", 'single quoted', bare.
+/// Error usage: unbalanced quotes.
+Result<std::vector<std::string>> split_line(std::string_view line);
+
+/// A reply as redis-cli prints it to a terminal, without the final newline.
+std::string print_reply(ReplyView reply);
+
+/// The reply as RESP2 bytes again, for normalisers that work on frames.
+void append_resp(ReplyView reply, std::string& out);
+
+/// Number with a binary or plain unit: "64GiB", "100mb", "512k", "1000". Error config.
+Result<uint64_t> parse_bytes(std::string_view text);
+/// "1.5 GiB", for people.
+std::string format_bytes(uint64_t bytes);
+
+}  // namespace exodus::redis
