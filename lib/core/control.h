@@ -35,6 +35,7 @@ inline constexpr const char* kKnob = "knob";                ///< {name, value}
 inline constexpr const char* kDrain = "drain";
 inline constexpr const char* kTakeover = "takeover";        ///< passes the listening sockets (SCM_RIGHTS)
 inline constexpr const char* kProbe = "probe";              ///< fence proof by each identity seen; family-specific
+inline constexpr const char* kReady = "ready";              ///< {side}: what a switch to that side needs is there
 inline constexpr const char* kMover = "mover.status";       ///< both directions' MovementStatus
 inline constexpr const char* kApplied = "mover.applied";    ///< {direction, position} -> {applied: bool}
 inline constexpr const char* kEnd = "mover.end";            ///< {direction} -> {position}

@@ -2,7 +2,10 @@
 // only; families/registry names them. Adding one = wire/x, families/x and one line in the registry.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <stop_token>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -69,6 +72,20 @@ class Family {
     virtual std::unique_ptr<Fence> make_fence(const FamilyContext& context, Side side) = 0;
     virtual std::unique_ptr<TrafficShared> make_traffic(const FamilyContext& context) = 0;
     virtual std::unique_ptr<TapSession> make_tap_session() = 0;
+
+    /// One request of the family's own log: which client sent it, and its frame as that client's bytes.
+    using OnLoggedRequest = std::function<void(const std::string& client, std::string_view frame, int64_t wall_us)>;
+    /// Reads the family's log of requests: `file`, or when that is empty the live one of the source (MONITOR) for `duration`.
+    /// Gives the number of lines that are no requests. Errors: not_allowed (this family has none), no_input, unreachable.
+    virtual Result<uint64_t> read_log(const FamilyContext& context, const std::string& file, milliseconds duration,
+                                      const std::stop_token& stop, const OnLoggedRequest& on_request) {
+        static_cast<void>(context);
+        static_cast<void>(file);
+        static_cast<void>(duration);
+        static_cast<void>(stop);
+        static_cast<void>(on_request);
+        return fail(ErrorCode::not_allowed, "this family has no log of requests that could be read");
+    }
 };
 
 }  // namespace exodus

@@ -47,6 +47,13 @@ class Inspector {
     virtual Result<std::vector<std::string>> residue(Side side) = 0;
     /// Runs one request in the family's text form against a side and returns the reply as text (smoke tests).
     virtual Result<std::string> execute(Side side, const std::string& request) = 0;
+    /// The same inside a scratch namespace (a database number, a schema) that holds nothing of the migration (replay).
+    /// Error not_allowed when the family has none or this one is in use.
+    virtual Result<std::string> execute_in(const std::string& name_space, Side side, const std::string& request) {
+        static_cast<void>(side);
+        static_cast<void>(request);
+        return fail(ErrorCode::not_allowed, "this family has no scratch namespace " + name_space);
+    }
 };
 
 }  // namespace exodus

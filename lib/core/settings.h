@@ -44,6 +44,14 @@ struct CutoverSettings {
     int64_t watch_ms = 24LL * 3600 * 1000;
 };
 
+/// Steps of the canary strategy.
+struct CanarySettings {
+    std::vector<double> steps = {5, 25, 50, 100};   ///< percent of reads on the target
+    int64_t hold_ms = 600'000;       ///< observation of each step
+    double abort_error_rate = 0.001;
+    double abort_p99_ratio = 1.5;
+};
+
 struct MigrateSettings {
     Strategy strategy = Strategy::big_bang;
     ConflictPolicy conflict = ConflictPolicy::fail;
@@ -52,6 +60,7 @@ struct MigrateSettings {
     bool preserve_ttl = true;
     bool manual_approval = true;
     std::map<std::string, std::string> throttle;   ///< as Movement::set_throttle
+    CanarySettings canary;
 };
 
 struct ScopeSettings {

@@ -1,0 +1,234 @@
+// WorkflowStore: evidence, decisions, findings, data divergences.
+#include <set>
+#include <tuple>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "store/database.h"
+#include "store/statement.h"
+#include "store/workflow_store.h"
+
+namespace exodus {
+
+namespace {
+
+constexpr const char* kEvidenceColumns =
+    "id, attempt, kind, verdict, data, config_hash, plan_hash, lineage, schema_hash, tool_version, at_ms";
+constexpr const char* kDecisionColumns = "id, attempt, kind, subject, reason, owner, config_hash, epoch, at_ms";
+
+EvidenceVerdict verdict_from(const std::string& text) {
+    if (text == "pass") return EvidenceVerdict::pass;
+    if (text == "warn") return EvidenceVerdict::warn;
+    if (text == "inconclusive") return EvidenceVerdict::inconclusive;
+    return EvidenceVerdict::fail;
+}
+
+EvidenceRow evidence_at(SQLite::Statement& query) {
+    EvidenceRow row;
+    row.id = int_at(query, 0);
+    row.attempt = static_cast<int>(int_at(query, 1));
+    row.kind = text_at(query, 2);
+    row.verdict = verdict_from(text_at(query, 3));
+    row.data = text_at(query, 4);
+    row.context = {text_at(query, 5), text_at(query, 6), text_at(query, 7), text_at(query, 8), text_at(query, 9)};
+    row.at_ms = int_at(query, 10);
+    return row;
+}
+
+DecisionRow decision_at(SQLite::Statement& query) {
+    DecisionRow row;
+    row.id = int_at(query, 0);
+    row.attempt = static_cast<int>(int_at(query, 1));
+    row.kind = text_at(query, 2);
+    row.subject = text_at(query, 3);
+    row.reason = text_at(query, 4);
+    row.owner = owner_from(text_at(query, 5));
+    row.config_hash = text_at(query, 6);
+    row.epoch = uint_at(query, 7);
+    row.at_ms = int_at(query, 8);
+    return row;
+}
+
+Severity severity_from(const std::string& text) {
+    if (text == "pass") return Severity::pass;
+    if (text == "info") return Severity::info;
+    if (text == "warn") return Severity::warn;
+    return Severity::fail;
+}
+
+}  // namespace
+
+std::string_view to_string(EvidenceVerdict verdict) {
+    switch (verdict) {
+        case EvidenceVerdict::pass: return "pass";
+        case EvidenceVerdict::fail: return "fail";
+        case EvidenceVerdict::warn: return "warn";
+        case EvidenceVerdict::inconclusive: return "inconclusive";
+    }
+    return "fail";
+}
+
+Result<int64_t> WorkflowStore::add_evidence(int64_t migration, EvidenceRow row) {
+    if (row.context.config_hash.empty()) {
+        auto now = context(migration);
+        if (!now) return tl::unexpected(std::move(now).error());
+        row.context = *now;
+    }
+    return database_->write("storing evidence " + row.kind, [&](SQLite::Database& db) -> Result<int64_t> {
+        run(db,
+            "INSERT INTO evidence (migration_id, attempt, kind, verdict, data, config_hash, plan_hash, lineage, schema_hash, "
+            "tool_version, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            migration, row.attempt, row.kind, to_string(row.verdict), row.data, row.context.config_hash,
+            row.context.plan_hash, row.context.lineage, row.context.schema_hash, row.context.tool_version,
+            row.at_ms == 0 ? wall_ms() : row.at_ms);
+        return db.getLastInsertRowid();
+    });
+}
+
+Result<std::optional<EvidenceRow>> WorkflowStore::latest_evidence(int64_t migration, std::string_view kind) {
+    return database_->read("reading evidence " + std::string(kind), [&](SQLite::Database& db) {
+        return first(statement(db,
+                               "SELECT " + std::string(kEvidenceColumns) +
+                                   " FROM evidence WHERE migration_id = ? AND kind = ? ORDER BY id DESC LIMIT 1",
+                               migration, kind),
+                     evidence_at);
+    });
+}
+
+Result<std::vector<EvidenceRow>> WorkflowStore::evidence(int64_t migration, std::size_t limit) {
+    return database_->read("reading evidence", [&](SQLite::Database& db) {
+        return collect(statement(db,
+                                 "SELECT " + std::string(kEvidenceColumns) +
+                                     " FROM evidence WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
+                                 migration, limit),
+                       evidence_at);
+    });
+}
+
+Result<int64_t> WorkflowStore::add_decision(int64_t migration, DecisionRow row) {
+    return database_->write("storing a decision", [&](SQLite::Database& db) -> Result<int64_t> {
+        if (row.epoch == 0) {
+            const auto now = load_migration(db, migration);
+            if (now) row.epoch = now->route.epoch;
+        }
+        const int64_t id = insert_decision(db, migration, row);
+        insert_event(db, migration, "info", "decision." + row.kind,
+                     owner_name(row.owner) + ": " + row.kind + " " + row.subject + (row.reason.empty() ? "" : ", ") + row.reason,
+                     "{}");
+        return id;
+    });
+}
+
+Result<std::optional<DecisionRow>> WorkflowStore::latest_decision(int64_t migration, int attempt,
+                                                                  const std::vector<std::string>& kinds,
+                                                                  std::string_view subject) {
+    return database_->read("reading decisions", [&](SQLite::Database& db) {
+        std::string marks;
+        for (std::size_t i = 0; i < kinds.size(); ++i) marks += i == 0 ? "?" : ", ?";
+        SQLite::Statement query =
+            statement(db,
+                      "SELECT " + std::string(kDecisionColumns) +
+                          " FROM decision WHERE migration_id = ?1 AND (?2 = 0 OR attempt = ?2) AND subject = ?3 AND kind IN (" + marks +
+                          ") ORDER BY id DESC LIMIT 1",
+                      migration, attempt, subject);
+        int index = 3;
+        for (const std::string& kind : kinds) bind_one(query, ++index, kind);
+        return first(std::move(query), decision_at);
+    });
+}
+
+Result<std::vector<DecisionRow>> WorkflowStore::decisions(int64_t migration, std::size_t limit) {
+    return database_->read("reading decisions", [&](SQLite::Database& db) {
+        return collect(statement(db,
+                                 "SELECT " + std::string(kDecisionColumns) +
+                                     " FROM decision WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
+                                 migration, limit),
+                       decision_at);
+    });
+}
+
+Status WorkflowStore::put_findings(int64_t migration, std::string_view phase, const std::vector<Finding>& findings) {
+    return database_->write("storing findings of " + std::string(phase), [&](SQLite::Database& db) -> Status {
+        run(db, "DELETE FROM finding WHERE migration_id = ? AND phase = ?", migration, phase);
+        const int64_t now = wall_ms();
+        int ordinal = 0;
+        for (const Finding& finding : findings) {
+            run(db,
+                "INSERT INTO finding (migration_id, phase, ordinal, check_id, severity, subject, text, hint, at_ms) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                migration, phase, ordinal++, finding.id, to_string(finding.severity), finding.subject, finding.text,
+                finding.hint, now);
+        }
+        return {};
+    });
+}
+
+Result<std::vector<FindingRow>> WorkflowStore::findings(int64_t migration) {
+    return database_->read("reading findings", [&](SQLite::Database& db) {
+        return collect(statement(db,
+                                 "SELECT phase, check_id, severity, subject, text, hint, at_ms FROM finding "
+                                 "WHERE migration_id = ? ORDER BY at_ms, phase, ordinal",
+                                 migration),
+                       [](SQLite::Statement& query) {
+                           FindingRow row;
+                           row.phase = text_at(query, 0);
+                           row.finding = {text_at(query, 1), severity_from(text_at(query, 2)), text_at(query, 3),
+                                          text_at(query, 4), text_at(query, 5)};
+                           row.at_ms = int_at(query, 6);
+                           return row;
+                       });
+    });
+}
+
+Status WorkflowStore::put_divergences(int64_t migration, const std::vector<Divergence>& found) {
+    return database_->write("storing divergences", [&](SQLite::Database& db) -> Status {
+        using Name = std::tuple<std::string, std::string, std::string>;
+        std::set<Name> names;
+        for (const Divergence& one : found) {
+            if (names.size() >= limits::kStoredDivergences_max) break;
+            names.emplace(one.location, one.key, one.kind);
+        }
+        const int64_t now = wall_ms();
+        std::set<Name> open;
+        for (auto& [id, name] :
+             collect(statement(db, "SELECT id, location, key, kind FROM divergence WHERE migration_id = ? AND resolved_ms = 0",
+                               migration),
+                     [](SQLite::Statement& query) {
+                         return std::pair(int_at(query, 0), Name(text_at(query, 1), text_at(query, 2), text_at(query, 3)));
+                     })) {
+            if (names.contains(name)) {
+                open.insert(name);
+            } else {
+                run(db, "UPDATE divergence SET resolved_ms = ? WHERE id = ?", now, id);
+            }
+        }
+        for (const Divergence& one : found) {
+            const Name name(one.location, one.key, one.kind);
+            if (!names.contains(name) || !open.insert(name).second) continue;
+            run(db,
+                "INSERT INTO divergence (migration_id, location, key, kind, detail, found_ms, resolved_ms) "
+                "VALUES (?, ?, ?, ?, ?, ?, 0)",
+                migration, one.location, one.key, one.kind, one.detail, now);
+        }
+        return {};
+    });
+}
+
+Result<std::vector<DataDivergenceRow>> WorkflowStore::divergences(int64_t migration, bool open_only, std::size_t limit) {
+    return database_->read("reading divergences", [&](SQLite::Database& db) {
+        return collect(statement(db,
+                                 "SELECT id, location, key, kind, detail, found_ms, resolved_ms FROM divergence "
+                                 "WHERE migration_id = ? AND (? = 0 OR resolved_ms = 0) ORDER BY id LIMIT ?",
+                                 migration, open_only, limit),
+                       [](SQLite::Statement& query) {
+                           DataDivergenceRow row;
+                           row.id = int_at(query, 0);
+                           row.divergence = {text_at(query, 1), text_at(query, 2), text_at(query, 3), text_at(query, 4)};
+                           row.found_ms = int_at(query, 5);
+                           row.resolved_ms = int_at(query, 6);
+                           return row;
+                       });
+    });
+}
+
+}  // namespace exodus

@@ -1,0 +1,134 @@
+// Names, verdicts and decisions of the gates; the requirements themselves are in gate_rules.cpp.
+#include "workflow/gates.h"
+
+#include <algorithm>
+#include <array>
+
+#include "workflow/gate_rules.h"
+
+namespace exodus {
+
+namespace {
+constexpr std::array<std::string_view, 8> kNames{"pretest", "analyze", "compare", "test", "follow", "switch", "cutover", "commit"};
+constexpr std::array<std::string_view, 8> kNumbers{"G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8"};
+}  // namespace
+
+std::string_view to_string(Gate gate) { return kNames[static_cast<std::size_t>(gate)]; }
+std::string_view number_of(Gate gate) { return kNumbers[static_cast<std::size_t>(gate)]; }
+
+std::optional<Gate> gate_from(std::string_view name) {
+    for (std::size_t i = 0; i < kNames.size(); ++i) {
+        if (name == kNames[i] || name == kNumbers[i]) return static_cast<Gate>(i);
+    }
+    return std::nullopt;
+}
+
+std::string_view to_string(GateVerdict verdict) {
+    switch (verdict) {
+        case GateVerdict::pass: return "pass";
+        case GateVerdict::fail: return "fail";
+        case GateVerdict::missing: return "missing";
+        case GateVerdict::stale: return "stale";
+        case GateVerdict::inconclusive: return "inconclusive";
+        case GateVerdict::skipped: return "skipped";
+    }
+    return "fail";
+}
+
+Result<GateReport> evaluate(Gate gate, const GateInput& input) {
+    if (gate == Gate::compare || gate == Gate::test) {
+        auto skip = input.store.latest_decision(input.row.id, 0, {"skip"}, to_string(gate));
+        if (!skip) return tl::unexpected(std::move(skip).error());
+        if (*skip) {
+            GateReport report;
+            report.gate = gate;
+            report.verdict = GateVerdict::skipped;
+            report.skipped_by = (*skip)->owner.user + "@" + (*skip)->owner.host + ": " + (*skip)->reason;
+            return report;
+        }
+    }
+    GateRules rules(gate, input);
+    EXODUS_TRY(rules.apply());
+    return rules.report();
+}
+
+Status require(const GateReport& report) {
+    if (report.open()) return {};
+    std::string text;
+    std::string hint;
+    bool only_approval = true;
+    for (const GateRow& row : report.rows) {
+        if (row.verdict == GateVerdict::pass || row.verdict == GateVerdict::skipped) continue;
+        text += (text.empty() ? "" : "; ") + row.requirement + " — " + row.found + " (" + std::string(to_string(row.verdict)) + ")";
+        if (hint.empty()) hint = row.hint;
+        if (row.requirement != kApprovalRequirement) only_approval = false;
+    }
+    const std::string name(to_string(report.gate));
+    if (only_approval) return fail(ErrorCode::approval_missing, "gate " + name + " waits for approval: " + text, hint);
+    return fail(ErrorCode::gate_not_met, "gate " + name + " is not met: " + text, hint);
+}
+
+Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason, const Owner& owner) {
+    if (gate != Gate::compare && gate != Gate::test) {
+        return fail(ErrorCode::usage, "gate " + std::string(to_string(gate)) + " cannot be skipped; only compare and test can");
+    }
+    if (reason.empty()) {
+        return fail(ErrorCode::approval_missing, "skipping " + std::string(to_string(gate)) + " needs a reason",
+                    "add --reason TEXT");
+    }
+    auto there = is_skipped(store, row, gate);
+    if (!there) return tl::unexpected(std::move(there).error());
+    if (*there) return {};
+    DecisionRow decision;
+    decision.attempt = row.attempt;
+    decision.kind = "skip";
+    decision.subject = to_string(gate);
+    decision.reason = reason;
+    decision.owner = owner;
+    decision.config_hash = row.config_hash;
+    auto id = store.add_decision(row.id, decision);
+    if (!id) return tl::unexpected(std::move(id).error());
+    return {};
+}
+
+Result<bool> is_skipped(WorkflowStore& store, const MigrationRow& row, Gate gate) {
+    auto skip = store.latest_decision(row.id, 0, {"skip"}, to_string(gate));
+    if (!skip) return tl::unexpected(std::move(skip).error());
+    return skip->has_value();
+}
+
+Status decide(WorkflowStore& store, const MigrationRow& row, bool approve, std::string_view gate, std::string_view reason,
+              const Owner& owner, const std::string& config_hash) {
+    const auto known = gate_from(gate);
+    if (!known) {
+        std::string names;
+        for (const auto name : kNames) names += (names.empty() ? "" : ", ") + std::string(name);
+        return fail(ErrorCode::usage, "no gate is called " + std::string(gate), "gates: " + names);
+    }
+    DecisionRow decision;
+    decision.attempt = row.attempt;
+    decision.kind = approve ? "approve" : "deny";
+    decision.subject = to_string(*known);
+    decision.reason = reason;
+    decision.owner = owner;
+    decision.config_hash = config_hash;
+    auto id = store.add_decision(row.id, decision);
+    if (!id) return tl::unexpected(std::move(id).error());
+    return {};
+}
+
+Status acknowledge(WorkflowStore& store, const MigrationRow& row, std::string_view check, std::string_view reason,
+                   const Owner& owner, const std::string& config_hash) {
+    DecisionRow decision;
+    decision.attempt = row.attempt;
+    decision.kind = "ack";
+    decision.subject = check;
+    decision.reason = reason;
+    decision.owner = owner;
+    decision.config_hash = config_hash;
+    auto id = store.add_decision(row.id, decision);
+    if (!id) return tl::unexpected(std::move(id).error());
+    return {};
+}
+
+}  // namespace exodus

@@ -1,0 +1,40 @@
+// The lock of a phase command: flock on `<state>.lock`, which the kernel drops when the process dies, and inside the file who
+// holds it. Reading commands take none.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "store/records.h"
+
+namespace exodus {
+
+struct LockHolder {
+    Owner owner;
+    std::string command;
+    int64_t since_ms = 0;
+};
+
+class StateLock {
+  public:
+    /// Waits up to `timeout` (0: does not wait). Errors: locked (with who holds it), cannot_create.
+    static Result<StateLock> take(const std::string& state_path, const Owner& owner, const std::string& command,
+                                  milliseconds timeout);
+    StateLock(StateLock&& other) noexcept;
+    StateLock& operator=(StateLock&& other) noexcept;
+    StateLock(const StateLock&) = delete;
+    StateLock& operator=(const StateLock&) = delete;
+    ~StateLock();
+
+  private:
+    explicit StateLock(int fd) : fd_(fd) {}
+    int fd_ = -1;
+};
+
+/// Who holds the lock now; none when it is free.
+Result<std::optional<LockHolder>> lock_holder(const std::string& state_path);
+std::string lock_path(const std::string& state_path);
+
+}  // namespace exodus

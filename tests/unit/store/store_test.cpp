@@ -1,0 +1,117 @@
+// The state file: what is durable, what is refused, and that nothing is lost or leaked.
+#include <doctest/doctest.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "store/services.h"
+#include "store/workflow_store.h"
+
+using namespace exodus;
+
+namespace {
+
+struct Dir {
+    Dir() {
+        std::string name = (std::filesystem::temp_directory_path() / "exodus-XXXXXX").string();
+        REQUIRE(::mkdtemp(name.data()) != nullptr);
+        path = name;
+    }
+    ~Dir() { std::filesystem::remove_all(path); }
+    std::filesystem::path path;
+    std::string file(const char* name) const { return (path / name).string(); }
+};
+
+Settings settings_with(const char* password) {
+    Settings settings;
+    settings.migration = "m";
+    settings.family = "redis";
+    settings.source.password = Secret(password);
+    settings.target.password = Secret(password);
+    return settings;
+}
+
+void execute(const std::string& path, const char* sql) {
+    sqlite3* db = nullptr;
+    REQUIRE(sqlite3_open(path.c_str(), &db) == SQLITE_OK);
+    REQUIRE(sqlite3_exec(db, sql, nullptr, nullptr, nullptr) == SQLITE_OK);
+    sqlite3_close(db);
+}
+
+}  // namespace
+
+TEST_CASE("the file is private, holds no secret, and a transition is compare-and-set") {
+    const Dir dir;
+    const std::string path = dir.file("s.db");
+    auto store = WorkflowStore::open(path, OpenMode::create);
+    REQUIRE(store);
+    struct stat info {};
+    REQUIRE(::stat(path.c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+    auto row = (*store)->create_migration(settings_with("hunter2-secret"), current_owner());
+    REQUIRE(row);
+    Transition change;
+    change.row = *row;
+    change.row.state = MigrationState::pretested;
+    auto next = (*store)->transition(*row, change);
+    REQUIRE(next);
+    CHECK(next->route.epoch == row->route.epoch + 1);
+    auto late = (*store)->transition(*row, change);
+    REQUIRE_FALSE(late);
+    CHECK(late.error().code == ErrorCode::not_allowed);
+    std::stringstream bytes;
+    bytes << std::ifstream(path, std::ios::binary).rdbuf();
+    CHECK(bytes.str().find("hunter2-secret") == std::string::npos);
+}
+
+TEST_CASE("foreign, newer, damaged and absent files are refused and left as they are") {
+    const Dir dir;
+    const std::string path = dir.file("s.db");
+    CHECK(WorkflowStore::open(path, OpenMode::existing).error().code == ErrorCode::no_input);
+    std::ofstream(path) << "this is no database at all, only some text that is long enough";
+    CHECK(WorkflowStore::open(path, OpenMode::create).error().code == ErrorCode::data);
+    std::filesystem::remove(path);
+    execute(path, "CREATE TABLE other (x)");
+    auto foreign = WorkflowStore::open(path, OpenMode::create);
+    REQUIRE_FALSE(foreign);
+    CHECK(foreign.error().message.find("another program") != std::string::npos);
+    std::filesystem::remove(path);
+    REQUIRE(WorkflowStore::open(path, OpenMode::create));
+    execute(path, "PRAGMA user_version=99");
+    auto newer = WorkflowStore::open(path, OpenMode::create);
+    REQUIRE_FALSE(newer);
+    CHECK(newer.error().message.find("newer exodus") != std::string::npos);
+}
+
+TEST_CASE("the services see each other's changes") {
+    const Dir dir;
+    const std::string path = dir.file("s.db");
+    auto store = WorkflowStore::open(path, OpenMode::create);
+    REQUIRE(store);
+    auto row = (*store)->create_migration(settings_with("x"), current_owner());
+    REQUIRE(row);
+    auto state = open_state_source(path, "m");
+    REQUIRE(state);
+    REQUIRE((*state)->read());
+    CHECK_FALSE(*(*state)->changed());
+    auto journal = open_journal(path, "m");
+    REQUIRE(journal);
+    REQUIRE((*journal)->save_position("forward", "start", "1-2"));
+    CHECK(*(*state)->changed());
+    CHECK((*journal)->load_position("forward", "start")->value() == "1-2");
+    ItemError error;
+    error.direction = "forward";
+    error.key = std::string("a\0b", 3);
+    REQUIRE((*journal)->add_item_error(error));
+    CHECK((*journal)->item_errors("forward", 10)->at(0).key == error.key);
+    auto log = open_divergence_log(path, "m");
+    REQUIRE(log);
+    DivergenceSample sample;
+    sample.command = "GET";
+    for (int i = 0; i < 60; ++i) REQUIRE((*log)->add(sample));
+    CHECK((*log)->counts()->at(0).count == 60);
+    CHECK((*log)->samples(1000)->size() == 50);
+}

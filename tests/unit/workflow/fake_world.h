@@ -1,0 +1,275 @@
+// A world for the cutover: two servers as write counters, a fence each, interlay processes with a mover, all in memory. It
+// judges every step: who may write, what is applied, and whether an authority was ever fenced without a hold.
+#pragma once
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "store/workflow_store.h"
+#include "store/services.h"
+#include "workflow/cutover.h"
+#include "workflow/machine.h"
+
+namespace exodus::test {
+
+using nlohmann::json;
+
+/// A directory that goes with the object.
+class TempDir {
+  public:
+    TempDir() {
+        // In memory where there is such a place: hundreds of state files with four syncs per transaction take minutes on a disk.
+        const bool memory = ::access("/dev/shm", W_OK) == 0;
+        const std::filesystem::path base = memory ? "/dev/shm" : std::filesystem::temp_directory_path();
+        std::string name = (base / "exodus-XXXXXX").string();
+        REQUIRE(::mkdtemp(name.data()) != nullptr);
+        path_ = name;
+    }
+    ~TempDir() {
+        std::error_code code;
+        std::filesystem::remove_all(path_, code);
+    }
+    TempDir(const TempDir&) = delete;
+    TempDir& operator=(const TempDir&) = delete;
+    [[nodiscard]] std::string file(const std::string& name) const { return (path_ / name).string(); }
+    [[nodiscard]] std::string path() const { return path_.string(); }
+
+  private:
+    std::filesystem::path path_;
+};
+
+inline WorkerRow this_process(const std::string& id, uint64_t epoch) {
+    WorkerRow row;
+    row.id = id;
+    row.pid = ::getpid();
+    std::array<char, 256> host{};
+    ::gethostname(host.data(), host.size() - 1);
+    row.host = host.data();
+    row.control = id;
+    row.epoch = epoch;
+    return row;
+}
+
+struct World {
+    struct Server {
+        bool fenced = false;
+        std::string rules = "rules";   ///< what the fence changes and must restore
+        int raises = 0;
+        int lifts = 0;
+    };
+    std::array<Server, 2> servers;
+    std::array<bool, 2> applying{true, false};      ///< per direction
+    std::array<bool, 2> handed{false, false};
+    std::array<bool, 2> armed{false, false};
+    int lag_polls = 2;                               ///< kApplied says no so often
+    int busy_polls = 2;                              ///< writes in flight so often
+    bool silent = false;                             ///< a worker does not answer quiescence
+    bool dirty = false;                              ///< final check finds a difference
+    bool stays_open = false;                         ///< the fence does not prove
+    StateSource* state = nullptr;
+    std::string problem;                             ///< a broken invariant
+
+    Server& at(Side side) { return servers[static_cast<std::size_t>(side)]; }
+
+    /// What the interlay would do now, from what is durable.
+    void judge() {
+        const auto row = state->read();
+        if (!row) return;
+        if (row->route.writes != row->route.authority) problem = "writes do not go to the authority";
+        if (!row->route.hold && at(row->route.authority).fenced) problem = "writes were released to a fenced authority";
+        if (row->route.authority == Side::target && !at(Side::source).fenced) problem = "the source lost the authority unfenced";
+    }
+};
+
+class FakeFence final : public Fence {
+  public:
+    FakeFence(World& world, Side side) : world_(world), side_(side) {}
+    Result<std::string> prepare(Deadline) override { return world_.at(side_).rules; }
+    Status raise(const std::string&, Deadline) override {
+        world_.at(side_).fenced = true;
+        world_.at(side_).rules = "fenced";
+        ++world_.at(side_).raises;
+        return {};
+    }
+    Status prove(const std::string&, Deadline) override {
+        if (world_.stays_open) return fail(ErrorCode::safety, "user app can still write");
+        return {};
+    }
+    Status lift(const std::string& prepared, Deadline) override {
+        if (prepared != "rules") world_.problem = "the fence would be lifted to '" + prepared + "'";
+        world_.at(side_).fenced = false;
+        world_.at(side_).rules = prepared;
+        ++world_.at(side_).lifts;
+        return {};
+    }
+
+  private:
+    World& world_;
+    Side side_;
+};
+
+class FakePort final : public ControlPort {
+  public:
+    FakePort(World& world, std::string id) : world_(world), id_(std::move(id)) {}
+
+    Result<json> call(const json& request, milliseconds) override {
+        world_.judge();
+        const std::string op = request.at("op");
+        const auto row = world_.state->read();
+        REQUIRE(row);
+        if (op == control_op::kQuiescence) {
+            if (world_.silent) return fail(ErrorCode::unreachable, "no answer");
+            const int busy = world_.busy_polls > 0 ? world_.busy_polls-- : 0;
+            return json{{"epoch", row->route.epoch}, {"writes_in_flight", busy}, {"held", 3}, {"blocker", busy ? "EVAL" : ""}};
+        }
+        if (op == control_op::kLookNow) return json::object();
+        if (op == control_op::kProbe) {
+            const Side side = request.at("side") == "source" ? Side::source : Side::target;
+            if (!world_.at(side).fenced) return fail(ErrorCode::safety, "the probe write was taken");
+            return json::object();
+        }
+        if (id_ != "mover") return fail(ErrorCode::usage, "no mover here");
+        if (op == control_op::kMover) {
+            follow(*row);
+            return json{{"forward", {{"stage", world_.applying[0] ? "following" : "standby"}}},
+                        {"reverse", {{"stage", world_.applying[1] ? "following" : "standby"}}}};
+        }
+        return movement(op, request, *row);
+    }
+
+  private:
+    void follow(const MigrationRow& row) {
+        world_.applying = {row.forward == MovementMode::apply, row.reverse == MovementMode::apply};
+        if (!row.route.hold) world_.handed = {false, false};
+    }
+
+    Result<json> movement(const std::string& op, const json& request, const MigrationRow& row) {
+        const Direction direction = request.at("direction") == "forward" ? Direction::forward : Direction::reverse;
+        const auto at = static_cast<std::size_t>(direction);
+        const bool fenced = world_.at(origin_of(direction)).fenced;
+        if (op == control_op::kEnd) {
+            if (!fenced) world_.problem = "the end position was read before the fence";
+            return json{{"position", "P1"}};
+        }
+        if (op == control_op::kApplied) {
+            if (request.at("position") != "P1") world_.problem = "another end position was waited for";
+            return json{{"applied", world_.lag_polls <= 0 || world_.lag_polls-- == 0}};
+        }
+        if (op == control_op::kTouched) return json{{"keys", json::array({"a2V5"})}};
+        if (op == control_op::kHandOver) {
+            if (row.state != MigrationState::holding) world_.problem = "handed over without a hold";
+            world_.handed[at] = true;
+            return json::object();
+        }
+        if (op == control_op::kTakeBack) {
+            world_.handed[at] = false;
+            return json::object();
+        }
+        if (op == control_op::kArm) {
+            if (!world_.handed[1 - at]) world_.problem = "armed before the hand-over";
+            world_.armed[at] = true;
+            return json{{"position", "R1"}};
+        }
+        if (op == control_op::kProve) return json::object();
+        return fail(ErrorCode::usage, "unknown operation " + op);
+    }
+
+    World& world_;
+    std::string id_;
+};
+
+/// A state file with a migration in `ready`, a plain worker and one with the mover.
+class Stage {
+  public:
+    Stage() {
+        settings.migration = "m";
+        settings.family = "redis";
+        settings.config_hash = "cfg";
+        auto opened = WorkflowStore::open(dir.file("s.db"), OpenMode::create);
+        REQUIRE(opened);
+        store = std::move(*opened);
+        auto made = store->create_migration(settings, current_owner());
+        REQUIRE(made);
+        for (const auto to : {MigrationState::pretested, MigrationState::analyzed, MigrationState::compared,
+                              MigrationState::tested, MigrationState::copying, MigrationState::following, MigrationState::ready}) {
+            auto next = row_for(row(), to, 1);
+            REQUIRE(next);
+            Transition change;
+            change.row = *next;
+            REQUIRE(store->transition(row(), change));
+        }
+        auto registry = open_worker_registry(store->path(), "m");
+        REQUIRE(registry);
+        REQUIRE((*registry)->put(this_process("plain", row().route.epoch)));
+        REQUIRE((*registry)->put(this_process("mover", row().route.epoch)));
+        auto source = open_state_source(store->path(), "m");
+        REQUIRE(source);
+        state = std::move(*source);
+        world.state = state.get();
+    }
+
+    MigrationRow row() {
+        auto now = store->find_migration("m");
+        REQUIRE(now);
+        return *now;
+    }
+
+    CutoverPorts ports(std::function<void(std::string_view)> fault = nullptr) {
+        return CutoverPorts{*store,
+                            [this](const std::string& path) { return std::make_unique<FakePort>(world, path); },
+                            [this](Side side) { return std::make_unique<FakeFence>(world, side); },
+                            [this](Direction, const std::vector<std::string>& touched) -> Result<VerifyResult> {
+                                if (touched != std::vector<std::string>{"key"}) world.problem = "touched keys were not decoded";
+                                VerifyResult result;
+                                result.missing = world.dirty ? 1 : 0;
+                                return result;
+                            },
+                            nullptr,
+                            std::move(fault)};
+    }
+
+    CutoverRequest request(CutoverKind kind) {
+        CutoverRequest out;
+        out.kind = kind;
+        out.hold_timeout_ms = 3'000;
+        out.command = "migrate --switch";
+        out.owner = current_owner();
+        return out;
+    }
+
+    Result<CutoverReport> cut(const CutoverRequest& wanted, std::function<void(std::string_view)> fault = nullptr) {
+        Cutover cutover(settings, ports(std::move(fault)));
+        return cutover.run(row(), wanted);
+    }
+
+    /// Nothing open, nothing held, the authority not fenced.
+    void check_settled() {
+        INFO(world.problem);
+        CHECK(world.problem.empty());
+        const MigrationRow now = row();
+        CHECK_FALSE(now.route.hold);
+        CHECK(now.state != MigrationState::holding);
+        CHECK_FALSE(world.at(now.route.authority).fenced);
+        auto open = store->open_run(now.id, "cutover.");
+        REQUIRE(open);
+        CHECK_FALSE(open->has_value());
+        auto fence = store->fence(now.id, now.route.authority);
+        REQUIRE(fence);
+        CHECK_FALSE(fence->has_value());
+    }
+
+    TempDir dir;
+    Settings settings;
+    std::unique_ptr<WorkflowStore> store;
+    std::unique_ptr<StateSource> state;
+    World world;
+};
+
+}  // namespace exodus::test

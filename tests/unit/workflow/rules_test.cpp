@@ -1,0 +1,72 @@
+// Pure parts: the state machine, the statistics of G3, the lock, the hooks.
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "fake_world.h"
+#include "workflow/hooks.h"
+#include "workflow/lock.h"
+#include "workflow/statistics.h"
+
+using namespace exodus;
+using namespace exodus::test;
+
+TEST_CASE("sample sizes follow Clopper-Pearson") {
+    CHECK(trials_needed(0, 1e-5, 0.95) == 299'572);
+    CHECK(trials_needed(0, 1e-5, 0.99) == 460'515);
+    CHECK(upper_bound(0, 299'572, 0.95) <= 1e-5);
+    CHECK(upper_bound(0, 299'571, 0.95) > 1e-5);
+    CHECK(upper_bound(1, 10, 0.975) == doctest::Approx(0.44502).epsilon(1e-4));   // textbook interval of 1 in 10
+    CHECK(lower_bound(1, 10, 0.975) == doctest::Approx(0.00253).epsilon(1e-2));
+    CHECK(incomplete_beta(2, 3, 0.4) == doctest::Approx(0.5248));
+}
+
+TEST_CASE("a class is judged by budget and noise, and too few samples never pass") {
+    CHECK(decide_class({"GET", 1'000, 0, 0, 0}, 1e-5, 0.99).decision == ClassDecision::inconclusive);
+    CHECK(decide_class({"GET", 500'000, 0, 0, 0}, 1e-5, 0.99).decision == ClassDecision::within_budget);
+    CHECK(decide_class({"GET", 10'000, 50, 10'000, 0}, 1e-5, 0.99).decision == ClassDecision::above);
+    CHECK(decide_class({"GET", 10'000, 50, 10'000, 48}, 1e-5, 0.99).decision == ClassDecision::within_noise);
+    CHECK_FALSE(decide_class({"GET", 0, 0, 0, 0}, 1, 0.99).passes());
+}
+
+TEST_CASE("the machine refuses what is not in the table and says what is") {
+    MigrationRow row;
+    CHECK(check_command(Command::pretest, row));
+    const Status refused = check_command(Command::migrate, row);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::not_allowed);
+    CHECK(refused.error().hint.find("pretest") != std::string::npos);
+    row.state = MigrationState::analyzed;
+    CHECK_FALSE(check_command(Command::migrate, row));
+    CHECK(check_command(Command::migrate, row, Skips{true, true}));
+    row.state = MigrationState::ready;
+    CHECK_FALSE(row_for(row, MigrationState::switched, 1));
+    CHECK_FALSE(row_for(row, MigrationState::committed, 1));
+    CHECK(state_after(Command::compare, MigrationState::ready) == MigrationState::ready);
+}
+
+TEST_CASE("a second command finds the lock taken and learns by whom") {
+    const TempDir dir;
+    auto first = StateLock::take(dir.file("s.db"), current_owner(), "migrate", milliseconds(0));
+    REQUIRE(first);
+    auto second = StateLock::take(dir.file("s.db"), current_owner(), "rollback", milliseconds(0));
+    REQUIRE_FALSE(second);
+    CHECK(second.error().code == ErrorCode::locked);
+    CHECK(second.error().message.find("'migrate'") != std::string::npos);
+}
+
+TEST_CASE("a failing hook stops the phase, one that hangs is ended") {
+    const TempDir dir;
+    const std::string script = dir.file("10-check");
+    std::ofstream(script) << "#!/bin/sh\necho \"$EXODUS_PHASE not now\"\nexit 3\n";
+    REQUIRE(::chmod(script.c_str(), 0700) == 0);
+    const HookEvent before{"migrate", "before", "", {}};
+    auto stopped = run_hooks(dir.path(), before, milliseconds(2'000), {});
+    REQUIRE_FALSE(stopped);
+    CHECK(stopped.error().message.find("migrate not now") != std::string::npos);
+    std::ofstream(script) << "#!/bin/sh\nexec sleep 60\n";
+    auto after = run_hooks(dir.path(), HookEvent{"migrate", "after", "done", {}}, milliseconds(100), {});
+    REQUIRE(after);
+    CHECK(after->at(0).exit_code == 124);
+}
