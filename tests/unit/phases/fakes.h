@@ -1,5 +1,6 @@
-// A family, a journal and a state source in memory, for the tests of mover and phases. `World` is what tests steer and look
-// at; every fake points to it. Thread-safe, because the mover has threads of its own.
+// A family, a journal and a state source in memory, for the tests of mover and phases. `World` is
+// what tests steer and look at; every fake points to it. Thread-safe, because the mover has threads
+// of its own.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +32,7 @@ struct FakeLane {
     std::string degraded;
     std::string blocked;
     int64_t proven_ms = 0;
-    std::string fail_mode;           ///< non-empty: set_mode fails with it
+    std::string fail_mode;  ///< non-empty: set_mode fails with it
     std::string fail_prove;
     std::string fail_hand_over;
     bool never_applied = false;
@@ -41,7 +42,7 @@ struct FakeLane {
 struct World {
     std::mutex mutex;
     std::array<FakeLane, 2> lanes;
-    std::vector<std::string> calls;              ///< "forward.mode apply", "fence source raise", …
+    std::vector<std::string> calls;  ///< "forward.mode apply", "fence source raise", …
     std::map<std::string, std::vector<Finding>> checks;
     std::vector<Finding> judged;
     std::map<std::string, std::string> replies;  ///< of execute(); missing: "OK"
@@ -83,9 +84,15 @@ class FakeMovement : public Movement {
         return world_.with(direction_, [&](FakeLane& lane) {
             MovementStatus out;
             switch (lane.mode) {
-                case MovementMode::off: out.stage = MovementStage::off; break;
-                case MovementMode::standby: out.stage = MovementStage::standby; break;
-                case MovementMode::apply: out.stage = MovementStage::following; break;
+                case MovementMode::off:
+                    out.stage = MovementStage::off;
+                    break;
+                case MovementMode::standby:
+                    out.stage = MovementStage::standby;
+                    break;
+                case MovementMode::apply:
+                    out.stage = MovementStage::following;
+                    break;
             }
             if (!lane.blocked.empty()) out.stage = MovementStage::blocked;
             out.items_done = lane.items;
@@ -100,7 +107,9 @@ class FakeMovement : public Movement {
     }
     Result<Position> end_position() override { return Position{"p100"}; }
     Result<bool> applied_through(const Position&) override {
-        return world_.with(direction_, [&](FakeLane& lane) { return lane.mode == MovementMode::apply && !lane.never_applied; });
+        return world_.with(direction_, [&](FakeLane& lane) {
+            return lane.mode == MovementMode::apply && !lane.never_applied;
+        });
     }
     Status prove(milliseconds) override {
         world_.call(name() + ".prove");
@@ -120,7 +129,8 @@ class FakeMovement : public Movement {
     Status hand_over() override {
         world_.call(name() + ".hand_over");
         return world_.with(direction_, [&](FakeLane& lane) -> Status {
-            if (!lane.fail_hand_over.empty()) return fail(ErrorCode::unreachable, lane.fail_hand_over);
+            if (!lane.fail_hand_over.empty())
+                return fail(ErrorCode::unreachable, lane.fail_hand_over);
             lane.handed_over = true;
             lane.mode = MovementMode::standby;
             return {};
@@ -183,20 +193,25 @@ class FakeInspector : public Inspector {
         if (!out.reachable) out.error = "connection refused";
         return out;
     }
-    Result<std::string> fingerprint(Side side) override { return "print-" + std::string(to_string(side)); }
+    Result<std::string> fingerprint(Side side) override {
+        return "print-" + std::string(to_string(side));
+    }
     Result<nlohmann::json> profile_data(int64_t) override { return nlohmann::json{{"items", 100}}; }
     std::vector<Finding> judge_traffic(const TrafficStats&) override { return world_.judged; }
     Result<nlohmann::json> plan(const TrafficStats&, const nlohmann::json& profile) override {
         return nlohmann::json{{"lanes", 4}, {"items", profile.at("items")}};
     }
-    Result<std::vector<std::string>> stray_writers(const std::vector<std::string>&) override { return world_.strays; }
+    Result<std::vector<std::string>> stray_writers(const std::vector<std::string>&) override {
+        return world_.strays;
+    }
     Result<std::vector<std::string>> residue(Side side) override {
         const std::scoped_lock lock(world_.mutex);
         return world_.residue[side];
     }
     Result<std::string> execute(Side side, const std::string& request) override {
         world_.call(std::string(to_string(side)) + " executes " + request);
-        if (side == Side::target && world_.target_down) return fail(ErrorCode::unreachable, "connection refused");
+        if (side == Side::target && world_.target_down)
+            return fail(ErrorCode::unreachable, "connection refused");
         const std::scoped_lock lock(world_.mutex);
         const auto found = world_.replies.find(request);
         return found == world_.replies.end() ? "OK" : found->second;
@@ -208,7 +223,8 @@ class FakeInspector : public Inspector {
 
 class FakeVerifier : public Verifier {
   public:
-    FakeVerifier(World& world, AppliedThrough applied) : world_(world), applied_(std::move(applied)) {}
+    FakeVerifier(World& world, AppliedThrough applied)
+        : world_(world), applied_(std::move(applied)) {}
     Result<VerifyResult> run(const OnProgress& progress) override {
         world_.call("verify");
         auto applied = applied_(Position{"p100"});
@@ -240,7 +256,8 @@ class FakeFence : public Fence {
     }
     Status prove(const std::string&, Deadline) override {
         const std::scoped_lock lock(world_.mutex);
-        if (!world_.fenced.contains(side_)) return fail(ErrorCode::safety, "a probe write went through");
+        if (!world_.fenced.contains(side_))
+            return fail(ErrorCode::safety, "a probe write went through");
         return {};
     }
     Status lift(const std::string&, Deadline) override {
@@ -271,7 +288,9 @@ class FakeFamily : public Family {
     explicit FakeFamily(World& world) : world_(world) {}
     [[nodiscard]] std::string_view name() const override { return "fake"; }
     [[nodiscard]] uint16_t default_port() const override { return 1; }
-    [[nodiscard]] std::vector<std::pair<std::string, bool>> schemes() const override { return {{"fake", false}}; }
+    [[nodiscard]] std::vector<std::pair<std::string, bool>> schemes() const override {
+        return {{"fake", false}};
+    }
     [[nodiscard]] std::vector<Error> validate(const Settings&) const override { return {}; }
     std::unique_ptr<Inspector> make_inspector(const FamilyContext&) override {
         return std::make_unique<FakeInspector>(world_);
@@ -279,14 +298,17 @@ class FakeFamily : public Family {
     std::unique_ptr<Movement> make_movement(const FamilyContext&, Direction direction) override {
         return std::make_unique<FakeMovement>(world_, direction);
     }
-    std::unique_ptr<Verifier> make_verifier(const FamilyContext&, Direction, AppliedThrough applied) override {
+    std::unique_ptr<Verifier> make_verifier(const FamilyContext&, Direction,
+                                            AppliedThrough applied) override {
         return std::make_unique<FakeVerifier>(world_, std::move(applied));
     }
     std::unique_ptr<Fence> make_fence(const FamilyContext&, Side side) override {
         return std::make_unique<FakeFence>(world_, side);
     }
     std::unique_ptr<TrafficShared> make_traffic(const FamilyContext&) override { return nullptr; }
-    std::unique_ptr<TapSession> make_tap_session() override { return std::make_unique<FakeTapSession>(); }
+    std::unique_ptr<TapSession> make_tap_session() override {
+        return std::make_unique<FakeTapSession>();
+    }
 
   private:
     World& world_;
@@ -300,7 +322,8 @@ class FakeDialer : public Dialer {
 };
 
 /// Waits until `condition` holds; false after the deadline.
-inline bool eventually(const std::function<bool()>& condition, milliseconds span = milliseconds(5'000)) {
+inline bool eventually(const std::function<bool()>& condition,
+                       milliseconds span = milliseconds(5'000)) {
     const Deadline deadline = Deadline::in(span);
     while (!condition()) {
         if (deadline.passed()) return false;

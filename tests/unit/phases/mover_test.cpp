@@ -1,8 +1,10 @@
-// The mover: modes follow the row, a hand-over survives polling and restarts, proofs and events come by themselves.
+// The mover: modes follow the row, a hand-over survives polling and restarts, proofs and events
+// come by themselves.
+#include "workflow/mover.h"
+
 #include <doctest/doctest.h>
 
 #include "fakes.h"
-#include "workflow/mover.h"
 
 using namespace exodus;
 using namespace exodus::test;
@@ -12,12 +14,14 @@ namespace {
 
 class MemoryJournal : public Journal {
   public:
-    Status save_position(std::string_view direction, std::string_view name, std::string_view value) override {
+    Status save_position(std::string_view direction, std::string_view name,
+                         std::string_view value) override {
         const std::scoped_lock lock(mutex);
         positions[std::string(direction) + "/" + std::string(name)] = value;
         return {};
     }
-    Result<std::optional<std::string>> load_position(std::string_view direction, std::string_view name) override {
+    Result<std::optional<std::string>> load_position(std::string_view direction,
+                                                     std::string_view name) override {
         const std::scoped_lock lock(mutex);
         const auto found = positions.find(std::string(direction) + "/" + std::string(name));
         if (found == positions.end()) return std::nullopt;
@@ -25,17 +29,23 @@ class MemoryJournal : public Journal {
     }
     Status erase_positions(std::string_view) override { return {}; }
     Status add_item_error(const ItemError&) override { return {}; }
-    Result<std::vector<ItemError>> item_errors(std::string_view, std::size_t) override { return {}; }
-    Status resolve_item_error(std::string_view, std::string_view, std::string_view) override { return {}; }
-    Status add_event(std::string_view severity, std::string_view code, std::string_view text) override {
+    Result<std::vector<ItemError>> item_errors(std::string_view, std::size_t) override {
+        return {};
+    }
+    Status resolve_item_error(std::string_view, std::string_view, std::string_view) override {
+        return {};
+    }
+    Status add_event(std::string_view severity, std::string_view code,
+                     std::string_view text) override {
         const std::scoped_lock lock(mutex);
         events.push_back(std::string(severity) + " " + std::string(code) + " " + std::string(text));
         return {};
     }
     bool has_event(const std::string& part) {
         const std::scoped_lock lock(mutex);
-        return std::any_of(events.begin(), events.end(),
-                           [&](const std::string& event) { return event.find(part) != std::string::npos; });
+        return std::any_of(events.begin(), events.end(), [&](const std::string& event) {
+            return event.find(part) != std::string::npos;
+        });
     }
     std::mutex mutex;
     std::map<std::string, std::string> positions;
@@ -85,7 +95,8 @@ struct Bench {
 
     void start(milliseconds prove_every = milliseconds(60'000)) {
         mover = std::make_unique<Mover>(
-            family, context, state, MoverOptions{milliseconds(5), milliseconds(2), prove_every, milliseconds(100)});
+            family, context, state,
+            MoverOptions{milliseconds(5), milliseconds(2), prove_every, milliseconds(100)});
         REQUIRE(mover->start());
         handlers = mover->handlers();
     }
@@ -133,7 +144,9 @@ TEST_CASE("modes follow the row") {
     bench.state.set([](MigrationRow& row) { row.forward = MovementMode::off; });
     CHECK(bench.becomes(Direction::forward, MovementMode::off));
     bench.state.set([](MigrationRow& row) { row.flag_paused = "by mira"; });
-    CHECK(eventually([&] { return bench.world.with(Direction::forward, [](FakeLane& l) { return l.paused; }); }));
+    CHECK(eventually([&] {
+        return bench.world.with(Direction::forward, [](FakeLane& l) { return l.paused; });
+    }));
 }
 
 TEST_CASE("a mode that cannot be set is reported and tried again") {
@@ -141,7 +154,8 @@ TEST_CASE("a mode that cannot be set is reported and tried again") {
     bench.world.lane(Direction::forward).fail_mode = "connection refused";
     bench.start();
     bench.state.set([](MigrationRow& row) { row.forward = MovementMode::apply; });
-    REQUIRE(eventually([&] { return bench.journal.has_event("mover.mode forward cannot go to apply"); }));
+    REQUIRE(eventually(
+        [&] { return bench.journal.has_event("mover.mode forward cannot go to apply"); }));
     bench.world.with(Direction::forward, [](FakeLane& lane) { return lane.fail_mode.clear(), 0; });
     CHECK(bench.becomes(Direction::forward, MovementMode::apply));
 }
@@ -179,7 +193,7 @@ TEST_CASE("after hand-over the row's apply is not put back; the switch settles i
     bench.start();
     REQUIRE(bench.becomes(Direction::forward, MovementMode::apply));
     REQUIRE(bench.call(control_op::kHandOver, kForward));
-    REQUIRE(bench.call(control_op::kHandOver, kForward));   // idempotent
+    REQUIRE(bench.call(control_op::kHandOver, kForward));  // idempotent
     CHECK(bench.world.count("forward.hand_over") == 1);
     REQUIRE(bench.call(control_op::kArm, kReverse));
     bench.settle();
@@ -192,7 +206,9 @@ TEST_CASE("after hand-over the row's apply is not put back; the switch settles i
         row.reverse = MovementMode::apply;
     });
     CHECK(bench.becomes(Direction::reverse, MovementMode::apply));
-    CHECK(eventually([&] { return bench.journal.load_position("forward", "mover:hand")->value_or("?").empty(); }));
+    CHECK(eventually([&] {
+        return bench.journal.load_position("forward", "mover:hand")->value_or("?").empty();
+    }));
     CHECK(bench.world.count("forward.take_back") == 0);
 }
 
@@ -214,14 +230,16 @@ TEST_CASE("an aborted hold takes the movement back without being asked") {
     CHECK(again->at("taken_back") == false);
 }
 
-TEST_CASE("killed in the hold after the hand-over: the new process stands by, then the row decides") {
+TEST_CASE(
+    "killed in the hold after the hand-over: the new process stands by, then the row decides") {
     Bench bench;
     bench.hold(7);
     bench.start();
     REQUIRE(bench.becomes(Direction::forward, MovementMode::apply));
     REQUIRE(bench.call(control_op::kHandOver, kForward));
     bench.mover.reset();
-    bench.world.with(Direction::forward, [](FakeLane& lane) { return lane.mode = MovementMode::off; });
+    bench.world.with(Direction::forward,
+                     [](FakeLane& lane) { return lane.mode = MovementMode::off; });
     const auto applied = bench.world.count("forward.mode apply");
     bench.start();
     CHECK(bench.becomes(Direction::forward, MovementMode::standby));
@@ -271,7 +289,8 @@ TEST_CASE("a failed hand-over stays out of the way until the hold ends") {
     CHECK(!bench.call(control_op::kHandOver, kForward));
     bench.settle();
     CHECK(bench.world.count("forward.mode apply") == 1);
-    bench.world.with(Direction::forward, [](FakeLane& lane) { return lane.fail_hand_over.clear(), 0; });
+    bench.world.with(Direction::forward,
+                     [](FakeLane& lane) { return lane.fail_hand_over.clear(), 0; });
     CHECK(bench.call(control_op::kHandOver, kForward));
     CHECK(bench.mode(Direction::forward) == MovementMode::standby);
 }
@@ -301,8 +320,10 @@ TEST_CASE("the way back is proven by itself, and a failing proof is told once") 
     bench.start(milliseconds(20));
     CHECK(eventually([&] { return bench.world.count("reverse.prove") >= 3; }));
     CHECK(bench.world.count("forward.prove") == 0);
-    bench.world.with(Direction::reverse, [](FakeLane& lane) { return lane.fail_prove = "no marker", 0; });
-    CHECK(eventually([&] { return bench.journal.has_event("mover.proof the way back could not be proven"); }));
+    bench.world.with(Direction::reverse,
+                     [](FakeLane& lane) { return lane.fail_prove = "no marker", 0; });
+    CHECK(eventually(
+        [&] { return bench.journal.has_event("mover.proof the way back could not be proven"); }));
     bench.world.with(Direction::reverse, [](FakeLane& lane) { return lane.fail_prove.clear(), 0; });
     CHECK(eventually([&] { return bench.journal.has_event("mover.proof-over"); }));
 }
@@ -310,12 +331,17 @@ TEST_CASE("the way back is proven by itself, and a failing proof is told once") 
 TEST_CASE("degraded and blocked become events, once") {
     Bench bench;
     bench.start();
-    bench.world.with(Direction::forward, [](FakeLane& lane) { return lane.degraded = "target: connection refused", 0; });
-    CHECK(eventually([&] { return bench.journal.has_event("warn mover.degraded forward: target"); }));
+    bench.world.with(Direction::forward, [](FakeLane& lane) {
+        return lane.degraded = "target: connection refused", 0;
+    });
+    CHECK(
+        eventually([&] { return bench.journal.has_event("warn mover.degraded forward: target"); }));
     bench.world.with(Direction::forward, [](FakeLane& lane) { return lane.degraded.clear(), 0; });
     CHECK(eventually([&] { return bench.journal.has_event("mover.degraded-over"); }));
-    bench.world.with(Direction::forward, [](FakeLane& lane) { return lane.blocked = "second writer", 0; });
-    CHECK(eventually([&] { return bench.journal.has_event("critical mover.blocked forward: second writer"); }));
+    bench.world.with(Direction::forward,
+                     [](FakeLane& lane) { return lane.blocked = "second writer", 0; });
+    CHECK(eventually(
+        [&] { return bench.journal.has_event("critical mover.blocked forward: second writer"); }));
 }
 
 TEST_CASE("forget needs a row that no longer wants the movement") {
@@ -365,5 +391,5 @@ TEST_CASE("the client end speaks the same operations") {
     CHECK(client.take_back(Direction::forward));
     CHECK(!client.forget(Direction::forward));
     CHECK(!bench.call(control_op::kEnd, {{"direction", "sideways"}}));
-    CHECK(!bench.call(control_op::kApplied, kForward));   // no position
+    CHECK(!bench.call(control_op::kApplied, kForward));  // no position
 }

@@ -1,9 +1,10 @@
 // The line format of smoke and replay files, as exodus-test(1) documents it.
+#include "workflow/request_file.h"
+
 #include <doctest/doctest.h>
 
 #include "base/digest.h"
 #include "workflow/base64.h"
-#include "workflow/request_file.h"
 #include "workflow/traffic_delta.h"
 
 using namespace exodus;
@@ -11,7 +12,8 @@ using Expect = FileRequest::Expect;
 
 TEST_CASE("smoke lines") {
     auto requests = parse_request_file(
-        "# comment\n\nPING => PONG\n  GET user:1 => ~ mira*\nINCR a => ! WRONGTYPE\r\nSET a b => *\nDEL a\n"
+        "# comment\n\nPING => PONG\n  GET user:1 => ~ mira*\nINCR a => ! WRONGTYPE\r\nSET a b => "
+        "*\nDEL a\n"
         "ECHO \"a => b\" => a => b\nGET x => line1\\nline2\\x41\\\\\nGET gone =>\n");
     REQUIRE(requests);
     REQUIRE(requests->size() == 8);
@@ -23,7 +25,7 @@ TEST_CASE("smoke lines") {
     CHECK(requests->at(2).expected == "WRONGTYPE");
     CHECK(requests->at(3).expect == Expect::any);
     CHECK(requests->at(4).expect == Expect::any);
-    CHECK(requests->at(5).request == "ECHO \"a => b\" => a");   // the last arrow counts
+    CHECK(requests->at(5).request == "ECHO \"a => b\" => a");  // the last arrow counts
     CHECK(requests->at(6).expected == "line1\nline2A\\");
     CHECK(requests->at(7).expect == Expect::exact);
     CHECK(requests->at(7).expected.empty());
@@ -40,8 +42,9 @@ TEST_CASE("replay lines") {
 }
 
 TEST_CASE("bad lines name their number") {
-    for (const char* text : {"\n => PONG", "\n@x r GET a", "\n@5 q GET a", "\n@5 r", "\nGET a => \\q", "\nGET a => \\x4",
-                             "\nGET a => b\\", "\n@-1 r GET a"}) {
+    for (const char* text :
+         {"\n => PONG", "\n@x r GET a", "\n@5 q GET a", "\n@5 r", "\nGET a => \\q",
+          "\nGET a => \\x4", "\nGET a => b\\", "\n@-1 r GET a"}) {
         CAPTURE(text);
         auto requests = parse_request_file(text);
         REQUIRE(!requests);
@@ -112,6 +115,6 @@ TEST_CASE("traffic between two looks") {
     CHECK(between.shadow_dropped == 3);
     CHECK(totals(between).requests == 18);
     CHECK(totals(between).writes == 3);
-    end.commands["GET"].requests = 4;   // restarted
+    end.commands["GET"].requests = 4;  // restarted
     CHECK(traffic_between(start, end).commands.at("GET").requests == 4);
 }

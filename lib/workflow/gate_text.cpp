@@ -1,0 +1,152 @@
+#include "workflow/gate_text.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace exodus {
+
+std::string grouped(uint64_t number) {
+    std::string digits = std::to_string(number);
+    for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) {
+        digits.insert(static_cast<std::size_t>(at), ",");
+    }
+    return digits;
+}
+
+std::string span_text(int64_t ms) {
+    if (ms < 1'000) return fmt::format("{} ms", ms);
+    if (ms < 60'000) return fmt::format("{:.3g} s", static_cast<double>(ms) / 1000);
+    const int64_t minutes = ms / 60'000;
+    if (minutes < 60) return fmt::format("{} min", minutes);
+    return minutes % 60 == 0 ? fmt::format("{} h", minutes / 60)
+                             : fmt::format("{} h {} min", minutes / 60, minutes % 60);
+}
+
+std::vector<std::string> failed_lines(const GateReport& report) {
+    std::vector<std::string> out;
+    if (report.open()) return out;
+    for (const GateRow& row : report.rows) {
+        if (row.verdict == GateVerdict::pass || row.verdict == GateVerdict::skipped) continue;
+        std::string line = fmt::format("{}: {}", row.requirement, row.found);
+        if (!row.hint.empty()) line += fmt::format(" ({})", row.hint);
+        out.push_back(std::move(line));
+    }
+    return out;
+}
+
+std::string verdict_word(GateVerdict verdict) {
+    std::string word(to_string(verdict));
+    std::transform(word.begin(), word.end(), word.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+    return word;
+}
+
+std::string state_text(const MigrationRow& row) {
+    if (row.route.authority == Side::target && row.state < MigrationState::switched) {
+        return "a rehearsed switch was interrupted: target answers everything until the authority "
+               "is given back";
+    }
+    switch (row.state) {
+        case MigrationState::created:
+            return "source answers everything; nothing was looked at yet";
+        case MigrationState::pretested:
+            return "source answers everything; both endpoints were checked";
+        case MigrationState::analyzed:
+            return "source answers everything; traffic was profiled and the plan is made";
+        case MigrationState::compared:
+            return "source answers everything; the target follows and answered alike";
+        case MigrationState::tested:
+            return "source answers everything; switch and rollback were rehearsed";
+        case MigrationState::copying:
+            return "source answers everything; the target is being filled";
+        case MigrationState::following:
+            return "source answers everything; the target follows";
+        case MigrationState::ready:
+            return "source answers everything; the target follows and is ready for the switch";
+        case MigrationState::holding:
+            return "writes are held for a switch of the authority";
+        case MigrationState::switched:
+            return "target answers everything; the source follows, rollback loses nothing";
+        case MigrationState::committed:
+            return "target answers everything, for good";
+        case MigrationState::rolled_back:
+            return "source answers everything, with every write made meanwhile";
+        case MigrationState::aborted:
+            return "source answers everything; nothing of exodus moves data";
+    }
+    return {};
+}
+
+std::vector<std::string> next_commands(const MigrationRow& row, const Skips& skips,
+                                       bool manual_approval, bool approved) {
+    std::vector<std::string> out;
+    if (row.state == MigrationState::ready && row.route.authority == Side::source) {
+        if (manual_approval && !approved) out.emplace_back("exodus approve switch --reason TEXT");
+        out.emplace_back("exodus migrate --switch");
+    }
+    for (const Command command : allowed_commands(row, skips)) {
+        // At `ready` a plain migrate has reached its goal; the switch is the next step.
+        if (command == Command::migrate && row.state == MigrationState::ready) continue;
+        out.push_back("exodus " + std::string(to_string(command)));
+    }
+    return out;
+}
+
+namespace {
+
+std::string lag_text(const MovementStatus& status) {
+    return fmt::format("lag {:.2f} s", static_cast<double>(status.lag_ms) / 1000);
+}
+
+std::string flow(std::string_view from, std::string_view to, const MovementStatus& status) {
+    switch (status.stage) {
+        case MovementStage::filling:
+            return fmt::format("{} ──copy──▶ {}  {} of ~{}  {}", from, to,
+                               grouped(status.items_done), grouped(status.items_total_estimate),
+                               lag_text(status));
+        case MovementStage::repairing:
+            return fmt::format("{} ──repair──▶ {}  {} open  {}", from, to,
+                               grouped(status.repairs_open), lag_text(status));
+        case MovementStage::following:
+            return fmt::format("{} ──stream──▶ {}  {}", from, to, lag_text(status));
+        default:
+            return fmt::format("{} ──▶ {}  {}", from, to, to_string(status.stage));
+    }
+}
+
+}  // namespace
+
+std::string data_flow_text(const MigrationRow& row, const MovementStatus& forward,
+                           const MovementStatus& reverse) {
+    if (row.forward == MovementMode::apply) return flow("source", "target", forward);
+    if (row.reverse == MovementMode::apply) return flow("target", "source", reverse);
+    return "none";
+}
+
+std::string way_back_text(const MigrationRow& row, const MovementStatus& forward,
+                          const MovementStatus& reverse, int64_t now_ms) {
+    if (row.state == MigrationState::committed) return "closed";
+    const bool switched = row.route.authority == Side::target;
+    if (switched && row.reverse != MovementMode::apply)
+        return "none: the reverse stream does not run";
+    if (switched && !reverse.blocked.empty()) return "blocked: " + reverse.blocked;
+    if (switched) return fmt::format("open, the source follows with {}", lag_text(reverse));
+    if (row.reverse == MovementMode::off) return "not needed yet: the source is the authority";
+    (void)forward;
+    if (reverse.stage != MovementStage::standby)
+        return fmt::format("not armed: {}", to_string(reverse.stage));
+    if (reverse.proven_ms == 0) return "attached, not yet proven";
+    return fmt::format("armed, idle (checked {} ago)",
+                       span_text(std::max<int64_t>(0, now_ms - reverse.proven_ms)));
+}
+
+std::string verify_text(const VerifyResult& result) {
+    std::string text =
+        fmt::format("{} of {} keys   missing {}   extra {}   different {}",
+                    grouped(result.compared), grouped(result.source_keys), grouped(result.missing),
+                    grouped(result.extra), grouped(result.different));
+    if (result.unresolved != 0) text += fmt::format("   unresolved {}", grouped(result.unresolved));
+    return text;
+}
+
+}  // namespace exodus

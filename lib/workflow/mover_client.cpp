@@ -1,0 +1,183 @@
+// The mover's operations as seen from the other end of the control socket, and the JSON form of its
+// values.
+#include <nlohmann/json.hpp>
+
+#include "base/limits.h"
+#include "workflow/base64.h"
+#include "workflow/mover.h"
+
+namespace exodus {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr milliseconds kCall{limits::kMoverCall_ms};
+
+template <class Value>
+Result<Value> field(const Result<json>& answer, const char* name) {
+    if (!answer) return tl::unexpected(answer.error());
+    const auto found = answer->find(name);
+    if (found == answer->end()) {
+        return fail(ErrorCode::protocol, std::string("the interlay's answer has no field ") + name);
+    }
+    try {
+        return found->get<Value>();
+    } catch (const json::exception& error) {
+        return fail(ErrorCode::protocol, std::string("the interlay's answer: ") + error.what());
+    }
+}
+
+Status nothing(const Result<json>& answer) {
+    if (!answer) return tl::unexpected(answer.error());
+    return {};
+}
+
+json request(const char* op, Direction direction) {
+    return {{"op", op}, {"direction", std::string(to_string(direction))}};
+}
+
+std::optional<MovementStage> stage_from(const std::string& text) {
+    for (int i = 0; i <= static_cast<int>(MovementStage::failed); ++i) {
+        const auto stage = static_cast<MovementStage>(i);
+        if (to_string(stage) == text) return stage;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+Result<Direction> direction_from(std::string_view text) {
+    if (text == to_string(Direction::forward)) return Direction::forward;
+    if (text == to_string(Direction::reverse)) return Direction::reverse;
+    return fail(ErrorCode::usage, "the direction must be forward or reverse");
+}
+
+json to_json(const MovementStatus& status) {
+    return {{"stage", std::string(to_string(status.stage))},
+            {"items_done", status.items_done},
+            {"items_total_estimate", status.items_total_estimate},
+            {"bytes_copied", status.bytes_copied},
+            {"changes_applied", status.changes_applied},
+            {"items_per_s", status.items_per_s},
+            {"changes_per_s", status.changes_per_s},
+            {"lag_bytes", status.lag_bytes},
+            {"lag_ms", status.lag_ms},
+            {"queue_bytes", status.queue_bytes},
+            {"retries", status.retries},
+            {"failed_items", status.failed_items},
+            {"repairs_open", status.repairs_open},
+            {"applied", status.applied.text},
+            {"proven_ms", status.proven_ms},
+            {"waiting_for", status.waiting_for},
+            {"throttled", status.throttled},
+            {"degraded", status.degraded},
+            {"blocked", status.blocked}};
+}
+
+MovementStatus movement_status_from_json(const json& in) {
+    MovementStatus status;
+    status.stage = stage_from(in.value("stage", "off")).value_or(MovementStage::failed);
+    status.items_done = in.value("items_done", uint64_t{0});
+    status.items_total_estimate = in.value("items_total_estimate", uint64_t{0});
+    status.bytes_copied = in.value("bytes_copied", uint64_t{0});
+    status.changes_applied = in.value("changes_applied", uint64_t{0});
+    status.items_per_s = in.value("items_per_s", 0.0);
+    status.changes_per_s = in.value("changes_per_s", 0.0);
+    status.lag_bytes = in.value("lag_bytes", uint64_t{0});
+    status.lag_ms = in.value("lag_ms", int64_t{0});
+    status.queue_bytes = in.value("queue_bytes", uint64_t{0});
+    status.retries = in.value("retries", uint64_t{0});
+    status.failed_items = in.value("failed_items", uint64_t{0});
+    status.repairs_open = in.value("repairs_open", uint64_t{0});
+    status.applied.text = in.value("applied", "");
+    status.proven_ms = in.value("proven_ms", int64_t{0});
+    status.waiting_for = in.value("waiting_for", "");
+    status.throttled = in.value("throttled", "");
+    status.degraded = in.value("degraded", "");
+    status.blocked = in.value("blocked", "");
+    return status;
+}
+
+Result<MovementStatus> MoverClient::status(Direction direction) {
+    auto answer =
+        port_.call({{"op", control_op::kMover}}, milliseconds(limits::kControlTimeout_ms));
+    auto row = field<json>(answer, to_string(direction).data());
+    if (!row) return tl::unexpected(row.error());
+    try {
+        return movement_status_from_json(*row);
+    } catch (const json::exception& error) {
+        return fail(ErrorCode::protocol, std::string("the mover's status: ") + error.what());
+    }
+}
+
+Result<bool> MoverClient::applied(Direction direction, const Position& position) {
+    json message = request(control_op::kApplied, direction);
+    message["position"] = position.text;
+    return field<bool>(port_.call(message, kCall), "applied");
+}
+
+Result<Position> MoverClient::end(Direction direction) {
+    auto text =
+        field<std::string>(port_.call(request(control_op::kEnd, direction), kCall), "position");
+    if (!text) return tl::unexpected(text.error());
+    return Position{*text};
+}
+
+Status MoverClient::prove(Direction direction, milliseconds timeout) {
+    json message = request(control_op::kProve, direction);
+    message["timeout_ms"] = timeout.count();
+    return nothing(port_.call(message, timeout + kCall));
+}
+
+Result<Position> MoverClient::arm(Direction direction) {
+    auto text =
+        field<std::string>(port_.call(request(control_op::kArm, direction), kCall), "position");
+    if (!text) return tl::unexpected(text.error());
+    return Position{*text};
+}
+
+Status MoverClient::hand_over(Direction direction) {
+    return nothing(port_.call(request(control_op::kHandOver, direction), kCall));
+}
+
+Status MoverClient::take_back(Direction direction) {
+    return nothing(port_.call(request(control_op::kTakeBack, direction), kCall));
+}
+
+Result<std::vector<std::string>> MoverClient::touched(Direction direction, milliseconds span) {
+    json message = request(control_op::kTouched, direction);
+    message["span_ms"] = span.count();
+    auto encoded = field<std::vector<std::string>>(port_.call(message, kCall), "keys");
+    if (!encoded) return encoded;
+    for (std::string& key : *encoded) {
+        auto raw = base64_decode(key);
+        if (!raw) return tl::unexpected(raw.error());
+        key = std::move(*raw);
+    }
+    return encoded;
+}
+
+Result<uint64_t> MoverClient::redrive(Direction direction) {
+    return field<uint64_t>(port_.call(request(control_op::kRedrive, direction), kCall), "count");
+}
+
+Status MoverClient::throttle(const std::string& key, const std::string& value) {
+    return nothing(
+        port_.call({{"op", control_op::kThrottle}, {"key", key}, {"value", value}}, kCall));
+}
+
+Status MoverClient::pause(bool paused) {
+    return nothing(port_.call({{"op", control_op::kPause}, {"paused", paused}}, kCall));
+}
+
+Status MoverClient::forget(Direction direction) {
+    return nothing(port_.call(request(control_op::kForget, direction), kCall));
+}
+
+Status MoverClient::look_now() {
+    return nothing(
+        port_.call({{"op", control_op::kLookNow}}, milliseconds(limits::kControlTimeout_ms)));
+}
+
+}  // namespace exodus

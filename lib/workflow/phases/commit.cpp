@@ -1,0 +1,153 @@
+#include "workflow/phases/commit.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "workflow/gate_text.h"
+#include "workflow/phases/follow.h"
+#include "workflow/phases/switching.h"
+
+namespace exodus {
+
+using nlohmann::json;
+
+namespace {
+
+using S = MigrationState;
+
+Status watch_window(PhaseRun& run) {
+    const int64_t over_ms = run.row().switched_ms + run.settings().cutover.watch_ms;
+    while (wall_ms() < over_ms) {
+        auto status = movement_status(run, Direction::reverse);
+        if (!status) return tl::unexpected(status.error());
+        Progress line;
+        line.step = "watching the target";
+        line.total = static_cast<uint64_t>(run.settings().cutover.watch_ms);
+        line.done = line.total - static_cast<uint64_t>(std::clamp<int64_t>(
+                                     over_ms - wall_ms(), 0, run.settings().cutover.watch_ms));
+        line.unit = "ms";
+        line.eta_ms = over_ms - wall_ms();
+        line.lag_ms = status->lag_ms;
+        line.waiting_for = fmt::format("the watch window, {} more",
+                                       span_text(std::max<int64_t>(0, over_ms - wall_ms())));
+        run.progress(std::move(line));
+        if (!status->blocked.empty())
+            run.note(Severity::warn, "the way back is blocked: " + status->blocked);
+        EXODUS_TRY(run.pause(
+            milliseconds(std::clamp<int64_t>(over_ms - wall_ms(), 1, limits::kPhasePoll_ms))));
+    }
+    return {};
+}
+
+Status prove_final(PhaseRun& run) {
+    auto lag = wait_lag(run, Direction::reverse, run.settings().gates.ready_lag_ms, 0);
+    if (!lag) return tl::unexpected(lag.error());
+    EXODUS_TRY(run.evidence(evidence_kind::kCommitLag, EvidenceVerdict::pass,
+                            {{"reverse_lag_ms", lag->last.lag_ms},
+                             {"reverse_stage", std::string(to_string(lag->last.stage))},
+                             {"repairs_open", lag->last.repairs_open}}));
+    auto result = run.verify(Direction::reverse, "final verify");
+    if (!result) return tl::unexpected(result.error());
+    run.detail("data      " + verify_text(*result));
+    run.outcome.numbers["data"] = json::parse(verify_json(*result));
+    return run.evidence(evidence_kind::kCommitVerify,
+                        result->clean() ? EvidenceVerdict::pass : EvidenceVerdict::fail,
+                        run.outcome.numbers["data"]);
+}
+
+/// The typed confirmation is asked for last, when nothing else stands in the way.
+Status confirm_commit(PhaseRun& run) {
+    auto report = run.judge(Gate::commit);
+    if (!report) return tl::unexpected(report.error());
+    const Status open = require(*report);
+    if (!open && open.error().code != ErrorCode::approval_missing) return open;
+    if (!run.context().confirm)
+        return fail(ErrorCode::approval_missing, "nobody can confirm the commit");
+    EXODUS_TRY(run.context().confirm(
+        ConfirmRequest{"commit", run.settings().migration,
+                       "the target is final; rollback is no longer possible"}));
+    auto stored = run.store().add_decision(run.row().id, run.decision("confirm", "commit"));
+    if (!stored) return tl::unexpected(stored.error());
+    return run.demand(Gate::commit);
+}
+
+Status clean_up(PhaseRun& run) {
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
+    EXODUS_TRY(forget(run, Direction::forward));
+    if (run.row().reverse == MovementMode::off) {
+        EXODUS_TRY(forget(run, Direction::reverse));
+    } else {
+        run.detail(
+            "reverse   goes on feeding the source (--keep-reverse); end it with exodus commit");
+    }
+    std::size_t left = 0;
+    for (const Side side : {Side::source, Side::target}) {
+        // What the kept reverse stream needs on the source is no leftover.
+        if (side == Side::source && run.row().reverse != MovementMode::off) continue;
+        for (const std::string& line : residue_lines(run, side)) {
+            ++left;
+            run.detail("left      " + line);
+            run.outcome.numbers["residue"].push_back(line);
+        }
+    }
+    if (left == 0) {
+        run.detail("residue   none on either side");
+        run.outcome.numbers["residue"] = json::array();
+    }
+    return {};
+}
+
+Status body(PhaseRun& run, const CommitOptions& options) {
+    if (run.row().state == S::committed) {
+        if (run.row().reverse != MovementMode::off && !options.keep_reverse) {
+            MigrationRow next = run.row();
+            next.reverse = MovementMode::off;
+            EXODUS_TRY(run.transition(std::move(next), "the reverse stream ends"));
+            EXODUS_TRY(clean_up(run));
+            run.outcome.headline = "committed, and the reverse stream is closed";
+            return {};
+        }
+        const bool left =
+            !residue_lines(run, Side::source).empty() || !residue_lines(run, Side::target).empty();
+        if (left && run.row().reverse == MovementMode::off) EXODUS_TRY(clean_up(run));
+        run.outcome.headline = "committed already: the target is final";
+        return {};
+    }
+    if (run.row().state == S::ready) {
+        EXODUS_TRY(switch_to_target(run, "big-bang"));
+        run.note(Severity::info,
+                 "switched: the target is authoritative, until the commit revocably");
+    }
+    EXODUS_TRY(watch_window(run));
+    EXODUS_TRY(prove_final(run));
+    EXODUS_TRY(confirm_commit(run));
+    EXODUS_TRY(run.may_go_on());
+    auto next = row_for(run.row(), S::committed, wall_ms());
+    if (!next) return tl::unexpected(next.error());
+    if (options.keep_reverse) next->reverse = MovementMode::apply;
+    EXODUS_TRY(run.transition(std::move(*next),
+                              run.context().reason.empty() ? "commit" : run.context().reason));
+    EXODUS_TRY(clean_up(run));
+    run.outcome.headline = "committed: the target is authoritative for good";
+    return {};
+}
+
+}  // namespace
+
+PhaseOutcome run_commit(PhaseContext& context, const CommitOptions& options) {
+    PhaseFrame frame;
+    frame.plan = {"at ready: perform the switch first", "wait for the watch window",
+                  "verify all data a last time",
+                  "close the reverse stream and remove what exodus left on both sides"};
+    frame.gates = {Gate::commit};
+    Settings settings = context.settings;
+    settings.cutover.watch_ms = options.watch_ms.value_or(settings.cutover.watch_ms);
+    PhaseContext mine = context.with(settings);
+    return run_phase(mine, Command::commit, "commit", frame,
+                     [&](PhaseRun& run) { return body(run, options); });
+}
+
+}  // namespace exodus

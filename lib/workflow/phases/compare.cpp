@@ -1,0 +1,240 @@
+#include "workflow/phases/compare.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "workflow/gate_text.h"
+#include "workflow/phases/follow.h"
+#include "workflow/phases/reads_compare.h"
+#include "workflow/statistics.h"
+#include "workflow/traffic_delta.h"
+
+namespace exodus {
+
+using nlohmann::json;
+
+namespace {
+
+/// Counters of an interrupted run are kept at least this often.
+constexpr int64_t kKeep_us = 5'000'000;
+/// Pairs in re-check when enough samples are there; each takes at most about this long (redis.md
+/// 7).
+constexpr int64_t kRecheck_ms_max = 30'000;
+/// Rare classes get more time after the others have enough: as long again as it took, between
+/// these.
+constexpr int64_t kRare_ms_min = 2'000;
+constexpr int64_t kRare_ms_max = 600'000;
+
+/// The settings with what the command line changed, for the route and for what the gate asks.
+struct Wanted {
+    double mirror = 0;
+    double aa = 0;
+    uint64_t samples = 0;
+};
+
+Wanted wanted(PhaseRun& run, const CompareOptions& options) {
+    Wanted out;
+    out.mirror = options.mirror_percent.value_or(run.settings().compare.mirror_percent);
+    out.aa = options.aa_percent.value_or(run.settings().compare.aa_percent);
+    out.samples = options.samples_min.value_or(run.settings().gates.compare_samples_min);
+    if (options.mode == CompareMode::data) out.mirror = out.aa = 0;
+    return out;
+}
+
+/// Everything from the start: the movement is taken off (a new lineage) and its traces are removed.
+Status start_over(PhaseRun& run) {
+    MigrationRow next = run.row();
+    next.forward = MovementMode::off;
+    next.route.mirror_percent = next.route.aa_percent = 0;
+    EXODUS_TRY(run.transition(std::move(next), "compare --restart"));
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    return forget(run, Direction::forward);
+}
+
+/// Classes about which nothing can be said yet.
+std::vector<std::string> undecided(PhaseRun& run, const ReadsCompare& reads) {
+    std::vector<std::string> out;
+    for (const auto& [name, counts] : reads.counts()) {
+        if (counts.comparisons == 0) continue;
+        const ClassVerdict verdict =
+            decide_class({name, counts.comparisons, counts.confirmed, counts.aa_comparisons,
+                          counts.aa_confirmed},
+                         run.settings().compare.budget, run.settings().compare.confidence);
+        if (verdict.decision == ClassDecision::inconclusive) out.push_back(name);
+    }
+    return out;
+}
+
+Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted& want) {
+    ReadsCompare reads;
+    EXODUS_TRY(reads.begin(run, options.restart ? json::object() : run.resumed_detail()));
+    const Deadline over = Deadline::in(options.reads_duration_max);
+    int64_t kept_us = steady_us();
+    Status ended;
+    uint64_t at_start = 0;
+    const int64_t started_us = steady_us();
+    int64_t rare_until_us = 0;
+    while (true) {
+        EXODUS_TRY(reads.look(run));
+        uint64_t done = 0;
+        for (const auto& [name, counts] : reads.counts()) done += counts.comparisons;
+        if (at_start == 0) at_start = done;
+        if (steady_us() - kept_us > kKeep_us) {
+            EXODUS_TRY(run.save_detail(reads.to_json()));
+            kept_us = steady_us();
+        }
+        const bool enough = done >= want.samples;
+        const int64_t now_us = steady_us();
+        const auto rare = enough ? undecided(run, reads) : std::vector<std::string>{};
+        if (enough && rare_until_us == 0) {
+            rare_until_us = now_us + std::clamp<int64_t>(now_us - started_us, kRare_ms_min * 1000,
+                                                         kRare_ms_max * 1000);
+        }
+        if (enough && (rare.empty() || now_us > rare_until_us)) break;
+        Progress line;
+        line.step = "comparing reads";
+        line.done = done;
+        line.total = want.samples;
+        line.unit = "reads";
+        line.rate = static_cast<double>(done - at_start) * 1e6 /
+                    static_cast<double>(std::max<int64_t>(1, steady_us() - started_us));
+        if (enough)
+            line.waiting_for =
+                fmt::format("more answers of {}{}", rare.front(),
+                            rare.size() > 1 ? fmt::format(" and {} more", rare.size() - 1) : "");
+        if (line.rate > 0 && !enough)
+            line.eta_ms =
+                static_cast<int64_t>(static_cast<double>(want.samples - done) / line.rate * 1000);
+        if (done == at_start) line.waiting_for = "reads through the interlay that can be compared";
+        run.progress(std::move(line));
+        if (options.reads_duration_max.count() > 0 && over.passed())
+            break;  // the gate says inconclusive
+        auto status = movement_status(run, Direction::forward);
+        if (!status) ended = tl::unexpected(status.error());
+        if (ended && !status->blocked.empty())
+            ended = fail(ErrorCode::safety, "the forward movement is blocked: " + status->blocked);
+        if (ended) ended = run.pause();
+        if (!ended) break;
+    }
+    // Candidates that are being read again count only when they have an outcome.
+    const Deadline recheck = Deadline::in(milliseconds(kRecheck_ms_max));
+    while (ended && reads.open_pairs() > 0 && !recheck.passed()) {
+        Progress line;
+        line.step = "comparing reads";
+        line.waiting_for =
+            fmt::format("{} differing answers to be read again", grouped(reads.open_pairs()));
+        run.progress(std::move(line));
+        ended = run.pause();
+        if (ended) ended = reads.look(run);
+    }
+    const json data = reads.to_json();
+    EXODUS_TRY(run.save_detail(data));
+    if (!ended) return ended;
+    uint64_t total = 0;
+    uint64_t confirmed = 0;
+    uint64_t unresolved = 0;
+    for (const auto& [name, counts] : reads.counts()) {
+        total += counts.comparisons;
+        confirmed += counts.confirmed;
+        unresolved += counts.unresolved;
+    }
+    const TrafficTotals sum = totals(reads.traffic());
+    run.outcome.numbers["reads"] = data;
+    run.outcome.numbers["latency_us"] = {{"source_p99", sum.latency_us.percentile(0.99)},
+                                         {"target_p99", sum.shadow_latency_us.percentile(0.99)},
+                                         {"source_p50", sum.latency_us.percentile(0.5)},
+                                         {"target_p50", sum.shadow_latency_us.percentile(0.5)}};
+    run.detail(fmt::format("compare   {} reads   {} confirmed   {} unresolved", grouped(total),
+                           grouped(confirmed), grouped(unresolved)));
+    run.detail(fmt::format(
+        "latency   source p50 {:.2f} ms p99 {:.2f} ms   target p50 {:.2f} ms p99 {:.2f} ms",
+        static_cast<double>(sum.latency_us.percentile(0.5)) / 1000,
+        static_cast<double>(sum.latency_us.percentile(0.99)) / 1000,
+        static_cast<double>(sum.shadow_latency_us.percentile(0.5)) / 1000,
+        static_cast<double>(sum.shadow_latency_us.percentile(0.99)) / 1000));
+    json evidence = data;
+    evidence["shadow_dropped"] = reads.traffic().shadow_dropped;
+    evidence["comparator_dropped"] = reads.traffic().comparator_dropped;
+    evidence["latency_us"] = run.outcome.numbers["latency_us"];
+    const auto verdict = total < want.samples ? EvidenceVerdict::inconclusive
+                         : confirmed == 0     ? EvidenceVerdict::pass
+                                              : EvidenceVerdict::warn;
+    return run.evidence(evidence_kind::kCompareReads, verdict, evidence);
+}
+
+Status compare_data(PhaseRun& run) {
+    auto result = run.verify(Direction::forward, "verifying all data");
+    if (!result) return tl::unexpected(result.error());
+    run.detail("data      " + verify_text(*result));
+    run.outcome.numbers["data"] = json::parse(verify_json(*result));
+    return run.evidence(evidence_kind::kCompareData,
+                        result->clean() ? EvidenceVerdict::pass : EvidenceVerdict::fail,
+                        run.outcome.numbers["data"]);
+}
+
+Status measure(PhaseRun& run, const CompareOptions& options, const Wanted& want) {
+    EXODUS_TRY(wait_following(run, Direction::forward));
+    // The fill may have brought what belongs to the fingerprint (functions); evidence from here on
+    // is about that target.
+    EXODUS_TRY(run.store_context());
+    // Data first: reads are compared on a target that is known to be complete, so a difference
+    // means something.
+    if (options.mode != CompareMode::reads) EXODUS_TRY(compare_data(run));
+    if (options.mode == CompareMode::data) return {};
+    MigrationRow mirrored = row_for_compare(run.row(), want.mirror, want.aa);
+    mirrored.reverse = run.row().reverse;
+    EXODUS_TRY(run.transition(std::move(mirrored),
+                              fmt::format("compare: mirror {} % of the reads", want.mirror)));
+    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
+    return compare_reads(run, options, want);
+}
+
+Status body(PhaseRun& run, const CompareOptions& options) {
+    EXODUS_TRY(run.store_context());
+    EXODUS_TRY(run.demand(Gate::analyze));
+    const Wanted want = wanted(run, options);
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    if (options.restart && run.row().forward != MovementMode::off) EXODUS_TRY(start_over(run));
+    EXODUS_TRY(
+        run.transition(row_for_compare(run.row(), 0, 0), "compare: seed the target and follow"));
+    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
+    const Status measured = measure(run, options, want);
+    // However it ended, mirroring ends with the command; the target goes on following.
+    if (run.row().route.mirror_percent > 0 || run.row().route.aa_percent > 0) {
+        EXODUS_TRY(run.transition(row_without_mirror(run.row()), "compare ends"));
+    }
+    EXODUS_TRY(measured);
+    for (const std::string& name : options.ack) {
+        EXODUS_TRY(acknowledge(run.store(), run.row(), "compare:" + name, run.context().reason,
+                               run.context().owner, run.settings().config_hash));
+    }
+    EXODUS_TRY(run.demand(Gate::compare));
+    const MigrationState next = state_after(Command::compare, run.row().state);
+    if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G3 holds"));
+    run.outcome.headline = "compare passed: the target holds the same data and answers alike";
+    return {};
+}
+
+}  // namespace
+
+PhaseOutcome run_compare(PhaseContext& context, const CompareOptions& options) {
+    PhaseFrame frame;
+    frame.plan = {"fill the target from the source and follow its changes",
+                  "verify all data in both directions",
+                  "mirror reads to the target and compare the answers; clients get the source's"};
+    frame.gates = {Gate::analyze};
+    // The gate reads budget and confidence from the settings; the command line's win for this run.
+    Settings settings = context.settings;
+    settings.compare.budget = options.budget.value_or(settings.compare.budget);
+    settings.compare.confidence = options.confidence.value_or(settings.compare.confidence);
+    settings.gates.compare_samples_min =
+        options.samples_min.value_or(settings.gates.compare_samples_min);
+    PhaseContext mine = context.with(settings);
+    return run_phase(mine, Command::compare, "compare", frame,
+                     [&](PhaseRun& run) { return body(run, options); });
+}
+
+}  // namespace exodus

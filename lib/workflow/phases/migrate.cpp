@@ -1,0 +1,228 @@
+#include "workflow/phases/migrate.h"
+
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "workflow/gate_text.h"
+#include "workflow/phases/canary.h"
+#include "workflow/phases/follow.h"
+#include "workflow/phases/switching.h"
+
+namespace exodus {
+
+using nlohmann::json;
+
+namespace {
+
+using S = MigrationState;
+
+std::string strategy_name(Strategy strategy) {
+    switch (strategy) {
+        case Strategy::big_bang:
+            return "big-bang";
+        case Strategy::canary:
+            return "canary";
+        case Strategy::blue_green:
+            return "blue-green";
+    }
+    return "big-bang";
+}
+
+Status copy(PhaseRun& run) {
+    if (run.row().state == S::rolled_back) {
+        // The forward stream was armed at the rollback and follows; nothing has to be copied again.
+        EXODUS_TRY(run.enter(S::following, "a new attempt goes on from the rollback"));
+    } else if (run.row().state != S::copying && run.row().state != S::following &&
+               run.row().state != S::ready) {
+        EXODUS_TRY(run.demand(Gate::compare));
+        EXODUS_TRY(run.demand(Gate::test));
+        EXODUS_TRY(run.enter(S::copying, "the copy begins"));
+    }
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
+    EXODUS_TRY(wait_following(run, Direction::forward));
+    if (run.row().state == S::copying) EXODUS_TRY(run.enter(S::following, "all chunks are done"));
+    auto status = movement_status(run, Direction::forward);
+    if (!status) return tl::unexpected(status.error());
+    run.outcome.numbers["forward"] = to_json(*status);
+    run.detail(fmt::format("copied    {} keys, {} MiB; {} changes followed",
+                           grouped(status->items_done), status->bytes_copied >> 20,
+                           grouped(status->changes_applied)));
+    return {};
+}
+
+/// following → ready: the lag stays low for the window, then gate G5.
+Status become_ready(PhaseRun& run) {
+    if (run.row().state == S::ready) return {};
+    const GateSettings& want = run.settings().gates;
+    auto window = wait_lag(run, Direction::forward, want.ready_lag_ms, want.ready_lag_for_ms);
+    if (!window) return tl::unexpected(window.error());
+    const MovementStatus& last = window->last;
+    // The movement spools the source's log to its own disk, so the log's retention bounds nothing
+    // (0); a family whose movement does not spool reports the danger as degraded.
+    EXODUS_TRY(run.evidence(evidence_kind::kFollow,
+                            last.failed_items == 0 ? EvidenceVerdict::pass : EvidenceVerdict::fail,
+                            {{"lag_ms_max", window->lag_ms_max},
+                             {"for_ms", window->for_ms},
+                             {"repairs_open", last.repairs_open},
+                             {"failed_items", last.failed_items},
+                             {"retention_ms", 0},
+                             {"eta_ms", 0},
+                             {"queue_bytes", last.queue_bytes}}));
+    EXODUS_TRY(run.demand(Gate::follow));
+    EXODUS_TRY(run.enter(S::ready, "gate G5 holds"));
+    return run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max));
+}
+
+Status set_throttles(PhaseRun& run, const std::map<std::string, std::string>& throttle) {
+    if (throttle.empty()) return {};
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    MoverClient mover(**port);
+    for (const auto& [key, value] : throttle) EXODUS_TRY(mover.throttle(key, value));
+    return {};
+}
+
+Status set_paused(PhaseRun& run, bool paused) {
+    const std::string who =
+        fmt::format("{}@{}", run.context().owner.user, run.context().owner.host);
+    const std::string why = run.context().reason.empty()
+                                ? "by " + who
+                                : fmt::format("by {}: {}", who, run.context().reason);
+    EXODUS_TRY(run.store().set_flag(run.row().id, "paused", paused ? why : ""));
+    auto port = run.running_interlay();
+    if (port) {
+        EXODUS_TRY(MoverClient(**port).pause(paused));
+    } else {
+        run.note(Severity::info, "no interlay runs; the flag takes effect when one starts");
+    }
+    run.outcome.headline =
+        paused ? "the copy rests; changes are still followed" : "the copy goes on";
+    return {};
+}
+
+Status perform_switch(PhaseRun& run, Strategy strategy) {
+    // Reads move in steps before the writes do. Without the approval there is no point in moving
+    // them.
+    if (strategy == Strategy::canary) {
+        const bool missing = run.settings().migrate.manual_approval;
+        auto decided = run.store().latest_decision(run.row().id, run.row().attempt,
+                                                   {"approve", "deny"}, "switch");
+        if (!decided) return tl::unexpected(decided.error());
+        if (missing && !(decided->has_value() && (*decided)->kind == "approve")) {
+            static_cast<void>(run.judge(Gate::switch_over));
+            return fail(ErrorCode::approval_missing, "the canary and the switch wait for approval",
+                        "exodus approve switch --reason TEXT");
+        }
+        EXODUS_TRY(canary_steps(run));
+    }
+    EXODUS_TRY(switch_to_target(run, strategy_name(strategy)));
+    run.outcome.headline = "switched: the target is authoritative, the source follows";
+    return {};
+}
+
+Status activate(PhaseRun& run, Side side) {
+    if (run.settings().migrate.strategy != Strategy::blue_green) {
+        return fail(ErrorCode::usage, "--activate belongs to the strategy blue-green",
+                    "use --strategy blue-green, or migrate --switch and rollback");
+    }
+    if (run.row().route.authority == side) {
+        run.outcome.headline = fmt::format("{} is active already", to_string(side));
+        return {};
+    }
+    if (side == Side::source) {
+        EXODUS_TRY(switch_to_source(run, S::ready, "switch"));
+        run.outcome.headline = "source is active again; the target follows";
+        return {};
+    }
+    EXODUS_TRY(copy(run));
+    EXODUS_TRY(become_ready(run));
+    return perform_switch(run, Strategy::blue_green);
+}
+
+Status body(PhaseRun& run, const MigrateOptions& options) {
+    if (options.goal == MigrateGoal::pause) return set_paused(run, true);
+    if (options.goal == MigrateGoal::resume) EXODUS_TRY(set_paused(run, false));
+    EXODUS_TRY(set_throttles(run, options.throttle));
+    if (options.goal == MigrateGoal::throttle) {
+        run.outcome.headline =
+            "the throttle is set until the interlay ends; [migrate] throttle keeps it";
+        return {};
+    }
+    if (options.goal == MigrateGoal::activate) return activate(run, options.activate);
+    if (run.row().state == S::switched) {
+        run.outcome.headline = "switched already: the target is authoritative";
+        return {};
+    }
+    if (options.goal == MigrateGoal::canary) {
+        EXODUS_TRY(copy(run));
+        EXODUS_TRY(canary_step(run, options.canary_percent));
+        run.outcome.headline =
+            options.canary_percent > 0
+                ? fmt::format("{} % of sessions read from the target", options.canary_percent)
+                : "all reads are answered by the source";
+        return {};
+    }
+    const bool was_ready = run.row().state == S::ready;
+    EXODUS_TRY(copy(run));
+    if (options.goal == MigrateGoal::copied) {
+        run.outcome.headline = "copied: the target holds the data and follows";
+        return {};
+    }
+    EXODUS_TRY(become_ready(run));
+    if (options.goal == MigrateGoal::switched)
+        return perform_switch(run, run.settings().migrate.strategy);
+    run.outcome.headline = was_ready ? "ready already: the target follows"
+                                     : "ready: the target follows, the way back stands by";
+    return {};
+}
+
+std::vector<std::string> plan_of(const MigrateOptions& options) {
+    switch (options.goal) {
+        case MigrateGoal::pause:
+            return {"let the copy rest"};
+        case MigrateGoal::resume:
+            return {"let the copy go on"};
+        case MigrateGoal::throttle:
+            return {"set the throttle"};
+        case MigrateGoal::canary:
+            return {
+                fmt::format("let {} % of sessions read from the target", options.canary_percent)};
+        case MigrateGoal::activate:
+            return {fmt::format("hand the authority to the {}", to_string(options.activate))};
+        case MigrateGoal::copied:
+            return {"copy the data to the target and follow"};
+        case MigrateGoal::ready:
+            return {"copy the data to the target and follow", "wait until gate G5 holds"};
+        case MigrateGoal::switched:
+            return {"copy the data to the target and follow", "wait until gate G5 holds",
+                    "ask gate G6 and the operator",
+                    "hold writes, hand the authority to the target, release them"};
+    }
+    return {};
+}
+
+}  // namespace
+
+PhaseOutcome run_migrate(PhaseContext& context, const MigrateOptions& options) {
+    PhaseFrame frame;
+    frame.plan = plan_of(options);
+    if (options.goal == MigrateGoal::switched)
+        frame.gates = {Gate::compare, Gate::test, Gate::switch_over};
+    // Setting a knob must not wait for the command that copies.
+    const bool knob = options.goal == MigrateGoal::pause || options.goal == MigrateGoal::throttle;
+    frame.takes_lock = !knob;
+    frame.recovers = !knob;
+    Settings settings = context.settings;
+    settings.migrate.strategy = options.strategy.value_or(settings.migrate.strategy);
+    settings.cutover.hold_timeout_ms =
+        options.hold_timeout_ms.value_or(settings.cutover.hold_timeout_ms);
+    settings.cutover.max_lag_ms = options.max_lag_ms.value_or(settings.cutover.max_lag_ms);
+    PhaseContext mine = context.with(settings);
+    const std::optional<Command> command = knob ? std::nullopt : std::optional(Command::migrate);
+    return run_phase(mine, command, "migrate", frame,
+                     [&](PhaseRun& run) { return body(run, options); });
+}
+
+}  // namespace exodus

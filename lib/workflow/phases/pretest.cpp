@@ -1,0 +1,210 @@
+#include "workflow/phases/pretest.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <set>
+
+#include "workflow/gate_text.h"
+#include "workflow/runner.h"
+#include "workflow/traffic_delta.h"
+
+namespace exodus {
+
+using nlohmann::json;
+
+namespace {
+
+bool named(const std::vector<std::string>& names, const std::string& id) {
+    return std::find(names.begin(), names.end(), id) != names.end();
+}
+
+Status check_names(const std::vector<CheckInfo>& checks, const PretestOptions& options) {
+    for (const auto* names : {&options.only, &options.skip}) {
+        for (const std::string& name : *names) {
+            const bool known = std::any_of(checks.begin(), checks.end(),
+                                           [&](const CheckInfo& c) { return c.id == name; });
+            if (!known)
+                return fail(ErrorCode::usage, "there is no check " + name,
+                            "exodus pretest --list shows all");
+        }
+    }
+    return {};
+}
+
+/// Findings of checks that this run did not repeat, from the last evidence that still counts.
+Result<json> earlier_checks(PhaseRun& run, const std::set<std::string>& repeated) {
+    json kept = json::array();
+    auto latest = run.store().latest_evidence(run.row().id, evidence_kind::kPretestChecks);
+    if (!latest) return tl::unexpected(latest.error());
+    auto now = run.store().context(run.row().id);
+    if (!now) return tl::unexpected(now.error());
+    if (!latest->has_value() || !why_stale(**latest, *now, wall_ms(), run.settings().gates).empty())
+        return kept;
+    const json data = json::parse((*latest)->data, nullptr, false);
+    if (!data.is_object() || !data.contains("checks")) return kept;
+    for (const json& check : data["checks"]) {
+        if (!repeated.contains(check.value("check", ""))) kept.push_back(check);
+    }
+    return kept;
+}
+
+Status run_checks(PhaseRun& run, const PretestOptions& options) {
+    const auto checks = run.inspector().checks();
+    EXODUS_TRY(check_names(checks, options));
+    json rows = json::array();
+    std::set<std::string> repeated;
+    uint64_t done = 0;
+    for (const CheckInfo& check : checks) {
+        if (!options.only.empty() && !named(options.only, check.id)) continue;
+        EXODUS_TRY(run.may_go_on());
+        Progress now;
+        now.step = "checking " + check.id;
+        now.done = ++done;
+        now.total = options.only.empty() ? checks.size() : options.only.size();
+        now.unit = "checks";
+        run.progress(std::move(now));
+        repeated.insert(check.id);
+        std::vector<Finding> findings;
+        if (named(options.skip, check.id)) {
+            // A check that was not run proves nothing: it counts like a warning that somebody must
+            // accept by name.
+            findings.push_back({check.id, Severity::warn, "both",
+                                check.title + ": not run, skipped by --skip",
+                                "exodus pretest --ack " + check.id});
+        } else {
+            findings = run.inspector().run(check.id);
+        }
+        if (findings.empty())
+            findings.push_back({check.id, Severity::pass, "both", check.title, ""});
+        for (Finding& finding : findings) {
+            rows.push_back({{"check", check.id},
+                            {"id", finding.id},
+                            {"severity", std::string(to_string(finding.severity))},
+                            {"subject", finding.subject},
+                            {"text", finding.text}});
+            run.outcome.findings.push_back(std::move(finding));
+        }
+    }
+    auto kept = earlier_checks(run, repeated);
+    if (!kept) return tl::unexpected(kept.error());
+    if (!options.only.empty()) rows.insert(rows.end(), kept->begin(), kept->end());
+    EXODUS_TRY(run.store().put_findings(run.row().id, "pretest", run.outcome.findings));
+    EvidenceVerdict verdict = EvidenceVerdict::pass;
+    for (const json& row : rows) {
+        if (row["severity"] == "fail") verdict = EvidenceVerdict::fail;
+        if (row["severity"] == "warn" && verdict == EvidenceVerdict::pass)
+            verdict = EvidenceVerdict::warn;
+    }
+    return run.evidence(evidence_kind::kPretestChecks, verdict, {{"checks", rows}});
+}
+
+Status run_tap(PhaseRun& run, const PretestOptions& options) {
+    Progress now;
+    now.step = "tapping " + options.tap->describe();
+    now.waiting_for = fmt::format("traffic, at most {}", span_text(options.tap_duration.count()));
+    run.progress(std::move(now));
+    TrafficStats stats;
+    auto report = options.tap->run([&] { return run.context().family.make_tap_session(); },
+                                   options.tap_duration, run.context().stop, stats);
+    if (!report) return fail(std::move(report.error()), "tapping " + options.tap->describe());
+    EXODUS_TRY(run.may_go_on());
+    const TrafficTotals sum = totals(stats);
+    uint64_t unparsed = report->lost;
+    for (const auto& [reason, count] : stats.protocol_errors) unparsed += count;
+    if (report->unreadable) {
+        run.note(Severity::warn,
+                 "the tapped traffic is encrypted or of another protocol and cannot be read");
+    }
+    run.outcome.numbers["tap"] = {{"source", options.tap->describe()},
+                                  {"connections", report->connections},
+                                  {"packets", report->packets},
+                                  {"bytes", report->bytes},
+                                  {"lost", report->lost},
+                                  {"requests", sum.requests},
+                                  {"unparsed", unparsed},
+                                  {"unreadable", report->unreadable}};
+    run.detail(fmt::format("tap       {} requests on {} connections, {} not understood",
+                           grouped(sum.requests), grouped(report->connections), grouped(unparsed)));
+    const auto verdict = sum.requests == 0 ? EvidenceVerdict::inconclusive : EvidenceVerdict::pass;
+    return run.evidence(evidence_kind::kPretestTap, verdict, run.outcome.numbers["tap"]);
+}
+
+/// The source must carry nothing of exodus, and an event that we write must arrive where telemetry
+/// reads it.
+Status prove_untouched(PhaseRun& run) {
+    auto residue = run.inspector().residue(Side::source);
+    if (!residue && residue.error().code == ErrorCode::unreachable) {
+        run.note(Severity::warn,
+                 "the source cannot be asked for traces of exodus: " + residue.error().message);
+        return {};  // no evidence: the gate says that it is missing
+    }
+    if (!residue) return tl::unexpected(residue.error());
+    auto event = run.store().add_event(run.row().id, "info", "pretest.telemetry",
+                                       "telemetry check of pretest");
+    if (!event) return tl::unexpected(event.error());
+    auto seen = run.store().events_since(run.row().id, *event - 1, 1);
+    if (!seen) return tl::unexpected(seen.error());
+    const bool telemetry = !seen->empty() && seen->front().id == *event;
+    const auto verdict =
+        residue->empty() && telemetry ? EvidenceVerdict::pass : EvidenceVerdict::fail;
+    return run.evidence(evidence_kind::kPretestUntouched, verdict,
+                        {{"exodus_writes", residue->size()}, {"telemetry", telemetry}});
+}
+
+Status note_endpoints(PhaseRun& run) {
+    for (const Side side : {Side::source, Side::target}) {
+        const Endpoint& endpoint = run.settings().endpoint(side);
+        const EndpointHealth health = run.inspector().health(side);
+        EXODUS_TRY(run.store().put_endpoint(
+            run.row().id, EndpointRow{side, run.settings().family, endpoint.address(),
+                                      endpoint.user, endpoint.tls.enabled, health.version}));
+        run.detail(
+            fmt::format("{:<9} {}  {}", to_string(side), endpoint.address(),
+                        health.reachable ? health.version : "does not answer: " + health.error));
+    }
+    return {};
+}
+
+Status body(PhaseRun& run, const PretestOptions& options) {
+    EXODUS_TRY(note_endpoints(run));
+    const Status context = run.store_context();
+    if (!context)
+        run.note(Severity::warn,
+                 context.error().message);  // the checks say what is wrong, with hints
+    EXODUS_TRY(run_checks(run, options));
+    if (options.tap != nullptr) EXODUS_TRY(run_tap(run, options));
+    EXODUS_TRY(prove_untouched(run));
+    for (const std::string& check : options.ack) {
+        EXODUS_TRY(acknowledge(run.store(), run.row(), check, run.context().reason,
+                               run.context().owner, run.settings().config_hash));
+    }
+    std::map<std::string, int> by_severity;
+    for (const Finding& finding : run.outcome.findings)
+        ++by_severity[std::string(to_string(finding.severity))];
+    run.outcome.numbers["findings"] = by_severity;
+    EXODUS_TRY(run.demand(Gate::pretest));
+    const MigrationState next = state_after(Command::pretest, run.row().state);
+    if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G1 holds"));
+    run.outcome.headline = fmt::format("pretest passed: {} checks, {} warnings acknowledged",
+                                       run.outcome.findings.size(), by_severity["warn"]);
+    return {};
+}
+
+}  // namespace
+
+PhaseOutcome run_pretest(PhaseContext& context, const PretestOptions& options) {
+    PhaseFrame frame;
+    frame.recovers = false;  // pretest touches no traffic; a hold that stands must not be ended by
+                             // a look at endpoints
+    frame.plan = {"run all checks on both endpoints", "read traffic from the tap",
+                  "store findings and evidence for G1"};
+    frame.gates = {Gate::pretest};
+    return run_phase(context, Command::pretest, "pretest", frame,
+                     [&](PhaseRun& run) { return body(run, options); });
+}
+
+std::vector<CheckInfo> list_checks(PhaseContext& context) {
+    return context.family.make_inspector(context.family_context())->checks();
+}
+
+}  // namespace exodus

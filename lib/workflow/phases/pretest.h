@@ -1,0 +1,22 @@
+// pretest: both endpoints answer with the needed rights and settings, captured traffic parses,
+// telemetry arrives, and the source saw no exodus write. Applications still talk to the source.
+// Ends in `pretested` when gate G1 holds.
+#pragma once
+
+#include "workflow/phase_context.h"
+
+namespace exodus {
+
+struct PretestOptions {
+    std::vector<std::string> only;  ///< check ids; empty: all
+    std::vector<std::string> skip;
+    std::vector<std::string> ack;  ///< warnings accepted by name; a decision row with the owner
+    TapSource* tap = nullptr;      ///< none: traffic is not looked at, which G1 reports
+    milliseconds tap_duration{10'000};
+};
+
+PhaseOutcome run_pretest(PhaseContext& context, const PretestOptions& options);
+/// --list: needs no lock and no endpoint.
+std::vector<CheckInfo> list_checks(PhaseContext& context);
+
+}  // namespace exodus

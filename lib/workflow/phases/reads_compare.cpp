@@ -1,0 +1,134 @@
+#include "workflow/phases/reads_compare.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "workflow/traffic_delta.h"
+
+namespace exodus {
+
+using nlohmann::json;
+
+namespace {
+
+uint64_t minus(uint64_t end, uint64_t start) { return end >= start ? end - start : end; }
+
+}  // namespace
+
+ReadClass& ReadClass::operator+=(const ReadClass& more) {
+    comparisons += more.comparisons;
+    confirmed += more.confirmed;
+    unresolved += more.unresolved;
+    not_comparable += more.not_comparable;
+    aa_comparisons += more.aa_comparisons;
+    aa_confirmed += more.aa_confirmed;
+    return *this;
+}
+
+Result<ReadCounts> ReadsCompare::outcomes(PhaseRun& run) const {
+    ReadCounts out;
+    DivergenceLog* log = run.context().divergences;
+    if (log == nullptr) return out;
+    auto rows = log->counts();
+    if (!rows) return fail(std::move(rows.error()), "reading the divergences");
+    for (const DivergenceCounts& row : *rows) {
+        ReadClass& counts = out[row.command];
+        if (row.aa) {
+            counts.aa_comparisons += row.count;
+            if (row.outcome == "confirmed") counts.aa_confirmed += row.count;
+        } else if (row.outcome == "not_comparable") {
+            counts.not_comparable += row.count;
+        } else {
+            counts.comparisons += row.count;
+            if (row.outcome == "confirmed") counts.confirmed += row.count;
+            if (row.outcome == "unresolved") counts.unresolved += row.count;
+        }
+    }
+    return out;
+}
+
+Status ReadsCompare::begin(PhaseRun& run, const json& earlier) {
+    earlier_.clear();
+    if (const auto found = earlier.find("classes"); found != earlier.end() && found->is_array()) {
+        for (const json& row : *found) {
+            ReadClass counts;
+            counts.comparisons = row.value("comparisons", uint64_t{0});
+            counts.confirmed = row.value("confirmed", uint64_t{0});
+            counts.unresolved = row.value("unresolved", uint64_t{0});
+            counts.aa_comparisons = row.value("aa_comparisons", uint64_t{0});
+            counts.aa_confirmed = row.value("aa_confirmed", uint64_t{0});
+            earlier_[row.value("class", "")] += counts;
+        }
+    }
+    auto start = run.traffic();
+    if (!start) return tl::unexpected(start.error());
+    start_ = std::move(*start);
+    auto logged = outcomes(run);
+    if (!logged) return tl::unexpected(logged.error());
+    logged_at_start_ = std::move(*logged);
+    return look(run);
+}
+
+Status ReadsCompare::look(PhaseRun& run) {
+    auto end = run.traffic();
+    if (!end) return tl::unexpected(end.error());
+    between_ = traffic_between(start_, *end);
+    auto logged = outcomes(run);
+    if (!logged) return tl::unexpected(logged.error());
+    now_.clear();
+    uint64_t candidates = 0;
+    uint64_t judged = 0;
+    for (const auto& [name, row] : between_.commands) {
+        if (row.mirrored == 0 && row.aa_pairs == 0) continue;
+        ReadClass& counts = now_[name];
+        counts.comparisons = row.equal;
+        counts.aa_comparisons = row.aa_pairs;
+        candidates += row.candidates;
+    }
+    for (const auto& [name, end_counts] : *logged) {
+        const auto found = logged_at_start_.find(name);
+        const ReadClass before = found == logged_at_start_.end() ? ReadClass{} : found->second;
+        ReadClass& counts = now_[name];
+        const uint64_t compared = minus(end_counts.comparisons, before.comparisons);
+        counts.comparisons += compared;
+        counts.confirmed = minus(end_counts.confirmed, before.confirmed);
+        counts.unresolved = minus(end_counts.unresolved, before.unresolved);
+        counts.not_comparable = minus(end_counts.not_comparable, before.not_comparable);
+        counts.aa_confirmed = minus(end_counts.aa_confirmed, before.aa_confirmed);
+        judged += compared + counts.not_comparable;
+    }
+    const uint64_t settled = judged + between_.comparator_dropped;
+    open_ = candidates > settled ? candidates - settled : 0;
+    std::erase_if(now_, [](const auto& entry) {
+        return entry.second.comparisons == 0 && entry.second.aa_comparisons == 0 &&
+               entry.second.not_comparable == 0;
+    });
+    return {};
+}
+
+ReadCounts ReadsCompare::counts() const {
+    ReadCounts all = earlier_;
+    for (const auto& [name, counts] : now_) all[name] += counts;
+    return all;
+}
+
+json ReadsCompare::to_json() const {
+    json classes = json::array();
+    json never = json::object();  // no rule compares them, so they prove nothing in either way
+    for (const auto& [name, counts] : counts()) {
+        if (counts.comparisons == 0) {
+            if (counts.not_comparable > 0) never[name] = counts.not_comparable;
+            continue;
+        }
+        classes.push_back({{"class", name},
+                           {"comparisons", counts.comparisons},
+                           {"confirmed", counts.confirmed},
+                           {"unresolved", counts.unresolved},
+                           {"not_comparable", counts.not_comparable},
+                           {"aa_comparisons", counts.aa_comparisons},
+                           {"aa_confirmed", counts.aa_confirmed}});
+    }
+    return {{"classes", classes}, {"not_comparable", never}};
+}
+
+}  // namespace exodus

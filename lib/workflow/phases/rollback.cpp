@@ -1,0 +1,101 @@
+#include "workflow/phases/rollback.h"
+
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "workflow/gate_text.h"
+#include "workflow/phases/follow.h"
+#include "workflow/phases/switching.h"
+
+namespace exodus {
+
+namespace {
+
+using S = MigrationState;
+
+/// A rehearsal leaves the target fenced against everybody but exodus; nobody is to find it so after
+/// an abort.
+Status lift_fences(PhaseRun& run) {
+    for (const Side side : {Side::target, Side::source}) {
+        auto standing = run.store().fence(run.row().id, side);
+        if (!standing) return tl::unexpected(standing.error());
+        if (!standing->has_value()) continue;
+        auto fence = run.context().family.make_fence(run.context().family_context(), side);
+        Status lifted =
+            fence->lift((*standing)->prepared, Deadline::in(milliseconds(limits::kMoverCall_ms)));
+        if (!lifted)
+            return fail(std::move(lifted.error()),
+                        fmt::format("lifting the fence of the {}", to_string(side)));
+        EXODUS_TRY(run.store().erase_fence(run.row().id, side));
+    }
+    return {};
+}
+
+/// Nothing of exodus stays on the target; the source was never touched.
+Status clean_up(PhaseRun& run) {
+    // Both movements are off in the row; the mover removes what they kept. Run again, this repeats
+    // what was not done.
+    EXODUS_TRY(forget(run, Direction::forward));
+    EXODUS_TRY(forget(run, Direction::reverse));
+    EXODUS_TRY(lift_fences(run));
+    for (const Side side : {Side::target, Side::source}) {
+        for (const std::string& line : residue_lines(run, side)) {
+            run.note(Severity::warn, "left behind, " + line);
+            run.outcome.numbers["residue"].push_back(line);
+        }
+    }
+    return {};
+}
+
+Status body(PhaseRun& run) {
+    const MigrationRow& row = run.row();
+    if (row.route.authority == Side::target) {
+        EXODUS_TRY(switch_to_source(run, S::rolled_back, "rollback"));
+        run.outcome.headline =
+            "rolled back: the source is authoritative and holds every write made meanwhile";
+        return {};
+    }
+    if (row.state == S::rolled_back) {
+        run.outcome.headline = "rolled back already: the source is authoritative";
+        return {};
+    }
+    if (row.state == S::created) {
+        run.outcome.headline = "nothing to roll back: the migration has not begun";
+        return {};
+    }
+    const bool again = row.state == S::aborted;
+    if (!again)
+        EXODUS_TRY(run.enter(S::aborted, run.context().reason.empty() ? "rollback before the switch"
+                                                                      : run.context().reason));
+    auto fenced = run.store().fence(row.id, Side::target);
+    if (!fenced) return tl::unexpected(fenced.error());
+    if (again && !fenced->has_value() && residue_lines(run, Side::target).empty() &&
+        residue_lines(run, Side::source).empty()) {
+        run.outcome.headline = "rolled back already: nothing of exodus is left";
+        return {};
+    }
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
+    EXODUS_TRY(clean_up(run));
+    run.outcome.headline =
+        "rolled back: the source answers everything, as it always did; nothing of exodus is left "
+        "on the target";
+    return {};
+}
+
+}  // namespace
+
+PhaseOutcome run_rollback(PhaseContext& context, const RollbackOptions& options) {
+    PhaseFrame frame;
+    frame.plan = {
+        "before the switch: stop the movements and remove what exodus left on the target",
+        "after the switch: hold writes, hand the authority back to the source, release them"};
+    Settings settings = context.settings;
+    settings.cutover.hold_timeout_ms =
+        options.hold_timeout_ms.value_or(settings.cutover.hold_timeout_ms);
+    PhaseContext mine = context.with(settings);
+    return run_phase(mine, Command::rollback, "rollback", frame, body);
+}
+
+}  // namespace exodus

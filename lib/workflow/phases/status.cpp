@@ -1,0 +1,337 @@
+#include "workflow/phases/status.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "workflow/evidence.h"
+#include "workflow/gate_text.h"
+#include "workflow/statistics.h"
+
+namespace exodus {
+
+using nlohmann::json;
+
+namespace {
+
+using S = MigrationState;
+
+Result<GateReport> gate_now(PhaseContext& context, const MigrationRow& row, Gate gate) {
+    auto now = context.store.context(row.id);
+    if (!now) return tl::unexpected(now.error());
+    if (!context.settings.config_hash.empty()) now->config_hash = context.settings.config_hash;
+    if (!context.tool_version.empty()) now->tool_version = context.tool_version;
+    return evaluate(gate, GateInput{context.store, context.settings, row, *now, wall_ms()});
+}
+
+std::string why_of(const GateReport& report) {
+    if (report.verdict == GateVerdict::skipped) return report.skipped_by;
+    const auto lines = failed_lines(report);
+    return lines.empty() ? "" : lines.front();
+}
+
+/// A gate whose state is behind the migration passed when it was asked; what counts now is what is
+/// still ahead.
+Status read_gates(PhaseContext& context, StatusReport& out) {
+    for (const Gate gate :
+         {Gate::pretest, Gate::analyze, Gate::compare, Gate::test, Gate::follow}) {
+        auto report = gate_now(context, out.row, gate);
+        if (!report) return tl::unexpected(report.error());
+        const bool was_there =
+            !report->rows.empty() &&
+            std::any_of(report->rows.begin(), report->rows.end(),
+                        [](const GateRow& row) { return row.verdict != GateVerdict::missing; });
+        GateLine line{std::string(to_string(gate)), verdict_word(report->verdict), why_of(*report)};
+        if (!was_there && report->verdict != GateVerdict::skipped)
+            line = {line.name, "MISSING", line.why};
+        // Readiness evidence speaks of one moment; once `ready` stands, its age is no news.
+        if (gate == Gate::follow && report->verdict == GateVerdict::stale &&
+            out.row.state >= S::ready && out.row.state <= S::committed) {
+            line = {line.name, "PASS", ""};
+        }
+        out.gates.push_back(std::move(line));
+    }
+    auto decided =
+        context.store.latest_decision(out.row.id, out.row.attempt, {"approve", "deny"}, "switch");
+    if (!decided) return tl::unexpected(decided.error());
+    GateLine approval{"approval", "MISSING", "exodus approve switch --reason TEXT"};
+    if (!context.settings.migrate.manual_approval) approval = {"approval", "PASS", ""};
+    if (decided->has_value()) {
+        const bool same = (*decided)->config_hash == context.settings.config_hash ||
+                          context.settings.config_hash.empty();
+        if ((*decided)->kind == "deny")
+            approval = {"approval", "FAIL", "denied: " + (*decided)->reason};
+        else
+            approval = same ? GateLine{"approval", "PASS", ""}
+                            : GateLine{"approval", "STALE", "the configuration changed since"};
+    }
+    out.gates.push_back(std::move(approval));
+    return {};
+}
+
+const GateLine* line_of(const StatusReport& out, const std::string& name) {
+    const auto found = std::find_if(out.gates.begin(), out.gates.end(),
+                                    [&](const GateLine& line) { return line.name == name; });
+    return found == out.gates.end() ? nullptr : &*found;
+}
+
+std::string explained(const StatusReport& out) {
+    const MigrationRow& row = out.row;
+    if (!row.flag_blocked.empty()) return "blocked: " + row.flag_blocked;
+    if (row.route.authority == Side::target && row.state < S::holding)
+        return "an interrupted rehearsal gives the authority back first";
+    switch (row.state) {
+        case S::created:
+            return "pretest comes first";
+        case S::pretested:
+            return "analyze comes next";
+        case S::analyzed:
+            return "compare comes next";
+        case S::compared:
+            return "test comes next";
+        case S::tested:
+            return "migrate comes next";
+        case S::copying:
+            return row.flag_paused.empty() ? "the target is being filled" : "the copy is paused";
+        case S::following:
+            return "waits for a low lag";
+        case S::ready: {
+            const GateLine* approval = line_of(out, "approval");
+            return approval != nullptr && approval->verdict == "MISSING"
+                       ? "switch waits for approval"
+                       : "switch is possible";
+        }
+        case S::holding:
+            return "writes are held";
+        case S::switched: {
+            return "revocable until commit";
+        }
+        case S::committed:
+            return "final";
+        case S::rolled_back:
+            return "a new attempt is possible";
+        case S::aborted:
+            return "a new attempt is possible";
+    }
+    return {};
+}
+
+Status read_evidence(PhaseContext& context, StatusReport& out) {
+    auto reads = context.store.latest_evidence(out.row.id, evidence_kind::kCompareReads);
+    if (!reads) return tl::unexpected(reads.error());
+    if (reads->has_value()) {
+        const json data = json::parse((*reads)->data, nullptr, false);
+        uint64_t total = 0;
+        uint64_t confirmed = 0;
+        uint64_t noise = 0;
+        uint64_t noise_total = 0;
+        for (const json& row : data.value("classes", json::array())) {
+            total += row.value("comparisons", uint64_t{0});
+            confirmed += row.value("confirmed", uint64_t{0});
+            noise += row.value("aa_confirmed", uint64_t{0});
+            noise_total += row.value("aa_comparisons", uint64_t{0});
+        }
+        const double confidence = context.settings.compare.confidence;
+        const double rate =
+            total == 0 ? 0 : static_cast<double>(confirmed) / static_cast<double>(total);
+        const double noise_rate =
+            noise_total == 0 ? 0 : static_cast<double>(noise) / static_cast<double>(noise_total);
+        out.compare_line = fmt::format(
+            "{} reads   {} confirmed   {:.1e} [{:.1e}, {:.1e}]   noise {:.1e}", grouped(total),
+            grouped(confirmed), rate,
+            lower_bound(confirmed, std::max<uint64_t>(1, total), confidence),
+            upper_bound(confirmed, std::max<uint64_t>(1, total), confidence), noise_rate);
+        out.numbers["compare"] = {{"reads", total},
+                                  {"confirmed", confirmed},
+                                  {"rate", rate},
+                                  {"noise", noise_rate},
+                                  {"at_ms", (*reads)->at_ms}};
+    }
+    std::optional<EvidenceRow> newest;
+    for (const char* kind : {evidence_kind::kCompareData, evidence_kind::kCommitVerify}) {
+        auto row = context.store.latest_evidence(out.row.id, kind);
+        if (!row) return tl::unexpected(row.error());
+        if (row->has_value() && (!newest || (*row)->at_ms > newest->at_ms)) newest = **row;
+    }
+    if (newest) {
+        const json data = json::parse(newest->data, nullptr, false);
+        VerifyResult result;
+        result.source_keys = data.value("source_keys", uint64_t{0});
+        result.target_keys = data.value("target_keys", uint64_t{0});
+        result.compared = data.value("compared", uint64_t{0});
+        result.missing = data.value("missing", uint64_t{0});
+        result.extra = data.value("extra", uint64_t{0});
+        result.different = data.value("different", uint64_t{0});
+        result.unresolved = data.value("unresolved", uint64_t{0});
+        out.data_line = verify_text(result);
+        out.numbers["data"] = data;
+        out.numbers["data"]["at_ms"] = newest->at_ms;
+    }
+    return {};
+}
+
+Status read_decisions(PhaseContext& context, StatusReport& out) {
+    auto decisions = context.store.decisions(out.row.id, 50);
+    if (!decisions) return tl::unexpected(decisions.error());
+    for (const DecisionRow& row : *decisions) {
+        const std::string text =
+            fmt::format("{} {}, {}@{}, {}, \"{}\"", row.kind, row.subject, row.owner.user,
+                        row.owner.host, iso8601(row.at_ms), row.reason);
+        if (row.kind == "skip" && out.row.state != S::committed) out.skipped.push_back(text);
+        out.decisions.push_back(text);
+    }
+    return {};
+}
+
+void read_interlay(PhaseContext& context, StatusReport& out) {
+    auto port = context.interlay.connect();
+    if (!port) return;
+    MoverClient mover(**port);
+    auto forward = mover.status(Direction::forward);
+    auto reverse = mover.status(Direction::reverse);
+    out.interlay_reachable = forward.has_value() && reverse.has_value();
+    if (forward) out.forward = std::move(*forward);
+    if (reverse) out.reverse = std::move(*reverse);
+}
+
+void read_flags(StatusReport& out) {
+    if (!out.row.flag_paused.empty()) out.flags.push_back("paused: " + out.row.flag_paused);
+    for (const auto& [name, status] :
+         {std::pair<const char*, const MovementStatus&>{"forward", out.forward},
+          {"reverse", out.reverse}}) {
+        if (!status.throttled.empty())
+            out.flags.push_back(fmt::format("throttled: {}, {}", name, status.throttled));
+        if (!status.degraded.empty())
+            out.flags.push_back(fmt::format("degraded: {}, {}", name, status.degraded));
+        if (!status.blocked.empty())
+            out.flags.push_back(fmt::format("blocked: {}, {}", name, status.blocked));
+        if (status.failed_items > 0)
+            out.flags.push_back(fmt::format("blocked: {} items could not be moved (exodus errors)",
+                                            status.failed_items));
+    }
+    // Without an interlay the file's flags are the last that is known.
+    if (out.interlay_reachable) return;
+    if (!out.row.flag_degraded.empty()) out.flags.push_back("degraded: " + out.row.flag_degraded);
+    if (!out.row.flag_blocked.empty()) out.flags.push_back("blocked: " + out.row.flag_blocked);
+}
+
+json health_json(const EndpointHealth& health) {
+    return {{"reachable", health.reachable},
+            {"version", health.version},
+            {"role", health.role},
+            {"latency_us", health.latency_us},
+            {"items", health.items},
+            {"memory_used_bytes", health.memory_used_bytes},
+            {"memory_max_bytes", health.memory_max_bytes},
+            {"replicas", health.replicas},
+            {"error", health.error}};
+}
+
+}  // namespace
+
+Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& options) {
+    StatusReport out;
+    auto row = context.store.find_migration(context.settings.migration);
+    if (!row) return tl::unexpected(row.error());
+    out.row = std::move(*row);
+    out.strategy = context.settings.migrate.strategy;
+    out.source_address = context.settings.source.address();
+    out.target_address = context.settings.target.address();
+    auto endpoints = context.store.endpoints(out.row.id);
+    if (!endpoints) return tl::unexpected(endpoints.error());
+    for (const EndpointRow& endpoint : *endpoints) {
+        (endpoint.side == Side::source ? out.source : out.target).version = endpoint.version;
+    }
+    if (options.probe_endpoints) {
+        auto inspector = context.family.make_inspector(context.family_context());
+        for (const Side side : {Side::source, Side::target}) {
+            EndpointHealth& known = side == Side::source ? out.source : out.target;
+            EndpointHealth seen = inspector->health(side);
+            if (seen.version.empty()) seen.version = known.version;
+            known = std::move(seen);
+        }
+        out.endpoints_probed = true;
+    }
+    read_interlay(context, out);
+    const Route& route = out.row.route;
+    out.writes = route.writes;
+    const double to_target = route.reads == Side::target ? 100 : route.canary_percent;
+    out.reads_target_percent = to_target;
+    out.reads_source_percent = 100 - to_target;
+    out.data_flow = data_flow_text(out.row, out.forward, out.reverse);
+    out.way_back = way_back_text(out.row, out.forward, out.reverse, wall_ms());
+    if (!out.interlay_reachable &&
+        (out.row.forward != MovementMode::off || out.row.reverse != MovementMode::off)) {
+        out.data_flow = "stands still: no interlay runs";
+        if (out.row.state != S::committed) out.way_back = "unknown: no interlay runs";
+    }
+    EXODUS_TRY(read_gates(context, out));
+    EXODUS_TRY(read_evidence(context, out));
+    EXODUS_TRY(read_decisions(context, out));
+    read_flags(out);
+    auto workers = context.store.workers(out.row.id);
+    if (!workers) return tl::unexpected(workers.error());
+    out.workers = std::move(*workers);
+    auto errors = context.store.count_item_errors(out.row.id);
+    if (!errors) return tl::unexpected(errors.error());
+    out.numbers["item_errors"] = *errors;
+    out.explained = explained(out);
+    Skips skips;
+    const GateLine* compare = line_of(out, "compare");
+    const GateLine* test = line_of(out, "test");
+    const GateLine* approval = line_of(out, "approval");
+    skips.compare = compare != nullptr && compare->verdict == "SKIPPED";
+    skips.test = test != nullptr && test->verdict == "SKIPPED";
+    out.next = next_commands(out.row, skips, context.settings.migrate.manual_approval,
+                             approval != nullptr && approval->verdict == "PASS");
+    return out;
+}
+
+json to_json(const StatusReport& report) {
+    const MigrationRow& row = report.row;
+    json gates = json::array();
+    for (const GateLine& line : report.gates)
+        gates.push_back({{"gate", line.name}, {"verdict", line.verdict}, {"why", line.why}});
+    json workers = json::array();
+    for (const WorkerRow& worker : report.workers) {
+        workers.push_back({{"id", worker.id},
+                           {"pid", worker.pid},
+                           {"host", worker.host},
+                           {"listen", worker.listen},
+                           {"epoch", worker.epoch},
+                           {"writes_in_flight", worker.writes_in_flight},
+                           {"held", worker.held},
+                           {"blocker", worker.blocker},
+                           {"seen_ms", worker.seen_ms}});
+    }
+    return {
+        {"migration", row.name},
+        {"family", row.family},
+        {"state", std::string(to_string(row.state))},
+        {"explained", report.explained},
+        {"epoch", row.route.epoch},
+        {"attempt", row.attempt},
+        {"strategy", row.strategy},
+        {"authority", std::string(to_string(row.route.authority))},
+        {"serves",
+         {{"writes", std::string(to_string(report.writes))},
+          {"reads_source_percent", report.reads_source_percent},
+          {"reads_target_percent", report.reads_target_percent},
+          {"held", row.route.hold}}},
+        {"source", {{"address", report.source_address}, {"health", health_json(report.source)}}},
+        {"target", {{"address", report.target_address}, {"health", health_json(report.target)}}},
+        {"interlay_reachable", report.interlay_reachable},
+        {"forward", to_json(report.forward)},
+        {"reverse", to_json(report.reverse)},
+        {"data_flow", report.data_flow},
+        {"way_back", report.way_back},
+        {"gates", gates},
+        {"decisions", report.decisions},
+        {"skipped", report.skipped},
+        {"flags", report.flags},
+        {"workers", workers},
+        {"numbers", report.numbers},
+        {"next", report.next}};
+}
+
+}  // namespace exodus

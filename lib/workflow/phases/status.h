@@ -1,0 +1,51 @@
+// status: everything `exodus status` and `/status` show, in one value. Reads; changes nothing;
+// takes no lock.
+#pragma once
+
+#include "workflow/mover.h"
+#include "workflow/phase_context.h"
+
+namespace exodus {
+
+struct GateLine {
+    std::string name;     ///< "pretest", "analyze", "compare", "test", "follow", "approval"
+    std::string verdict;  ///< "PASS", "FAIL", "MISSING", "STALE", "SKIPPED", "INCONCLUSIVE"
+    std::string why;      ///< empty for PASS
+};
+
+struct StatusReport {
+    MigrationRow row;
+    Strategy strategy = Strategy::big_bang;
+    std::string explained;  ///< "switch waits for approval"
+    EndpointHealth source;
+    EndpointHealth target;
+    std::string source_address;
+    std::string target_address;
+    bool endpoints_probed = false;
+    double reads_source_percent = 100;
+    double reads_target_percent = 0;
+    Side writes = Side::source;
+    bool interlay_reachable = false;
+    MovementStatus forward;
+    MovementStatus reverse;
+    std::string data_flow;  ///< "source ──stream──▶ target  lag 0.08 s"
+    std::string way_back;   ///< "armed, idle (checked 12 s ago)"
+    std::vector<GateLine> gates;
+    std::string compare_line;            ///< the numbers of the last compare; empty: none
+    std::string data_line;               ///< of the last verify
+    std::vector<std::string> decisions;  ///< newest first
+    std::vector<std::string> skipped;    ///< skip decisions: shown until commit
+    std::vector<std::string> flags;      ///< "paused: …", "degraded: …", "blocked: …"
+    std::vector<WorkerRow> workers;
+    std::vector<std::string> next;
+    nlohmann::json numbers = nlohmann::json::object();
+};
+
+struct StatusOptions {
+    bool probe_endpoints = true;  ///< versions and health; one round trip per side
+};
+
+Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& options);
+nlohmann::json to_json(const StatusReport& report);
+
+}  // namespace exodus

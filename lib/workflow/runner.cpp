@@ -1,0 +1,565 @@
+#include "workflow/runner.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fmt/format.h>
+#include <thread>
+
+#include "base/digest.h"
+#include "base/limits.h"
+#include "base/stop_token.h"
+#include "workflow/gate_text.h"
+#include "workflow/hooks.h"
+#include "workflow/lock.h"
+#include "workflow/worker_group.h"
+
+namespace exodus {
+
+using nlohmann::json;
+
+int exit_code_of(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::gate_not_met:
+            return 2;
+        case ErrorCode::not_allowed:
+            return 3;
+        case ErrorCode::approval_missing:
+            return 4;
+        case ErrorCode::safety:
+        case ErrorCode::second_writer:
+            return 5;
+        case ErrorCode::usage:
+            return 64;
+        case ErrorCode::data:
+            return 65;
+        case ErrorCode::no_input:
+            return 66;
+        case ErrorCode::unreachable:
+            return 69;
+        case ErrorCode::cannot_create:
+            return 73;
+        case ErrorCode::locked:
+            return 75;
+        case ErrorCode::permission:
+            return 77;
+        case ErrorCode::config:
+            return 78;
+        case ErrorCode::cancelled:
+            return 130;
+        case ErrorCode::gap:
+        case ErrorCode::protocol:
+        case ErrorCode::timeout:
+        case ErrorCode::io:
+        case ErrorCode::internal:
+            return 1;
+    }
+    return 1;
+}
+
+int64_t PhaseRun::limits_poll() { return limits::kPhasePoll_ms; }
+
+Status PhaseRun::refresh() {
+    auto row = store().find_migration(settings().migration);
+    if (!row) return tl::unexpected(row.error());
+    row_ = std::move(*row);
+    return {};
+}
+
+Status PhaseRun::may_go_on() const {
+    if (uninterruptible_ > 0) return {};
+    if (context_.stop.stop_requested()) return fail(ErrorCode::cancelled, "stopped on request");
+    if (deadline_ && deadline_->passed()) {
+        return fail(ErrorCode::timeout,
+                    fmt::format("--timeout of {} passed", span_text(context_.timeout.count())),
+                    "run the same command again to go on");
+    }
+    return {};
+}
+
+Status PhaseRun::pause(milliseconds span) {
+    if (uninterruptible_ > 0) {
+        std::this_thread::sleep_for(span);
+        return {};
+    }
+    wait_unless_stopped(context_.stop, deadline_ ? std::min(span, deadline_->left()) : span);
+    return may_go_on();
+}
+
+void PhaseRun::progress(Progress progress) {
+    if (!context_.progress) return;
+    progress.phase = outcome.phase;
+    context_.progress(progress);
+}
+
+void PhaseRun::note(Severity severity, std::string text) {
+    if (context_.note) context_.note(Note{severity, std::move(text)});
+}
+
+DecisionRow PhaseRun::decision(std::string kind, std::string subject) const {
+    DecisionRow out;
+    out.attempt = row_.attempt;
+    out.kind = std::move(kind);
+    out.subject = std::move(subject);
+    out.reason = context_.reason;
+    out.owner = context_.owner;
+    out.config_hash = context_.settings.config_hash;
+    out.epoch = row_.route.epoch;
+    return out;
+}
+
+// --- state
+// -----------------------------------------------------------------------------------------------------------
+
+Status PhaseRun::transition(MigrationRow next, std::string reason,
+                            std::optional<DecisionRow> decided) {
+    // Flags are set without the lock (--pause, the mover's reports): those that the caller did not
+    // touch are taken as they stand now, or a transition would bring back what was cleared
+    // meanwhile.
+    auto now = store().find_migration(settings().migration);
+    if (!now) return tl::unexpected(now.error());
+    for (const auto flag :
+         {&MigrationRow::flag_paused, &MigrationRow::flag_degraded, &MigrationRow::flag_blocked}) {
+        if (next.*flag == row_.*flag) next.*flag = (*now).*flag;
+    }
+    Transition change;
+    change.row = std::move(next);
+    change.command = label_;
+    change.reason = std::move(reason);
+    change.owner = context_.owner;
+    change.decision = std::move(decided);
+    auto row = store().transition(row_, change);
+    if (!row) return tl::unexpected(row.error());
+    row_ = std::move(*row);
+    look_now();
+    return {};
+}
+
+Status PhaseRun::enter(MigrationState to, std::string reason) {
+    auto next = row_for(row_, to, wall_ms());
+    if (!next) return tl::unexpected(next.error());
+    return transition(std::move(*next), std::move(reason));
+}
+
+void PhaseRun::look_now() {
+    // Only a hint: the interlay reads the file by itself a little later.
+    auto port = context_.interlay.connect();
+    if (port) static_cast<void>(MoverClient(**port).look_now());
+}
+
+Status PhaseRun::wait_for_workers(milliseconds span) {
+    WorkerGroup workers(store(), row_.id,
+                        [this](const std::string& path) { return context_.interlay.open(path); });
+    const Deadline deadline = Deadline::in(span);
+    std::string waiting_for;
+    while (true) {
+        auto left = workers.refresh();  // drops the registrations of dead processes
+        if (!left) return tl::unexpected(left.error());
+        workers.look_now();
+        auto standing = workers.standing(row_.route.epoch, false, deadline, waiting_for);
+        if (!standing) return tl::unexpected(standing.error());
+        if (*standing) return {};
+        if (deadline.passed()) {
+            return fail(ErrorCode::unreachable,
+                        fmt::format("not every interlay follows epoch {}: {}", row_.route.epoch,
+                                    waiting_for),
+                        "exodus status --workers");
+        }
+        Progress line;
+        line.step = "publishing the route";
+        line.waiting_for = waiting_for;
+        progress(std::move(line));
+        EXODUS_TRY(pause(milliseconds(20)));
+    }
+}
+
+Result<ControlPort*> PhaseRun::interlay() {
+    auto port = context_.interlay.ensure(context_.stop);
+    if (!port) return fail(std::move(port.error()), "reaching the interlay");
+    return port;
+}
+
+Result<TrafficStats> PhaseRun::traffic() {
+    auto port = interlay();
+    if (!port) return tl::unexpected(port.error());
+    auto answer =
+        (*port)->call({{"op", control_op::kTraffic}}, milliseconds(limits::kControlTimeout_ms));
+    if (!answer) return fail(std::move(answer.error()), "asking the interlay for its traffic");
+    try {
+        const auto inner = answer->find("stats");
+        return TrafficStats::from_json(inner != answer->end() ? *inner : *answer);
+    } catch (const json::exception& error) {
+        return fail(ErrorCode::protocol, std::string("the interlay's traffic: ") + error.what());
+    }
+}
+
+Inspector& PhaseRun::inspector() {
+    if (!inspector_) inspector_ = context_.family.make_inspector(context_.family_context());
+    return *inspector_;
+}
+
+// --- evidence
+// --------------------------------------------------------------------------------------------------------
+
+Status PhaseRun::evidence(const char* kind, EvidenceVerdict verdict, const json& data) {
+    EvidenceRow row;
+    row.attempt = row_.attempt;
+    row.kind = kind;
+    row.verdict = verdict;
+    row.data = data.dump(-1, ' ', false, json::error_handler_t::replace);
+    auto added = store().add_evidence(row_.id, std::move(row));
+    if (!added) return tl::unexpected(added.error());
+    return {};
+}
+
+Result<GateReport> PhaseRun::judge(Gate gate) {
+    auto now = store().context(row_.id);
+    if (!now) return tl::unexpected(now.error());
+    if (!settings().config_hash.empty()) now->config_hash = settings().config_hash;
+    if (!context_.tool_version.empty()) now->tool_version = context_.tool_version;
+    auto report = evaluate(gate, GateInput{store(), settings(), row_, *now, wall_ms()});
+    if (report) {
+        std::erase_if(outcome.gates, [&](const GateReport& old) { return old.gate == gate; });
+        outcome.gates.push_back(*report);
+    }
+    return report;
+}
+
+Status PhaseRun::demand(Gate gate) {
+    auto report = judge(gate);
+    if (!report) return tl::unexpected(report.error());
+    return require(*report);
+}
+
+Status PhaseRun::store_context() {
+    EvidenceContext now;
+    now.config_hash = settings().config_hash;
+    now.tool_version = context_.tool_version;
+    std::string prints;
+    for (const Side side : {Side::source, Side::target}) {
+        auto print = inspector().fingerprint(side);
+        if (!print)
+            return fail(std::move(print.error()),
+                        fmt::format("reading the settings of the {}", to_string(side)));
+        prints += *print;
+        prints += '\n';
+    }
+    now.schema_hash = sha256_hex(prints);
+    return store().set_context(row_.id, now);
+}
+
+Status PhaseRun::save_detail(const json& detail) {
+    return store().update_run(run_id_, "running", detail.dump());
+}
+
+// --- cutover and verify
+// ----------------------------------------------------------------------------------------------
+
+CutoverPorts PhaseRun::ports(std::function<void(std::string_view)> fault) {
+    return CutoverPorts{
+        .store = store(),
+        .control = [this](const std::string& path) { return context_.interlay.open(path); },
+        .fence =
+            [this](Side side) {
+                return context_.family.make_fence(context_.family_context(), side);
+            },
+        .final_check = [this](Direction direction,
+                              const std::vector<std::string>& touched) -> Result<VerifyResult> {
+            auto port = context_.interlay.connect();
+            if (!port) return tl::unexpected(port.error());
+            auto verifier = context_.family.make_verifier(
+                context_.family_context(), direction,
+                [client = MoverClient(**port), direction](const Position& position) mutable {
+                    return client.applied(direction, position);
+                });
+            return verifier->final_check(touched);
+        },
+        .progress =
+            [this](std::string_view step, std::string_view text) {
+                Progress now;
+                now.step = std::string(step);
+                now.waiting_for = std::string(text);
+                progress(std::move(now));
+            },
+        .fault = fault ? std::move(fault) : context_.fault,
+    };
+}
+
+Result<CutoverReport> PhaseRun::cutover(CutoverRequest request,
+                                        std::function<void(std::string_view)> fault) {
+    EXODUS_TRY(may_go_on());
+    request.command = label_;
+    request.owner = context_.owner;
+    if (request.reason.empty()) request.reason = context_.reason;
+    Cutover machine(settings(), ports(std::move(fault)));
+    auto report = machine.run(row_, request);
+    EXODUS_TRY(refresh());
+    look_now();
+    return report;
+}
+
+Result<VerifyResult> PhaseRun::verify(Direction direction, const std::string& step) {
+    auto port = interlay();
+    if (!port) return tl::unexpected(port.error());
+    const auto applied = [this, direction, client = MoverClient(**port)](
+                             const Position& position) mutable -> Result<bool> {
+        // The verifier asks this in every wait: here a stop reaches it, and what it has done so far
+        // stays durable.
+        EXODUS_TRY(may_go_on());
+        return client.applied(direction, position);
+    };
+    auto verifier = context_.family.make_verifier(context_.family_context(), direction, applied);
+    const int64_t started_us = steady_us();
+    auto result = verifier->run([&](const VerifyProgress& seen) {
+        Progress now;
+        now.step = seen.round == 0 ? step : fmt::format("{}, round {}", step, seen.round);
+        now.done = seen.done;
+        now.total = seen.total_estimate;
+        now.total_is_estimate = true;
+        now.unit = "keys";
+        const double seconds = static_cast<double>(steady_us() - started_us) / 1e6;
+        if (seconds > 0) now.rate = static_cast<double>(seen.done) / seconds;
+        if (now.rate > 0 && seen.total_estimate > seen.done) {
+            now.eta_ms = static_cast<int64_t>(static_cast<double>(seen.total_estimate - seen.done) /
+                                              now.rate * 1000);
+        }
+        now.waiting_for = seen.waiting_for;
+        progress(std::move(now));
+    });
+    if (!result) return fail(std::move(result.error()), step);
+    EXODUS_TRY(store().put_divergences(row_.id, result->samples));
+    return result;
+}
+
+namespace {
+
+/// The operator's scripts: only around a run, never inside a cutover.
+Status call_hooks(PhaseRun& run, const char* moment, const char* how) {
+    PhaseContext& context = run.context();
+    const MigrationRow& row = run.row();
+    const auto directory = std::filesystem::path(context.store.path()).parent_path() / "hooks.d";
+    HookEvent event{run.outcome.phase, moment, how, {}};
+    event.more = {{"MIGRATION", row.name},
+                  {"STATE", std::string(to_string(row.state))},
+                  {"AUTHORITY", std::string(to_string(row.route.authority))},
+                  {"EPOCH", std::to_string(row.route.epoch)},
+                  {"EXIT_CODE", std::to_string(run.outcome.exit_code)}};
+    auto results = run_hooks(directory, event, milliseconds(limits::kHook_ms_max), context.stop);
+    if (!results) return tl::unexpected(results.error());
+    for (const HookResult& result : *results) {
+        if (result.exit_code != 0)
+            run.note(Severity::warn,
+                     fmt::format("hook {} ended with {}", result.script, result.exit_code));
+    }
+    return {};
+}
+
+}  // namespace
+
+// --- frame
+// -----------------------------------------------------------------------------------------------------------
+
+Status PhaseRun::recover() {
+    const bool held = row_.state == MigrationState::holding || row_.route.hold;
+    auto open = store().open_run(row_.id, "cutover.");
+    if (!open) return tl::unexpected(open.error());
+    if (held || open->has_value()) {
+        // Held clients wait for a worker that finishes the operation: without one there is nothing
+        // to release.
+        auto port = interlay();
+        if (!port) return tl::unexpected(port.error());
+    }
+    Cutover machine(settings(), ports(nullptr));
+    auto report = machine.recover(row_, context_.owner);
+    if (!report) return fail(std::move(report.error()), "ending an interrupted cutover");
+    EXODUS_TRY(refresh());
+    if (report->has_value()) {
+        const bool done = (*report)->outcome == CutoverOutcome::done;
+        note(Severity::warn,
+             fmt::format("an interrupted cutover was {}: {} is authoritative",
+                         done ? "completed" : "aborted", to_string(row_.route.authority)));
+        look_now();
+    }
+    return return_authority();
+}
+
+Status PhaseRun::return_authority() {
+    if (row_.route.authority != Side::target || row_.state >= MigrationState::holding) return {};
+    const Uninterruptible critical(*this);
+    note(Severity::warn,
+         "a rehearsal was interrupted after its switch: the authority goes back to the source");
+    auto port = interlay();
+    if (!port) return tl::unexpected(port.error());
+    CutoverRequest request;
+    request.kind = CutoverKind::hand_to_source;
+    request.hold_timeout_ms = settings().cutover.hold_timeout_ms;
+    request.success_state = row_.state;
+    request.reason = "end of an interrupted rehearsal";
+    auto report = cutover(std::move(request));
+    if (!report) return fail(std::move(report.error()), "giving the authority back to the source");
+    if (report->outcome != CutoverOutcome::done) {
+        return fail(ErrorCode::safety,
+                    "the authority could not be given back to the source: " + report->why.message,
+                    "the target stays authoritative and complete; run the command again");
+    }
+    return {};
+}
+
+Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) {
+    label_ = outcome.phase;
+    if (!context_.command_line.empty()) {
+        label_.clear();
+        for (const std::string& word : context_.command_line)
+            label_ += (label_.empty() ? "" : " ") + word;
+    }
+    if (context_.timeout.count() > 0) deadline_ = Deadline::in(context_.timeout);
+    if (frame.takes_lock && !context_.dry_run) {
+        auto lock = StateLock::take(store().path(), context_.owner, label_, context_.lock_timeout);
+        if (!lock) return tl::unexpected(lock.error());
+        lock_ = std::make_shared<StateLock>(std::move(*lock));
+    }
+    EXODUS_TRY(refresh());
+    if (!context_.dry_run) {
+        auto id = store().begin_command(row_.id, label_, context_.owner);
+        if (!id) return tl::unexpected(id.error());
+        command_id_ = *id;
+        EvidenceContext now;
+        now.config_hash = settings().config_hash;
+        now.tool_version = context_.tool_version;
+        EXODUS_TRY(store().set_context(row_.id, now));
+        if (frame.recovers) EXODUS_TRY(recover());
+        if (!context_.skip_gate.empty()) {
+            const auto gate = gate_from(context_.skip_gate);
+            if (!gate) return fail(ErrorCode::usage, "there is no gate " + context_.skip_gate);
+            EXODUS_TRY(skip_gate(store(), row_, *gate, context_.reason, context_.owner));
+        }
+    }
+    if (!command) return {};
+    Skips skips;
+    for (auto [gate, flag] :
+         {std::pair{Gate::compare, &skips.compare}, std::pair{Gate::test, &skips.test}}) {
+        auto skipped = is_skipped(store(), row_, gate);
+        if (!skipped) return tl::unexpected(skipped.error());
+        *flag = *skipped || (context_.dry_run && gate_from(context_.skip_gate) == gate);
+    }
+    if (!goal_holds(*command, row_)) EXODUS_TRY(check_command(*command, row_, skips));
+    if (context_.dry_run) return {};
+
+    auto earlier = store().runs(row_.id, 64);
+    if (!earlier) return tl::unexpected(earlier.error());
+    bool newest = true;
+    for (const RunRow& run : *earlier) {
+        if (run.phase != outcome.phase || run.attempt != row_.attempt) continue;
+        if (run.ended_ms == 0)
+            EXODUS_TRY(store().end_run(run.id, "failed"));  // its process is dead: we hold the lock
+        if (newest && run.status != "done") {
+            resumed_detail_ = json::parse(run.detail, nullptr, false);
+            if (!resumed_detail_.is_object()) resumed_detail_ = json::object();
+        }
+        newest = false;
+    }
+    auto run = store().begin_run(row_.id, row_.attempt, outcome.phase, context_.owner,
+                                 resumed_detail_.dump());
+    if (!run) return tl::unexpected(run.error());
+    run_id_ = *run;
+    return {};
+}
+
+void PhaseRun::explain_state() {
+    outcome.state = row_.state;
+    outcome.authority = row_.route.authority;
+    outcome.epoch = row_.route.epoch;
+    outcome.stands = state_text(row_);
+    Skips skips;
+    skips.compare = is_skipped(store(), row_, Gate::compare).value_or(false);
+    skips.test = is_skipped(store(), row_, Gate::test).value_or(false);
+    const auto approval =
+        store().latest_decision(row_.id, row_.attempt, {"approve", "deny"}, "switch");
+    const bool approved = approval && approval->has_value() && (*approval)->kind == "approve";
+    for (std::string& next :
+         next_commands(row_, skips, settings().migrate.manual_approval, approved)) {
+        if (std::find(outcome.next.begin(), outcome.next.end(), next) == outcome.next.end()) {
+            outcome.next.push_back(std::move(next));
+        }
+    }
+}
+
+void PhaseRun::close(const Status& status) {
+    if (!status) {
+        const Error& error = status.error();
+        outcome.exit_code = exit_code_of(error.code);
+        outcome.error = error;
+        if (error.code == ErrorCode::cancelled) {
+            outcome.headline =
+                outcome.phase + " stopped; run the same command again and it goes on from here";
+            outcome.next.insert(outcome.next.begin(), "exodus " + label_);
+        } else {
+            outcome.headline = error.message;
+        }
+        if (error.code == ErrorCode::gate_not_met || error.code == ErrorCode::approval_missing) {
+            for (const GateReport& gate : outcome.gates) {
+                for (std::string& line : failed_lines(gate))
+                    outcome.details.push_back(std::move(line));
+            }
+        }
+    }
+    if (row_.id == 0) return;
+    if (!context_.dry_run) static_cast<void>(refresh());
+    explain_state();
+    if (context_.dry_run) return;
+    if (run_id_ != 0) {
+        const bool stopped = !status && status.error().code == ErrorCode::cancelled;
+        const char* how = status && outcome.exit_code == 0 ? "done"
+                          : stopped                        ? "stopped"
+                                                           : "failed";
+        // Nothing is held any more; a failing hook changes nothing about what was reached.
+        const Status told = call_hooks(*this, "after", how);
+        if (!told) note(Severity::warn, "after-hooks: " + told.error().message);
+        const Status ended = store().end_run(run_id_, how);
+        if (!ended && outcome.exit_code == 0) {
+            outcome.exit_code = exit_code_of(ended.error().code);
+            outcome.error = ended.error();
+        }
+    }
+    if (command_id_ != 0)
+        static_cast<void>(store().end_command(command_id_, outcome.exit_code, outcome.headline));
+}
+
+PhaseOutcome run_phase(PhaseContext& context, std::optional<Command> command, std::string phase,
+                       const PhaseFrame& frame, const std::function<Status(PhaseRun&)>& body) {
+    PhaseRun run(context, std::move(phase));
+    Status status = run.begin(command, frame);
+    if (status && run.run_id_ != 0) status = call_hooks(run, "before", "");
+    if (status && context.dry_run) {
+        run.outcome.headline = "dry run: nothing was changed";
+        for (const std::string& line : frame.plan) run.detail("would " + line);
+        for (const Gate gate : frame.gates) {
+            auto report = run.judge(gate);
+            if (!report) {
+                status = tl::unexpected(report.error());
+                break;
+            }
+            for (const std::string& line : failed_lines(*report)) run.detail("in the way: " + line);
+        }
+    } else if (status) {
+        status = body(run);
+    }
+    run.close(status);
+    return std::move(run.outcome);
+}
+
+Status wait_until(PhaseRun& run, milliseconds span, const std::string& what,
+                  const std::function<Result<bool>()>& condition) {
+    const Deadline deadline = Deadline::in(span);
+    while (true) {
+        auto holds = condition();
+        if (!holds) return tl::unexpected(holds.error());
+        if (*holds) return {};
+        if (span.count() > 0 && deadline.passed()) {
+            return fail(ErrorCode::timeout,
+                        fmt::format("waited {} for {}", span_text(span.count()), what));
+        }
+        EXODUS_TRY(run.pause());
+    }
+}
+
+}  // namespace exodus
