@@ -1,10 +1,10 @@
-// The planner against a reference: a model origin with expiries produces a stream of operations and groups while a copy
-// runs; a model destination executes the plans with expiry in real (model) time, lags, crashes between send and reply, and a
-// watermark table far too small. After the stream is drained both maps must be equal, key by key, value and expiry.
-#include <doctest/doctest.h>
-
+// The planner against a reference: a model origin with expiries produces a stream of operations and
+// groups while a copy runs; a model destination executes the plans with expiry in real (model)
+// time, lags, crashes between send and reply, and a watermark table far too small. After the stream
+// is drained both maps must be equal, key by key, value and expiry.
 #include <cstdlib>
 #include <deque>
+#include <doctest/doctest.h>
 #include <map>
 #include <memory>
 #include <random>
@@ -47,14 +47,18 @@ class Server {
         } else if (verb == "RESTORE") {
             const int64_t expiry = *to_number(a[2]);
             data.erase(name(1));
-            if (expiry == 0 || expiry > now) data[name(1)] = {std::string(a[3]), expiry == 0 ? -1 : expiry};
+            if (expiry == 0 || expiry > now)
+                data[name(1)] = {std::string(a[3]), expiry == 0 ? -1 : expiry};
         } else if (verb == "MSET") {
-            for (std::size_t i = 1; i + 1 < a.size(); i += 2) data[name(i)] = {std::string(a[i + 1]), -1};
+            for (std::size_t i = 1; i + 1 < a.size(); i += 2)
+                data[name(i)] = {std::string(a[i + 1]), -1};
         } else if (verb == "DEL") {
             for (std::size_t i = 1; i < a.size(); ++i) data.erase(name(i));
         } else if (verb == "APPEND") {
-            if (Value* value = find(name(1), now)) value->text += a[2];
-            else data[name(1)] = {std::string(a[2]), -1};
+            if (Value* value = find(name(1), now))
+                value->text += a[2];
+            else
+                data[name(1)] = {std::string(a[2]), -1};
         } else if (verb == "PEXPIREAT") {
             if (Value* value = find(name(1), now)) value->expiry = *to_number(a[2]);
         } else if (verb == "PERSIST") {
@@ -68,20 +72,24 @@ class Server {
         } else if (verb == "COPY") {
             const int to = static_cast<int>(*to_number(a[5]));
             if (Value* value = find(name(1), now)) data[{to, std::string(a[2])}] = Value(*value);
-        } else if (verb == "SUNIONSTORE") {   // destination := concatenation of the others
+        } else if (verb == "SUNIONSTORE") {  // destination := concatenation of the others
             std::string all;
             for (std::size_t i = 2; i < a.size(); ++i) {
                 if (Value* value = find(name(i), now)) all += value->text;
             }
-            if (all.empty()) data.erase(name(1));
-            else data[name(1)] = {all.substr(0, 400), -1};
-        } else if (verb == "SMOVE") {   // the last character of one goes to the other
+            if (all.empty())
+                data.erase(name(1));
+            else
+                data[name(1)] = {all.substr(0, 400), -1};
+        } else if (verb == "SMOVE") {  // the last character of one goes to the other
             if (Value* value = find(name(1), now)) {
                 const char c = value->text.back();
                 value->text.pop_back();
                 if (value->text.empty()) data.erase(name(1));
-                if (Value* to = find(name(2), now)) to->text += c;
-                else data[name(2)] = {std::string(1, c), -1};
+                if (Value* to = find(name(2), now))
+                    to->text += c;
+                else
+                    data[name(2)] = {std::string(1, c), -1};
             }
         } else if (verb == "PEXPIRETIME") {
             Value* value = find(name(1), now);
@@ -170,26 +178,54 @@ class World {
         const std::string a = key();
         const std::string b = key();
         const std::string c = key();
-        const std::string soon = std::to_string(now_ + 1 + static_cast<int64_t>(pick(pick(2) == 0 ? 20 : 400)));
+        const std::string soon =
+            std::to_string(now_ + 1 + static_cast<int64_t>(pick(pick(2) == 0 ? 20 : 400)));
         std::vector<std::string> words;
-        const auto exists = [&](const std::string& name) { return source_.find({db, name}, now_) != nullptr; };
+        const auto exists = [&](const std::string& name) {
+            return source_.find({db, name}, now_) != nullptr;
+        };
         for (const auto& name : {a, b, c}) delete_expired(db, name, group);
         delete_expired(1 - db, b, group);
         switch (pick(12)) {
-            case 0: words = {"SET", a, "s" + std::to_string(pick(100))}; break;
-            case 1: words = {"SET", a, "t" + std::to_string(pick(100)), "PXAT", soon}; break;
-            case 2: words = {"MSET", a, "m", b, "n"}; break;
-            case 3: if (exists(a)) words = {"DEL", a, b}; break;
-            case 4: case 5: words = {"APPEND", a, std::to_string(pick(10))}; break;
-            case 6: case 7: if (exists(a)) words = {"PEXPIREAT", a, soon}; break;
-            case 8: if (exists(a)) words = {"RENAME", a, b}; break;
-            case 9: if (exists(a) && a != b) words = {"COPY", a, b, "REPLACE", "DB", std::to_string(pick(2))}; break;
-            case 10: words = {"SUNIONSTORE", a, b, c}; break;
-            default: if (exists(a) && a != b) words = {"SMOVE", a, b}; break;
+            case 0:
+                words = {"SET", a, "s" + std::to_string(pick(100))};
+                break;
+            case 1:
+                words = {"SET", a, "t" + std::to_string(pick(100)), "PXAT", soon};
+                break;
+            case 2:
+                words = {"MSET", a, "m", b, "n"};
+                break;
+            case 3:
+                if (exists(a)) words = {"DEL", a, b};
+                break;
+            case 4:
+            case 5:
+                words = {"APPEND", a, std::to_string(pick(10))};
+                break;
+            case 6:
+            case 7:
+                if (exists(a)) words = {"PEXPIREAT", a, soon};
+                break;
+            case 8:
+                if (exists(a)) words = {"RENAME", a, b};
+                break;
+            case 9:
+                if (exists(a) && a != b)
+                    words = {"COPY", a, b, "REPLACE", "DB", std::to_string(pick(2))};
+                break;
+            case 10:
+                words = {"SUNIONSTORE", a, b, c};
+                break;
+            default:
+                if (exists(a) && a != b) words = {"SMOVE", a, b};
+                break;
         }
         if (words.empty()) {
-            if (exists(a)) words = {"PERSIST", a};
-            else return;
+            if (exists(a))
+                words = {"PERSIST", a};
+            else
+                return;
         }
         std::vector<std::string_view> views(words.begin(), words.end());
         source_.run(db, views, now_);
@@ -221,7 +257,9 @@ class World {
             append_command(item.bytes, {"DEL", name});
         } else {
             item.expires = value->expiry >= 0;
-            append_command(item.bytes, {"RESTORE", name, std::to_string(item.expires ? value->expiry : 0), value->text});
+            append_command(
+                item.bytes,
+                {"RESTORE", name, std::to_string(item.expires ? value->expiry : 0), value->text});
         }
         return item;
     }
@@ -229,18 +267,22 @@ class World {
     struct Model : Server {
         const Value* find_no_erase(const Name& name, int64_t now) const {
             const auto it = data.find(name);
-            return it == data.end() || (it->second.expiry >= 0 && it->second.expiry <= now) ? nullptr : &it->second;
+            return it == data.end() || (it->second.expiry >= 0 && it->second.expiry <= now)
+                       ? nullptr
+                       : &it->second;
         }
     };
 
-    /// One chunk of the copy: names 0..13 of both databases in order, a few at a time, delivered late.
+    /// One chunk of the copy: names 0..13 of both databases in order, a few at a time, delivered
+    /// late.
     void copy_chunk() {
         if (scan_ >= 28) return;
         Chunk chunk{applied_to_spool(), {}, scan_};
         for (uint64_t i = 0; i < 1 + pick(5) && scan_ < 28; ++i, ++scan_) {
             const std::string name = "k" + std::to_string(scan_ % 14);
             const int db = static_cast<int>(scan_ / 14);
-            if (source_.find_no_erase({db, name}, now_) != nullptr) chunk.items.push_back(read(db, name));
+            if (source_.find_no_erase({db, name}, now_) != nullptr)
+                chunk.items.push_back(read(db, name));
         }
         chunk.scan_after = scan_;
         chunks_.push_back(std::move(chunk));
@@ -252,7 +294,8 @@ class World {
         uint64_t end = applied_;
         const std::size_t most = 1 + pick(20);
         std::size_t at = next_;
-        while (at < log_.size() && (ops.size() < most || (log_[at].group != 0 && log_[at].group == log_[at - 1].group))) {
+        while (at < log_.size() && (ops.size() < most || (log_[at].group != 0 &&
+                                                          log_[at].group == log_[at - 1].group))) {
             const Logged& entry = log_[at];
             StreamCommand command;
             command.db = entry.db;
@@ -273,9 +316,11 @@ class World {
         }
         const KeySet wanted = planner_->closure(ops, items, repairs_);
         std::vector<CopyItem> copies;
-        for (const auto& [hash, wanted_key] : wanted) copies.push_back(read(wanted_key.db, wanted_key.name));
+        for (const auto& [hash, wanted_key] : wanted)
+            copies.push_back(read(wanted_key.db, wanted_key.name));
         const Plan plan = planner_->plan(ops, items, copies);
-        // Send: everything of the plan and the checkpoint of the batch before, in one transaction at one time.
+        // Send: everything of the plan and the checkpoint of the batch before, in one transaction
+        // at one time.
         now_ += static_cast<int64_t>(pick(3));
         std::vector<StepResult> results;
         for (const auto& step : plan.steps) {
@@ -284,10 +329,11 @@ class World {
             if (step.kind == Step::Kind::check) {
                 value = target_.run(step.db, {"PEXPIRETIME", step.name}, now_);
             } else {
-                const std::string_view raw = step.kind == Step::Kind::item   ? std::string_view(items[step.index].bytes)
-                                             : step.kind == Step::Kind::copy ? std::string_view(copies[step.index].bytes)
-                                             : step.rewritten.empty()        ? step.raw
-                                                                             : std::string_view(step.rewritten);
+                const std::string_view raw =
+                    step.kind == Step::Kind::item   ? std::string_view(items[step.index].bytes)
+                    : step.kind == Step::Kind::copy ? std::string_view(copies[step.index].bytes)
+                    : step.rewritten.empty()        ? step.raw
+                                                    : std::string_view(step.rewritten);
                 REQUIRE(split_command(raw, words).has_value());
                 target_.run(step.db, words, now_);
             }
@@ -295,7 +341,7 @@ class World {
         }
         checkpoint_ = applied_;
         checkpoint_next_ = next_;
-        if (pick(25) == 0) return crash();   // the reply is lost
+        if (pick(25) == 0) return crash();  // the reply is lost
         repairs_ = planner_->commit(plan, ops, items, copies, results);
         applied_ = end;
         next_ = at;
@@ -303,7 +349,8 @@ class World {
             acked_scan_ = chunks_.front().scan_after;
             chunks_.pop_front();
         }
-        if (acked_scan_ == 28 && chunks_.empty() && watermarks_->doubt(0) == kNoOffset) watermarks_->set_doubt(offset_);
+        if (acked_scan_ == 28 && chunks_.empty() && watermarks_->doubt(0) == kNoOffset)
+            watermarks_->set_doubt(offset_);
         const uint64_t floor = chunks_.empty() ? kNoOffset : chunks_.front().floor;
         if (!watermarks_->evict(applied_, floor) && chunks_.empty() && acked_scan_ == 28) {
             watermarks_->set_doubt(offset_);

@@ -1,0 +1,278 @@
+#include "families/redis/backfill.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "base/stop_token.h"
+
+namespace exodus::redis {
+
+void Backfill::run(const std::stop_token& stop) {
+    int64_t back_off = limits::kRetry_ms_min;
+    generation_ = flow_.queue.generation();
+    place_ = flow_.queue.place();
+    while (!stop.stop_requested()) {
+        if (const uint64_t now = flow_.queue.generation(); now != generation_) {
+            generation_ = now;
+            place_ = flow_.queue.place();
+        }
+        if (place_.phase == ScanPlace::Phase::done || flow_.paused || flow_.spool_pressed ||
+            flow_.followed().empty() || flow_.destination_rdb == 0) {
+            wait_for_change(flow_, stop, milliseconds(50));
+            continue;
+        }
+        const Status done = page(stop);
+        flow_.queue.abandon();
+        if (done) {
+            back_off = limits::kRetry_ms_min;
+            continue;
+        }
+        if (stop.stop_requested()) return;
+        // Another history or a lost connection: the link finds out what happened; until then
+        // nothing is read.
+        disconnect();
+        place_ = flow_.queue.place();
+        flow_.note(&MovementStatus::degraded, "copy: " + done.error().message);
+        wait_unless_stopped(stop, milliseconds(back_off));
+        back_off = std::min(back_off * 2, limits::kRetry_ms_max);
+    }
+}
+
+Status Backfill::connect() {
+    auto origin = flow_.connect(flow_.origin, "copy");
+    if (!origin) return tl::unexpected<Error>(std::move(origin).error());
+    reader_ = KeyReader(
+        DestinationFormat{flow_.destination_rdb, flow_.context.settings.migrate.preserve_ttl});
+    {
+        const std::lock_guard lock(client_mutex_);
+        origin_ = std::move(*origin);
+    }
+    auto info = origin_->info("server");
+    if (!info) return tl::unexpected<Error>(std::move(info).error());
+    run_id_ = info->get("run_id");
+    (void)origin_->command(
+        {"CLIENT", "NO-TOUCH", "ON"});  // >= 7.2: reading does not change idle times
+    auto version = rdb_version_of(*origin_);
+    if (!version) return tl::unexpected<Error>(std::move(version).error());
+    origin_rdb_ = *version;
+    auto databases = origin_->config_get("databases");
+    databases_ =
+        databases && *databases ? static_cast<int>(to_number(**databases).value_or(16)) : 16;
+    auto destination = flow_.connect(flow_.destination, "sweep");
+    if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    const std::lock_guard lock(client_mutex_);
+    destination_ = std::move(*destination);
+    return {};
+}
+
+void Backfill::disconnect() {
+    const std::lock_guard lock(client_mutex_);
+    origin_.reset();
+    destination_.reset();
+}
+
+void Backfill::shutdown() {
+    const std::lock_guard lock(client_mutex_);
+    if (origin_) origin_->shutdown();
+    if (destination_) destination_->shutdown();
+}
+
+Status Backfill::page(const std::stop_token& stop) {
+    if (!origin_) EXODUS_TRY(connect());
+    EXODUS_TRY(probe_latency());
+    return place_.phase == ScanPlace::Phase::copy ? copy_page(stop) : sweep_page(stop);
+}
+
+Result<std::vector<Key>> Backfill::scan(Client& client, ScanPlace& place) {
+    EXODUS_TRY(client.select(place.db));
+    auto reply = client.ask({"SCAN", place.cursor, "COUNT", std::to_string(limits::kScanCount)});
+    if (!reply)
+        return fail(std::move(reply).error(), fmt::format("scanning database {}", place.db));
+    place.cursor = (*reply)[0].text();
+    std::vector<Key> keys;
+    const ReplyView names = (*reply)[1];
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const auto name = names[i].text();
+        if (flow_.scope.contains(name))
+            keys.push_back({place.db, std::string(name), key_hash(place.db, name)});
+    }
+    return keys;
+}
+
+void Backfill::next_database(ScanPlace& place) const {
+    place.cursor = "0";
+    if (++place.db < databases_) return;
+    place.db = 0;
+    place.phase = place.phase == ScanPlace::Phase::copy && place.repair ? ScanPlace::Phase::sweep
+                                                                        : ScanPlace::Phase::done;
+}
+
+Status Backfill::copy_page(const std::stop_token& stop) {
+    ScanPlace place = place_;
+    if (place.run_id != run_id_) place.cursor = "0";  // hash seeds differ after a restart
+    place.run_id = run_id_;
+    auto keys = scan(*origin_, place);
+    if (!keys) return tl::unexpected<Error>(std::move(keys).error());
+    if (place.cursor == "0") next_database(place);
+    for (const auto& key : *keys) origin_->append({"MEMORY", "USAGE", key.name, "SAMPLES", "5"});
+    EXODUS_TRY(origin_->flush());
+    std::vector<int64_t> sizes;
+    for (std::size_t i = 0; i < keys->size(); ++i) {
+        auto size = origin_->read_reply();
+        if (!size) return tl::unexpected<Error>(std::move(size).error());
+        sizes.push_back(size->integer());
+    }
+    return copy_keys(*keys, sizes, place, stop);
+}
+
+Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
+                           const ScanPlace& after, const std::stop_token& stop) {
+    const std::string replid = flow_.followed();
+    // Chunks are pipelined while nothing has to be read in between and their sum stays small.
+    const bool pipelined = !reader_.may_need_typed(origin_rdb_);
+    struct Sent {
+        uint64_t id;
+        std::vector<Key> keys;
+    };
+    std::vector<Sent> sent;
+    std::size_t at = 0;
+    std::size_t in_pipe = 0;
+    const auto receive = [&]() -> Result<bool> {
+        EXODUS_TRY(origin_->flush());
+        for (std::size_t i = 0; i < sent.size(); ++i) {
+            auto items = reader_.receive(*origin_, sent[i].keys, replid);
+            if (!items) return tl::unexpected<Error>(std::move(items).error());
+            std::size_t bytes = 0;
+            for (const auto& item : *items) bytes += item.bytes.size();
+            const bool last = i + 1 == sent.size() && at >= keys.size();
+            ScanPlace done = place_;
+            done.run_id = after.run_id;
+            if (!flow_.queue.deliver(sent[i].id, std::move(*items), last ? after : done, stop))
+                return false;
+            flow_.changed.notify_all();
+            throttle(bytes, stop);
+        }
+        sent.clear();
+        in_pipe = 0;
+        return true;
+    };
+    do {
+        std::vector<Key> part;
+        std::size_t bytes = 0;
+        while (at < keys.size() && part.size() < limits::kChunkKeys_max &&
+               (part.empty() || bytes < limits::kChunk_bytes)) {
+            const auto size = static_cast<std::size_t>(std::max<int64_t>(sizes[at], 0));
+            if (!part.empty() && bytes + size > limits::kChunk_bytes) break;
+            bytes += size;
+            part.push_back(keys[at++]);
+        }
+        const uint64_t id = flow_.queue.begin(flow_.link_end);
+        KeyReader::send(*origin_, part.empty() ? place_.db : part.front().db, part);
+        sent.push_back({id, std::move(part)});
+        in_pipe += bytes;
+        if (at < keys.size() && pipelined && in_pipe < 8 * limits::kChunk_bytes) continue;
+        auto going = receive();
+        if (!going) return tl::unexpected<Error>(std::move(going).error());
+        if (!*going) {  // dropped: what is still in the pipe is thrown away with the connection
+            if (origin_->pending_replies() > 0) disconnect();
+            return {};
+        }
+    } while (at < keys.size());
+    place_ = after;
+    return {};
+}
+
+Status Backfill::sweep_page(const std::stop_token& stop) {
+    ScanPlace place = place_;
+    auto info = destination_->info("server");
+    if (!info) return tl::unexpected<Error>(std::move(info).error());
+    if (place.run_id != info->get("run_id")) place.cursor = "0";
+    place.run_id = info->get("run_id");
+    const std::string replid = flow_.followed();
+    auto selected = destination_->command({"SELECT", std::to_string(place.db)});
+    if (!selected) return tl::unexpected<Error>(std::move(selected).error());
+    std::vector<Key> keys;
+    if (selected->is_error()) {  // fewer databases there
+        place.cursor = "0";
+    } else {
+        auto scanned = scan(*destination_, place);
+        if (!scanned) return tl::unexpected<Error>(std::move(scanned).error());
+        keys = std::move(*scanned);
+    }
+    const ScanPlace after = [&] {
+        ScanPlace next = place;
+        if (next.cursor == "0") next_database(next);
+        return next;
+    }();
+    const uint64_t id = flow_.queue.begin(flow_.link_end);
+    origin_->append({"MULTI"});
+    origin_->append({"SELECT", std::to_string(place_.db)});
+    for (const auto& key : keys) origin_->append({"EXISTS", key.name});
+    origin_->append({"INFO", "replication"});
+    origin_->append({"EXEC"});
+    auto replies = origin_->read_all();
+    if (!replies) return tl::unexpected<Error>(std::move(replies).error());
+    const Reply& exec = replies->back();
+    if (exec.is_error() || exec.size() != keys.size() + 2)
+        return tl::unexpected<Error>(error_of(exec, "sweep"));
+    const auto at = offset_of_info(exec[keys.size() + 1].text(), replid);
+    if (!at) return tl::unexpected<Error>(at.error());
+    std::vector<CopyItem> items;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        if (exec[i + 1].integer() != 0) continue;
+        CopyItem item;
+        item.key = keys[i];
+        item.at = *at;
+        append_command(item.bytes, {"DEL", keys[i].name});
+        item.commands = 1;
+        items.push_back(std::move(item));
+    }
+    if (flow_.queue.deliver(id, std::move(items), after, stop)) place_ = after;
+    flow_.changed.notify_all();
+    return {};
+}
+
+void Backfill::throttle(std::size_t bytes, const std::stop_token& stop) {
+    const int64_t limit = flow_.bytes_per_s;
+    int64_t wait_us = delay_us_;
+    if (limit > 0) {
+        const int64_t now = steady_us();
+        if (refilled_us_ == 0) refilled_us_ = now;
+        tokens_ =
+            std::min(static_cast<double>(limit), tokens_ + static_cast<double>(now - refilled_us_) *
+                                                               1e-6 * static_cast<double>(limit));
+        refilled_us_ = now;
+        tokens_ -= static_cast<double>(bytes);
+        if (tokens_ < 0)
+            wait_us += static_cast<int64_t>(-tokens_ / static_cast<double>(limit) * 1e6);
+    }
+    flow_.note(&MovementStatus::throttled,
+               limit > 0 && tokens_ < 0 ? fmt::format("copy limited to {} bytes/s", limit)
+               : delay_us_ > 0          ? std::string("origin latency above its limit")
+                                        : std::string());
+    if (wait_us > 0) wait_unless_stopped(stop, milliseconds((wait_us + 999) / 1000));
+}
+
+/// AIMD on the time of our own PING: halve the speed when it exceeds the idle time by the ratio,
+/// else regain it in steps.
+Status Backfill::probe_latency() {
+    const int64_t now = steady_us();
+    if (now - probed_us_ < 100'000) return {};
+    probed_us_ = now;
+    auto pong = origin_->command({"PING"});
+    if (!pong) return tl::unexpected<Error>(std::move(pong).error());
+    const int64_t took = steady_us() - now;
+    if (idle_latency_us_ == 0 || took < idle_latency_us_)
+        idle_latency_us_ = std::max<int64_t>(took, 200);
+    const int64_t ratio = flow_.origin_p99_percent;
+    if (ratio > 0 &&
+        took > idle_latency_us_ * ratio / 100 + 1'000) {  // 1 ms: what scheduling alone causes
+        delay_us_ = std::min<int64_t>(std::max<int64_t>(delay_us_ * 2, 1'000), 100'000);
+    } else {
+        delay_us_ = delay_us_ > 1'000 ? delay_us_ - 1'000 : 0;
+    }
+    return {};
+}
+
+}  // namespace exodus::redis

@@ -1,0 +1,52 @@
+// The copier: SCANs the origin, reads chunks of keys with their offsets, and queues them for the
+// lane (redis.md 4.4). In a repair fill it then scans the destination for names that the origin
+// lacks. One thread per movement; never writes to a server.
+#pragma once
+
+#include <memory>
+#include <stop_token>
+
+#include "families/redis/flow.h"
+
+namespace exodus::redis {
+
+class Backfill {
+  public:
+    explicit Backfill(Flow& flow) : flow_(flow), reader_(DestinationFormat{}) {}
+    /// Until stopped. Works whenever the queue's place is not done; reconnects by itself.
+    void run(const std::stop_token& stop);
+    /// From any thread: ends a wait for a server.
+    void shutdown();
+
+  private:
+    Status connect();
+    void disconnect();
+    Status page(const std::stop_token& stop);
+    Status copy_page(const std::stop_token& stop);
+    Status sweep_page(const std::stop_token& stop);
+    Status copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
+                     const ScanPlace& after, const std::stop_token& stop);
+    Result<std::vector<Key>> scan(Client& client, ScanPlace& place);
+    void next_database(ScanPlace& place) const;
+    void throttle(std::size_t bytes, const std::stop_token& stop);
+    Status probe_latency();
+
+    Flow& flow_;
+    KeyReader reader_;
+    std::mutex client_mutex_;  ///< guards the pointers against shutdown()
+    std::unique_ptr<Client> origin_;
+    std::unique_ptr<Client> destination_;
+    std::string run_id_;
+    int databases_ = 16;
+    int origin_rdb_ = 0;
+    uint64_t generation_ = 0;
+    ScanPlace place_;  ///< of the next SCAN
+    // throttle
+    double tokens_ = 0;
+    int64_t refilled_us_ = 0;
+    int64_t delay_us_ = 0;  ///< AIMD: between pages
+    int64_t idle_latency_us_ = 0;
+    int64_t probed_us_ = 0;
+};
+
+}  // namespace exodus::redis

@@ -1,0 +1,95 @@
+// What the threads of one movement share: the reader (link to spool), the lane, and the copier.
+// Every member says who writes it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "core/family.h"
+#include "families/redis/copy_queue.h"
+#include "families/redis/key_reader.h"
+#include "families/redis/link.h"
+#include "families/redis/scope.h"
+#include "families/redis/spool.h"
+
+namespace exodus::redis {
+
+/// Only for tests.
+struct MovementTuning {
+    bool presence_checks = true;
+    std::size_t watermarks = limits::kWatermarks_max;
+    int64_t lane_stall_ms = 0;  ///< sleeps before each batch
+};
+
+/// What the journal keeps as "start".
+struct DurableStart {
+    StreamPlace place;
+    bool exact = false;      ///< both sides were equal there (arm): no fill, no doubt
+    uint64_t epoch_min = 0;  ///< checkpoints of an older epoch belong to an earlier history
+    [[nodiscard]] std::string text() const;
+    static std::optional<DurableStart> parse(std::string_view text);
+};
+
+/// The checkpoint on the destination: "<epoch> <replid> <offset> <db>".
+struct Checkpoint {
+    uint64_t epoch = 0;
+    StreamPlace place;
+    [[nodiscard]] std::string text() const;
+    static std::optional<Checkpoint> parse(std::string_view text);
+};
+
+struct Flow {
+    Flow(const FamilyContext& context_in, Direction direction_in);
+
+    const FamilyContext& context;
+    const Direction direction;
+    const std::string name;  ///< "forward" | "reverse"; the journal's key
+    const std::string id;    ///< short hash of the migration's name
+    const std::string checkpoint_key;
+    const std::string channel;
+    const Endpoint& origin;
+    const Endpoint& destination;
+    Scope scope;
+    MovementTuning tuning;
+
+    std::unique_ptr<Spool> spool;  ///< made by the reader before the other threads start
+    CopyQueue queue;
+
+    std::mutex mutex;
+    std::condition_variable_any changed;  ///< new bytes in the spool, items in the queue, knobs
+    std::string replid;                   ///< guarded; the history that is followed
+    MovementStatus status;                ///< guarded
+    KeySet redrive;                       ///< guarded; keys to be copied again
+    std::deque<std::pair<int64_t, std::string>> touched;  ///< guarded; steady µs, "db:key"
+    std::atomic<uint64_t> link_end{0};                    ///< end of what was read
+    std::atomic<int64_t> caught_up_us{0};  ///< when everything read was applied, last
+    std::atomic<bool> fill_open{false};    ///< copier or its items are not done
+    std::atomic<bool> paused{false};
+    std::atomic<int64_t> bytes_per_s{0};           ///< 0: no limit
+    std::atomic<int64_t> origin_p99_percent{150};  ///< of the idle latency; 0: no limit
+    std::atomic<bool> spool_short{false};  ///< the lane needs what is before the spool's start
+    std::atomic<int> destination_rdb{0};  ///< payload version it writes; 0 until the lane has asked
+    std::atomic<bool> spool_pressed{false};  ///< above 80 % of spool.max
+
+    std::string followed() {
+        const std::lock_guard lock(mutex);
+        return replid;
+    }
+    void note(std::string MovementStatus::*field, std::string text) {
+        const std::lock_guard lock(mutex);
+        status.*field = std::move(text);
+    }
+    Result<std::unique_ptr<Client>> connect(const Endpoint& endpoint, std::string_view role) const;
+};
+
+/// Waits for `flow.changed` or the time.
+void wait_for_change(Flow& flow, const std::stop_token& stop, milliseconds span);
+
+}  // namespace exodus::redis

@@ -1,0 +1,55 @@
+// Who clients are: user and password as they logged in with, known to all workers of the process by
+// a small number, so that further connections can be opened for them and the fence be proven as
+// them (redis.md 3.2). Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/secret.h"
+
+namespace exodus::redis {
+
+/// 0: not logged in (the server's default user, if that needs no password).
+using IdentityId = uint32_t;
+inline constexpr IdentityId kAnonymous = 0;
+/// Our own connections: the endpoint's credentials of the settings.
+inline constexpr IdentityId kService = 1;
+
+struct Identity {
+    IdentityId id = kAnonymous;
+    std::string user;  ///< empty: AUTH with a password only
+    Secret password;
+    std::string sample_key;  ///< a key that it really used; empty until one was seen
+    int sample_database = 0;
+    bool used = false;  ///< a client sent requests as this identity
+};
+
+class Identities {
+  public:
+    Identities();
+    /// The identity of these credentials, new or known; nullopt when the table is full (then
+    /// nothing is shared for it).
+    std::optional<IdentityId> intern(std::string_view user, std::string_view password);
+    /// A copy; the anonymous one for an unknown id.
+    [[nodiscard]] Identity get(IdentityId id) const;
+    [[nodiscard]] std::vector<Identity> all() const;
+    void saw_key(IdentityId id, std::string_view key, int database);
+    void saw_use(IdentityId id);
+    /// Its login was refused: forgotten unless it logs in again.
+    void forget(IdentityId id);
+
+  private:
+    mutable std::mutex mutex_;
+    std::string hmac_key_;
+    std::map<std::string, IdentityId> by_hash_;
+    std::map<IdentityId, Identity> rows_;
+    IdentityId next_ = 2;
+};
+
+}  // namespace exodus::redis

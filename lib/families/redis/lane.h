@@ -1,0 +1,119 @@
+// The only writer of the destination: applies batches of the stream and copied keys in the
+// destination's own MULTI, with the checkpoint inside and WATCH around (redis.md 4.5). One thread.
+// This movement runs one lane, so no operation needs a barrier.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <unordered_set>
+
+#include "families/redis/flow.h"
+#include "families/redis/planner.h"
+
+namespace exodus::redis {
+
+/// Names that were on the destination before the first copy.
+struct ForeignKeys {
+    std::unordered_set<Digest128, DigestHash> names;
+    bool kept =
+        false;  ///< they stay as they are (policy skip); else the origin wins where it has them too
+};
+
+class Lane {
+  public:
+    Lane(Flow& flow, ForeignKeys foreign);
+    /// Until stopped, or until an operator must help: then an error (second_writer, safety,
+    /// permission, data).
+    Status run(const std::stop_token& stop);
+
+    /// After run() has ended: where it stands.
+    [[nodiscard]] const StreamPlace& applied() const { return applied_; }
+    [[nodiscard]] uint64_t epoch() const { return epoch_; }
+    /// From any thread.
+    [[nodiscard]] bool applied_through(uint64_t offset) const {
+        return exact_ && applied_offset_.load() >= offset;
+    }
+    void shutdown();
+
+  private:
+    struct Executed {
+        std::vector<StepResult> results;
+        std::vector<Reply> exec;  ///< owns the texts that results view
+    };
+
+    // lane_open.cpp: connections, take-over of the checkpoint, doubt
+    Status open(const std::stop_token& stop);
+    Status take_checkpoint();
+    Status copy_functions(uint64_t through);
+    Result<uint64_t> origin_offset();
+
+    // lane.cpp
+    Status step(const std::stop_token& stop);
+    Status read_spool();
+    Status parse(SpoolBlock block);
+    void finish_unit();
+    std::size_t batch_size() const;
+    Status run_batch(std::vector<StreamCommand> ops, const CopyQueue::Batch& due);
+    Result<std::vector<CopyItem>> read_copies(const KeySet& wanted);
+    Result<Executed> execute(const Plan& plan, const std::vector<CopyItem>& items,
+                             const std::vector<CopyItem>& copies);
+    Result<Reply> transact(std::string body, std::size_t commands, const Checkpoint& checkpoint,
+                           std::string* unknown_verb);
+    void after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
+                     const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
+                     const std::vector<StepResult>& results);
+    void count_failures(const Plan& plan, const std::vector<CopyItem>& items,
+                        const std::vector<CopyItem>& copies,
+                        const std::vector<StepResult>& results);
+    void fail_item(const Key& key, const std::string& reason);
+    void advance(const StreamCommand& last);
+    Status finish_fill();
+    void make_room();
+    void publish();
+
+    // lane_global.cpp: FLUSH, SWAPDB, FUNCTION, unknown verbs
+    Status run_global(const StreamCommand& op);
+    Status flush(const StreamCommand& op, const std::vector<int>& databases);
+    Status swap(const StreamCommand& op);
+    Status resolve_unknown(StreamCommand& op);
+
+    Flow& flow_;
+    KeyReader reader_;
+    DestinationFormat format_;
+    ForeignKeys foreign_;
+    Watermarks watermarks_;
+    Planner planner_;
+    std::mutex client_mutex_;  ///< guards the pointers against shutdown()
+    std::unique_ptr<Client> destination_;
+    std::unique_ptr<Client> origin_;
+    bool ready_ = false;
+    int destination_databases_ = 16;
+
+    uint64_t epoch_ = 0;
+    std::string written_;    ///< the checkpoint as the destination holds it
+    std::string in_flight_;  ///< the checkpoint of a transaction whose answer is not known
+    StreamPlace applied_;    ///< A
+    std::atomic<uint64_t> applied_offset_{0};
+    std::atomic<bool> exact_{false};
+    int64_t checkpoint_us_ = 0;
+    int64_t scan_saved_us_ = 0;
+    uint64_t functions_at_ = 0;
+    bool functions_known_ = false;
+
+    std::deque<StreamCommand> parsed_;       ///< whole units
+    std::vector<StreamCommand> open_group_;  ///< a MULTI whose EXEC has not come
+    std::size_t open_group_bytes_ = 0;
+    std::deque<std::pair<uint64_t, std::unique_ptr<std::string>>>
+        blocks_;  ///< memory of parsed commands, by last end
+    KeySet repairs_;
+    std::unordered_map<Digest128, int, DigestHash> strikes_;
+    std::unordered_map<Digest128, Key, DigestHash> failed_;
+    // rates
+    uint64_t rate_items_ = 0;
+    uint64_t rate_changes_ = 0;
+    int64_t rate_us_ = 0;
+};
+
+}  // namespace exodus::redis

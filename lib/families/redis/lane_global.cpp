@@ -1,0 +1,147 @@
+// Lane: operations on whole databases, functions, and verbs of modules (redis.md 4.7). Each is a
+// transaction of its own behind empty repairs, and carries its own end as checkpoint: SWAPDB must
+// not run twice.
+#include <fmt/format.h>
+
+#include "families/redis/lane.h"
+
+namespace exodus::redis {
+
+Status Lane::run_global(const StreamCommand& op) {
+    const StreamPlace end{flow_.followed(), op.end, op.stream_db};
+    Status done;
+    switch (op.global) {
+        case GlobalKind::flush_db:
+            done = flush(op, {op.db});
+            break;
+        case GlobalKind::flush_all: {
+            std::vector<int> all;
+            for (int db = 0; db < destination_databases_; ++db) all.push_back(db);
+            done = flush(op, all);
+            break;
+        }
+        case GlobalKind::swap_db:
+            done = swap(op);
+            break;
+        case GlobalKind::function:
+            done = copy_functions(op.end);
+            if (done) done = transact({}, 0, {epoch_, end}, nullptr).map([](const Reply&) {});
+            break;
+        case GlobalKind::none:
+            break;
+    }
+    if (!done) return done;
+    advance(op);
+    const std::lock_guard lock(flow_.mutex);
+    ++flow_.status.changes_applied;
+    return {};
+}
+
+Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
+    const StreamPlace end{flow_.followed(), op.end, op.stream_db};
+    if (!flow_.scope.everything() || !foreign_.names.empty()) {
+        // Keys of others live there: what the origin lacks is found by a sweep instead.
+        flow_.queue.restart({ScanPlace::Phase::copy, true, 0, "0", {}});
+        flow_.fill_open = true;
+        watermarks_.clear();
+        EXODUS_TRY(
+            flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
+        return transact({}, 0, {epoch_, end}, nullptr).map([](const Reply&) {});
+    }
+    std::string body;
+    std::size_t commands = 0;
+    for (const int db : databases) {
+        append_command(body, {"SELECT", std::to_string(db)});
+        append_command(body, {"FLUSHDB"});
+        commands += 2;
+    }
+    append_command(body, {"SELECT", "0"});
+    for (const int db : databases) {
+        flow_.queue.drop_db(db);
+        watermarks_.drop_db(db);
+    }
+    auto ran = transact(std::move(body), commands + 1, {epoch_, end}, nullptr);
+    if (!ran) return tl::unexpected<Error>(std::move(ran).error());
+    // Keys copied ahead of the FLUSH are gone with it: until here every key is unknown.
+    auto now = origin_offset();
+    if (!now) return tl::unexpected<Error>(std::move(now).error());
+    for (const int db : databases) watermarks_.set_doubt(db, *now);
+    (void)flow_.context.journal.add_event("info", "flush",
+                                          fmt::format("{} came through the stream", verb_of(op)));
+    return {};
+}
+
+Status Lane::swap(const StreamCommand& op) {
+    const StreamPlace end{flow_.followed(), op.end, op.stream_db};
+    const int a = op.db;
+    const int b = op.swap_with;
+    if (std::max(a, b) >= destination_databases_)
+        return fail(ErrorCode::safety, "SWAPDB of a database that the destination lacks");
+    std::string body;
+    std::size_t commands = 0;
+    const bool verbatim = !flow_.fill_open && watermarks_.exact_db_at(a, op.end) &&
+                          watermarks_.exact_db_at(b, op.end) && flow_.scope.everything() &&
+                          foreign_.names.empty();
+    if (verbatim) {
+        if (a == 0 ||
+            b == 0) {  // the checkpoint must not move along; the transaction writes it again
+            append_command(body, {"DEL", flow_.checkpoint_key});
+            ++commands;
+        }
+        append_command(body, {"SWAPDB", std::to_string(a), std::to_string(b)});
+        ++commands;
+    } else {
+        for (const int db : {a, b}) {
+            append_command(body, {"SELECT", std::to_string(db)});
+            append_command(body, {"FLUSHDB"});
+            commands += 2;
+        }
+        append_command(body, {"SELECT", "0"});
+        ++commands;
+        const ScanPlace again{
+            ScanPlace::Phase::copy, flow_.queue.place().repair, std::min(a, b), "0", {}};
+        const ScanPlace open_place = flow_.queue.place();
+        const bool earlier = flow_.fill_open && open_place.phase == ScanPlace::Phase::copy &&
+                             open_place.db < again.db;
+        flow_.queue.restart(earlier ? open_place : again);
+        flow_.fill_open = true;
+        EXODUS_TRY(
+            flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
+    }
+    auto ran = transact(std::move(body), commands, {epoch_, end}, nullptr);
+    if (!ran) return tl::unexpected<Error>(std::move(ran).error());
+    for (const int db : {a, b}) {
+        watermarks_.drop_db(db);
+        if (!verbatim) watermarks_.set_doubt(db, kNoOffset);
+    }
+    (void)flow_.context.journal.add_event(
+        "info", "swapdb",
+        fmt::format("SWAPDB {} {} came through the stream{}", a, b,
+                    verbatim ? "" : ": both are copied again"));
+    return {};
+}
+
+/// Modules: the origin knows the keys of its own commands. Their values are copied by state.
+Status Lane::resolve_unknown(StreamCommand& op) {
+    std::vector<std::string_view> ask{"COMMAND", "GETKEYS"};
+    ask.insert(ask.end(), op.args.begin(), op.args.end());
+    auto keys = origin_->command(std::span<const std::string_view>(ask));
+    if (!keys) return tl::unexpected<Error>(std::move(keys).error());
+    if (!keys->is_array() || keys->size() == 0) {
+        return fail(ErrorCode::safety, "unknown verb in the stream: " + verb_of(op),
+                    "its keys are not known, so its effect cannot be carried over");
+    }
+    for (std::size_t i = 0; i < keys->size(); ++i) {
+        // The names live in the command itself; the reply's memory does not last.
+        for (const auto arg : op.args) {
+            if (arg != (*keys)[i].text()) continue;
+            op.keys.push_back({op.db, arg, key_hash(op.db, arg), false});
+            break;
+        }
+    }
+    op.role = StreamRole::op;
+    op.by_state = true;
+    return {};
+}
+
+}  // namespace exodus::redis

@@ -1,0 +1,150 @@
+// Lane: connections, the take-over of the checkpoint with an epoch of its own, the doubt window of
+// a (re)start.
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "base/stop_token.h"
+#include "families/redis/lane.h"
+#include "families/redis/payload.h"
+
+namespace exodus::redis {
+
+Result<uint64_t> Lane::origin_offset() {
+    auto info = origin_->ask({"INFO", "replication"});
+    if (!info) return tl::unexpected<Error>(std::move(info).error());
+    return offset_of_info(info->text(), flow_.followed());
+}
+
+Status Lane::open(const std::stop_token&) {
+    if (flow_.followed().empty())
+        return fail(ErrorCode::unreachable, "the replication link is not attached yet");
+    auto destination = flow_.connect(flow_.destination, "lane");
+    if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    auto origin = flow_.connect(flow_.origin, "lane");
+    if (!origin) return tl::unexpected<Error>(std::move(origin).error());
+    {
+        const std::lock_guard lock(client_mutex_);
+        destination_ = std::move(*destination);
+        origin_ = std::move(*origin);
+    }
+    (void)origin_->command({"CLIENT", "NO-TOUCH", "ON"});
+    auto version = rdb_version_of(*destination_);
+    if (!version) return tl::unexpected<Error>(std::move(version).error());
+    format_ = {*version, flow_.context.settings.migrate.preserve_ttl};
+    reader_ = KeyReader(format_);
+    flow_.destination_rdb = *version;
+    auto databases = destination_->config_get("databases");
+    if (databases && *databases)
+        destination_databases_ = static_cast<int>(to_number(**databases).value_or(16));
+    parsed_.clear();
+    open_group_.clear();
+    open_group_bytes_ = 0;
+    blocks_.clear();
+    repairs_.clear();
+    watermarks_.clear();
+    exact_ = false;
+    flow_.queue.drop_all();  // what was read before this moment may be older than what the
+                             // checkpoint contains
+    EXODUS_TRY(take_checkpoint());
+    if (!flow_.spool->covers(applied_.offset)) flow_.spool_short = true;
+    EXODUS_TRY(flow_.spool->seek(applied_.offset));
+    applied_offset_ = applied_.offset;
+    ready_ = true;
+    return {};
+}
+
+Status Lane::take_checkpoint() {
+    Journal& journal = flow_.context.journal;
+    auto stored = journal.load_position(flow_.name, "start");
+    if (!stored) return tl::unexpected<Error>(std::move(stored).error());
+    const auto start = *stored ? DurableStart::parse(**stored) : std::nullopt;
+    if (!start) return fail(ErrorCode::safety, "no durable start for this direction");
+    EXODUS_TRY(destination_->select(0));
+    EXODUS_TRY(destination_->ask({"WATCH", flow_.checkpoint_key}).map([](const Reply&) {}));
+    auto held = destination_->ask({"GET", flow_.checkpoint_key});
+    if (!held) return tl::unexpected<Error>(std::move(held).error());
+    auto existed = journal.load_position(flow_.name, "cp");
+    if (!existed) return tl::unexpected<Error>(std::move(existed).error());
+    const std::string held_text(held->text());
+    const auto checkpoint = Checkpoint::parse(held_text);
+    bool exact_start = false;
+    if (checkpoint && checkpoint->epoch >= start->epoch_min) {
+        // After a lost answer it is one of the two that we wrote; anything else was written by
+        // another process.
+        if (!written_.empty() && held_text != written_ && held_text != in_flight_) {
+            return fail(ErrorCode::second_writer, "another process moves data in this direction",
+                        "stop the other exodus process, or let it go on and stop this one");
+        }
+        applied_ = checkpoint->place;
+    } else {
+        if (*existed && **existed == "written") {
+            return fail(ErrorCode::safety,
+                        "the destination lost its data: the checkpoint that was written is gone",
+                        "restore the destination, or start a new attempt");
+        }
+        applied_ = start->place;
+        exact_start = start->exact;
+    }
+    epoch_ = std::max({epoch_, checkpoint ? checkpoint->epoch : 0, start->epoch_min}) + 1;
+    const bool filling = flow_.queue.place().phase != ScanPlace::Phase::done;
+    flow_.fill_open = filling;
+    if (filling) {
+        watermarks_.set_doubt(kNoOffset);
+    } else if (exact_start) {
+        watermarks_.set_doubt(applied_.offset);
+    } else {
+        auto now = origin_offset();
+        if (!now) return tl::unexpected<Error>(std::move(now).error());
+        watermarks_.set_doubt(*now);
+    }
+    written_ = held_text;
+    std::string body;
+    auto taken = transact(std::move(body), 0, {epoch_, applied_}, nullptr);
+    if (!taken) return tl::unexpected<Error>(std::move(taken).error());
+    if (!*existed || **existed != "written")
+        EXODUS_TRY(journal.save_position(flow_.name, "cp", "written"));
+    if (!functions_known_ && !exact_start) EXODUS_TRY(copy_functions(applied_.offset));
+    functions_known_ = true;
+    return {};
+}
+
+/// FUNCTION libraries by state: the same rule as for keys, one watermark for all of them.
+Status Lane::copy_functions(uint64_t through) {
+    if (functions_at_ >= through && functions_at_ != 0) return {};
+    origin_->append({"MULTI"});
+    origin_->append({"FUNCTION", "DUMP"});
+    origin_->append({"INFO", "replication"});
+    origin_->append({"EXEC"});
+    auto replies = origin_->read_all();
+    if (!replies) return tl::unexpected<Error>(std::move(replies).error());
+    const Reply& exec = replies->back();
+    if ((*replies)[1].is_error() || exec.is_error() || exec.size() != 2)
+        return {};  // below 7.0, or refused: none to copy
+    const auto at = offset_of_info(exec[1].text(), flow_.followed());
+    if (!at) return tl::unexpected<Error>(at.error());
+    auto there = destination_->command({"FUNCTION", "DUMP"});
+    if (!there) return tl::unexpected<Error>(std::move(there).error());
+    const auto body = [](std::string_view payload) {
+        return payload.substr(0, payload.size() < 10 ? 0 : payload.size() - 10);
+    };
+    if (!there->is_error() && body(there->text()) != body(exec[0].text())) {
+        const std::string payload = restamp(exec[0].text(), format_.rdb_version);
+        auto restored = destination_->command({"FUNCTION", "RESTORE", payload, "FLUSH"});
+        if (!restored) return tl::unexpected<Error>(std::move(restored).error());
+        if (restored->is_error()) {
+            (void)flow_.context.journal.add_event(
+                "warn", "functions",
+                "functions could not be copied: " + std::string(restored->text()));
+        }
+    }
+    functions_at_ = *at;
+    return {};
+}
+
+void Lane::shutdown() {
+    const std::lock_guard lock(client_mutex_);
+    if (destination_) destination_->shutdown();
+    if (origin_) origin_->shutdown();
+}
+
+}  // namespace exodus::redis

@@ -1,0 +1,158 @@
+// Lane: what an executed batch changes: repairs, failed items, the place reached, the end of the
+// fill, the status.
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "families/redis/lane.h"
+
+namespace exodus::redis {
+
+namespace {
+
+constexpr uint64_t kRateEvery_us = 1'000'000;
+
+}  // namespace
+
+// --- what a batch changes
+
+void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
+                       const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
+                       const std::vector<StepResult>& results) {
+    repairs_ = planner_.commit(plan, ops, items, copies, results);
+    if (!repairs_.empty()) exact_ = false;
+    count_failures(plan, items, copies, results);
+    uint64_t bytes = 0;
+    uint64_t keys = 0;
+    for (const auto& item : items) {
+        bytes += item.bytes.size();
+        if (item.unreadable)
+            fail_item(item.key, item.reason);
+        else
+            ++keys;
+    }
+    for (const auto& copy : copies) {
+        bytes += copy.bytes.size();
+        if (copy.unreadable)
+            fail_item(copy.key, copy.reason);
+        else if (failed_.erase(copy.key.hash) != 0) {
+            (void)flow_.context.journal.resolve_item_error(
+                flow_.name, fmt::format("db{}", copy.key.db), copy.key.name);
+        }
+    }
+    const int64_t now = steady_us();
+    const std::lock_guard lock(flow_.mutex);
+    flow_.status.items_done += keys;
+    flow_.status.bytes_copied += bytes;
+    flow_.status.changes_applied += plan.applied + plan.contained;
+    flow_.status.degraded.clear();
+    for (const auto& op : ops) {
+        for (const auto& key : op.keys) {
+            flow_.touched.emplace_back(now, fmt::format("{}:{}", key.db, key.name));
+        }
+    }
+    while (flow_.touched.size() > limits::kTouchedKeys_max) flow_.touched.pop_front();
+}
+
+void Lane::count_failures(const Plan& plan, const std::vector<CopyItem>& items,
+                          const std::vector<CopyItem>& copies,
+                          const std::vector<StepResult>& results) {
+    for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+        const Step& step = plan.steps[i];
+        if (!results[i].failed) continue;
+        if (step.kind == Step::Kind::command || step.kind == Step::Kind::check) {
+            const std::lock_guard lock(flow_.mutex);
+            ++flow_.status.retries;
+            continue;
+        }
+        const CopyItem& item =
+            step.kind == Step::Kind::item ? items[step.index] : copies[step.index];
+        if (++strikes_[item.key.hash] >= limits::kItemTries_max) {
+            strikes_.erase(item.key.hash);
+            fail_item(item.key, std::string(results[i].error));
+        } else {
+            watermarks_.erase(item.key.hash);
+            repairs_.emplace(item.key.hash, item.key);
+            exact_ = false;
+        }
+    }
+}
+
+/// Its operations are dropped until it is driven again: what they would be applied to is not there.
+void Lane::fail_item(const Key& key, const std::string& reason) {
+    watermarks_.put(key.hash, {kNoOffset, 0, key.db, false});
+    repairs_.erase(key.hash);
+    if (!failed_.emplace(key.hash, key).second) return;
+    ItemError error;
+    error.direction = flow_.name;
+    error.location = fmt::format("db{}", key.db);
+    error.key = key.name;
+    error.reason = reason;
+    error.attempts = limits::kItemTries_max;
+    error.at_ms = wall_ms();
+    (void)flow_.context.journal.add_item_error(error);
+    const std::lock_guard lock(flow_.mutex);
+    ++flow_.status.failed_items;
+}
+
+void Lane::advance(const StreamCommand& last) {
+    applied_ = {flow_.followed(), last.end, last.stream_db};
+    while (!blocks_.empty() && blocks_.front().first <= applied_.offset) blocks_.pop_front();
+    flow_.spool->trim(Checkpoint::parse(written_).value_or(Checkpoint{}).place.offset);
+}
+
+Status Lane::finish_fill() {
+    if (!flow_.fill_open) return {};
+    const ScanPlace place = flow_.queue.place();
+    const bool done = place.phase == ScanPlace::Phase::done && flow_.queue.idle();
+    const int64_t now = steady_us();
+    if (done) {
+        auto offset = origin_offset();
+        if (!offset) return tl::unexpected<Error>(std::move(offset).error());
+        watermarks_.set_doubt(*offset);
+        flow_.fill_open = false;
+        (void)flow_.context.journal.add_event("info", "fill-done",
+                                              "everything was copied once; the stream is followed");
+    } else if (now - scan_saved_us_ < limits::kScanSave_ms * 1000) {
+        return {};
+    }
+    scan_saved_us_ = now;
+    return flow_.context.journal.save_position(flow_.name, "fill", place.text());
+}
+
+/// Keeps the table of watermarks bounded; raising M costs copies, never correctness.
+void Lane::make_room() {
+    if (watermarks_.evict(applied_.offset, flow_.queue.floor())) return;
+    if (flow_.fill_open)
+        return;  // the fill's M is infinite; only chunks in flight keep entries, and they pass
+    if (auto offset = origin_offset()) {
+        watermarks_.set_doubt(*offset);
+        watermarks_.evict(applied_.offset, flow_.queue.floor());
+    }
+}
+
+void Lane::publish() {
+    const bool exact =
+        !flow_.fill_open && repairs_.empty() && watermarks_.exact_at(applied_.offset);
+    if (!exact) exact_ = false;
+    applied_offset_ = applied_.offset;
+    if (exact) exact_ = true;
+    const int64_t now = steady_us();
+    if (applied_.offset >= flow_.link_end) flow_.caught_up_us = now;
+    const std::lock_guard lock(flow_.mutex);
+    MovementStatus& status = flow_.status;
+    status.applied.text = fmt::format("{}:{}", applied_.replid, applied_.offset);
+    status.repairs_open = repairs_.size();
+    status.stage = flow_.fill_open ? (flow_.queue.place().repair ? MovementStage::repairing
+                                                                 : MovementStage::filling)
+                                   : MovementStage::following;
+    if (static_cast<uint64_t>(now - rate_us_) > kRateEvery_us) {
+        const double span = static_cast<double>(now - rate_us_) * 1e-6;
+        status.items_per_s = static_cast<double>(status.items_done - rate_items_) / span;
+        status.changes_per_s = static_cast<double>(status.changes_applied - rate_changes_) / span;
+        rate_items_ = status.items_done;
+        rate_changes_ = status.changes_applied;
+        rate_us_ = now;
+    }
+}
+
+}  // namespace exodus::redis

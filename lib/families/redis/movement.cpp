@@ -1,0 +1,324 @@
+#include "families/redis/movement.h"
+
+#include <filesystem>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "base/stop_token.h"
+#include "families/redis/redis_movement.h"
+
+namespace exodus::redis {
+
+std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Direction direction) {
+    return make_redis_movement(context, direction, MovementTuning{});
+}
+
+std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Direction direction,
+                                              const MovementTuning& tuning) {
+    return std::make_unique<RedisMovement>(context, direction, tuning);
+}
+
+RedisMovement::RedisMovement(const FamilyContext& context, Direction direction,
+                             const MovementTuning& tuning)
+    : flow_(context, direction),
+      link_(context.dialer, context.settings.endpoint(origin_of(direction)),
+            {.channel = flow_.channel}) {
+    flow_.tuning = tuning;
+    std::error_code error;
+    const auto space = std::filesystem::space(context.directory, error);
+    spool_max_ = error ? limits::kSpool_bytes_max
+                       : std::min<uint64_t>(limits::kSpool_bytes_max, space.available / 2);
+    for (const auto& [key, value] : context.settings.migrate.throttle)
+        (void)set_throttle(key, value);
+}
+
+RedisMovement::~RedisMovement() { stop(); }
+
+void RedisMovement::start_threads() {
+    reader_ = std::jthread([this](const std::stop_token& stop) { read_loop(stop); });
+}
+
+void RedisMovement::stop_threads() {
+    reader_.request_stop();
+    link_.shutdown();
+    if (reader_.joinable()) reader_.join();
+    stop_workers();
+    link_.detach();
+}
+
+/// Attach, then bytes to the spool until stopped. A broken link is attached again where it ended; a
+/// gap begins anew.
+void RedisMovement::read_loop(const std::stop_token& stop) {
+    int64_t back_off = limits::kRetry_ms_min;
+    while (!stop.stop_requested()) {
+        if (!link_.attached()) {
+            const Status attached = attach(stop);
+            if (!attached) {
+                if (stop.stop_requested()) break;
+                const bool lasting = attached.error().code == ErrorCode::safety ||
+                                     attached.error().code == ErrorCode::permission ||
+                                     attached.error().code == ErrorCode::config;
+                flow_.note(
+                    lasting ? &MovementStatus::blocked : &MovementStatus::degraded,
+                    attached.error().message +
+                        (attached.error().hint.empty() ? "" : " (" + attached.error().hint + ")"));
+                wait_unless_stopped(stop, milliseconds(back_off));
+                back_off = std::min(back_off * 2, limits::kRetry_ms_max);
+                continue;
+            }
+            back_off = limits::kRetry_ms_min;
+            flow_.note(&MovementStatus::degraded, {});
+            flow_.note(&MovementStatus::blocked, {});
+            publish_link();
+        }
+        if (spooling_ && !spool_has_room()) {
+            link_.detach();  // the origin's backlog is the last reserve
+            wait_unless_stopped(stop, milliseconds(limits::kRetry_ms_max));
+            continue;
+        }
+        if (spooling_ && mode_ == MovementMode::standby &&
+            flow_.spool->bytes() > limits::kStandbySpool_bytes) {
+            flow_.spool->clear();  // from here the origin's backlog must do
+            spooling_ = false;
+        }
+        Status read = link_.pump(
+            [this](const Frame& frame, const auto& args) { return on_frame(frame, args); },
+            milliseconds(20));
+        if (read && spooling_) read = flow_.spool->flush();
+        publish_link();
+        arm_if_asked();
+        if (read && mode_ == MovementMode::apply && flow_.spool_short.exchange(false)) {
+            read = fail(ErrorCode::gap, "the spool does not reach back to the checkpoint");
+        }
+        if (read || stop.stop_requested()) continue;
+        flow_.note(&MovementStatus::degraded, "link: " + read.error().message);
+        link_.detach();
+        wait_unless_stopped(stop, milliseconds(limits::kRetry_ms_min));
+    }
+    if (spooling_) (void)flow_.spool->flush();
+}
+
+bool RedisMovement::spool_has_room() {
+    const uint64_t bytes = flow_.spool->bytes();
+    flow_.spool_pressed =
+        static_cast<double>(bytes) > static_cast<double>(spool_max_) * limits::kSpoolCopyStop;
+    if (bytes < spool_max_) return true;
+    flow_.note(&MovementStatus::degraded,
+               "the spool is full: the origin's backlog is the last reserve");
+    return false;
+}
+
+Status RedisMovement::attach(const std::stop_token& stop) {
+    {
+        const std::lock_guard lock(flow_.mutex);
+        if (flow_.status.stage == MovementStage::off) flow_.status.stage = MovementStage::attaching;
+    }
+    if (!flow_.spool) {
+        auto spool = Spool::open(flow_.context.directory + "/redis-" + flow_.name,
+                                 flow_.id + ":" + flow_.name);
+        if (!spool) return tl::unexpected<Error>(std::move(spool).error());
+        flow_.spool = std::move(*spool);
+    }
+    return mode_ == MovementMode::apply ? attach_for_apply(stop) : attach_standby(stop);
+}
+
+Status RedisMovement::attach_for_apply(const std::stop_token& stop) {
+    auto start = read_start();
+    if (!start) return tl::unexpected<Error>(std::move(start).error());
+    if (!*start) {
+        EXODUS_TRY(settle_conflicts(stop));
+        return begin_fresh(false, stop);
+    }
+    auto checkpoint = read_checkpoint();
+    // With the destination down the stream is kept all the same; the lane finds out later whether
+    // the spool reaches back.
+    if (!checkpoint && flow_.spool->empty())
+        return tl::unexpected<Error>(std::move(checkpoint).error());
+    const bool known = checkpoint && *checkpoint && (*checkpoint)->epoch >= (*start)->epoch_min;
+    const StreamPlace place = known ? (*checkpoint)->place : (*start)->place;
+    if (checkpoint && !flow_.spool->covers(place.offset)) {
+        stop_workers();
+        EXODUS_TRY(flow_.spool->reset(place));
+    }
+    const Status attached = link_.attach_at(flow_.spool->end());
+    if (!attached && attached.error().code == ErrorCode::gap) {
+        (void)flow_.context.journal.add_event("warn", "gap",
+                                              "the origin's stream has a gap (" +
+                                                  attached.error().message +
+                                                  "): every key is read again");
+        return begin_fresh(true, stop);
+    }
+    if (!attached) return attached;
+    EXODUS_TRY(flow_.spool->continue_as(link_.place().replid));
+    spooling_ = true;
+    publish_link();
+    auto fill = flow_.context.journal.load_position(flow_.name, "fill");
+    if (!fill) return tl::unexpected<Error>(std::move(fill).error());
+    {
+        const std::lock_guard lock(workers_);
+        if (!lane_) {
+            ScanPlace done;
+            done.phase = ScanPlace::Phase::done;
+            flow_.queue.restart(*fill ? ScanPlace::parse(**fill).value_or(ScanPlace{})
+                                      : ((*start)->exact ? done : ScanPlace{}));
+        }
+    }
+    return start_workers();
+}
+
+/// Position first (invariant 5): the start is durable before the first key is read.
+Status RedisMovement::begin_fresh(bool repair, const std::stop_token& stop) {
+    stop_workers();
+    auto checkpoint = read_checkpoint();
+    if (!checkpoint) return tl::unexpected<Error>(std::move(checkpoint).error());
+    auto begun = link_.attach_now(stop);
+    if (!begun) return tl::unexpected<Error>(std::move(begun).error());
+    ScanPlace fill;
+    fill.repair = repair || flow_.queue.place().repair;  // settle_conflicts may have asked for it
+    EXODUS_TRY(flow_.spool->reset(*begun));
+    EXODUS_TRY(flow_.context.journal.save_position(flow_.name, "fill", fill.text()));
+    EXODUS_TRY(save_start({*begun, false, *checkpoint ? (*checkpoint)->epoch + 1 : 0}));
+    flow_.queue.restart(fill);
+    spooling_ = true;
+    publish_link();
+    return start_workers();
+}
+
+Status RedisMovement::attach_standby(const std::stop_token& stop) {
+    auto start = read_start();
+    if (!start) return tl::unexpected<Error>(std::move(start).error());
+    auto handed = flow_.context.journal.load_position(flow_.name, "handed");
+    if (!handed) return tl::unexpected<Error>(std::move(handed).error());
+    // Armed, or handed over and perhaps taken back: what comes behind that place must be kept.
+    const auto kept = *handed ? Checkpoint::parse(**handed) : std::nullopt;
+    std::optional<StreamPlace> from;
+    if (kept)
+        from = kept->place;
+    else if (*start && (*start)->exact)
+        from = (*start)->place;
+    spooling_ = false;
+    if (from) {
+        if (!flow_.spool->covers(from->offset)) EXODUS_TRY(flow_.spool->reset(*from));
+        const Status attached = link_.attach_at(flow_.spool->end());
+        if (attached) {
+            EXODUS_TRY(flow_.spool->continue_as(link_.place().replid));
+            spooling_ = true;
+        } else if (attached.error().code != ErrorCode::gap) {
+            return attached;
+        } else {
+            (void)flow_.context.journal.add_event(
+                "warn", "gap", "the stream kept for this direction has a gap; it is armed anew");
+        }
+    }
+    if (!spooling_) {
+        auto begun = link_.attach_now(stop);
+        if (!begun) return tl::unexpected<Error>(std::move(begun).error());
+    }
+    const std::lock_guard lock(flow_.mutex);
+    flow_.status.stage = MovementStage::standby;
+    return {};
+}
+
+Status RedisMovement::on_frame(const Frame& frame, const std::vector<std::string_view>& args) {
+    if (args.size() == 3 && args[1] == flow_.channel && word_is(args[0], "PUBLISH")) {
+        const std::lock_guard lock(marker_mutex_);
+        marker_ = args[2];
+        marker_changed_.notify_all();
+    }
+    if (spooling_) flow_.spool->append(frame);
+    if (mode_ == MovementMode::standby) watch_strays(frame, args);
+    return {};
+}
+
+/// In standby the origin is written by our other direction only, in groups that hold its
+/// checkpoint.
+void RedisMovement::watch_strays(const Frame& frame, const std::vector<std::string_view>& args) {
+    StreamCommand command;
+    command.db = frame.db;
+    command.end = frame.end;
+    command.args = args;
+    classify(command);
+    if (verb_is(command, "MULTI")) stray_group_ours_ = true;
+    // Expiry and eviction are the server's own; groups of ours cannot be told before their end, so
+    // groups are not reported.
+    const bool in_group = link_.in_group() || verb_is(command, "EXEC");
+    const bool data = command.role == StreamRole::reset || command.role == StreamRole::op ||
+                      command.role == StreamRole::global;
+    if (!data || in_group || command.own || verb_is(command, "DEL") || verb_is(command, "UNLINK"))
+        return;
+    const int64_t now = steady_us();
+    if (stray_us_ != 0 && now - stray_us_ < 60'000'000) return;
+    stray_us_ = now;
+    (void)flow_.context.journal.add_event(
+        "warn", "stray-write",
+        fmt::format("somebody writes to the {} ({}), which only exodus should write now",
+                    to_string(origin_of(flow_.direction)), verb_of(command)));
+}
+
+void RedisMovement::publish_link() {
+    {
+        const std::lock_guard lock(marker_mutex_);
+        seen_ = link_.place();
+    }
+    bool moved = false;
+    {
+        const std::lock_guard lock(flow_.mutex);
+        if (link_.attached()) flow_.replid = link_.place().replid;
+        moved = flow_.link_end != link_.place().offset;
+    }
+    flow_.link_end = link_.place().offset;
+    if (moved) flow_.changed.notify_all();
+}
+
+void RedisMovement::arm_if_asked() {
+    const std::lock_guard lock(marker_mutex_);
+    if (!arm_at_ || link_.in_group() || link_.place().offset < *arm_at_ || !link_.attached())
+        return;
+    if (flow_.spool->reset(link_.place())) {
+        spooling_ = true;
+        armed_ = link_.place();
+        arm_at_.reset();
+        marker_changed_.notify_all();
+    }
+}
+
+/// Never waits for a server: this is the reader's thread.
+Status RedisMovement::start_workers() {
+    const std::lock_guard lock(workers_);
+    if (lane_) return {};
+    auto foreign = load_foreign();
+    if (!foreign) return tl::unexpected<Error>(std::move(foreign).error());
+    lane_ = std::make_unique<Lane>(flow_, std::move(*foreign));
+    backfill_ = std::make_unique<Backfill>(flow_);
+    lane_ended_ = false;
+    lane_thread_ = std::jthread([this](const std::stop_token& stop) {
+        if (const Status ended = lane_->run(stop); !ended) {
+            const std::lock_guard lock_status(flow_.mutex);
+            flow_.status.stage = MovementStage::blocked;
+        }
+        lane_ended_ = true;
+    });
+    copy_thread_ = std::jthread([this](const std::stop_token& stop) { backfill_->run(stop); });
+    return {};
+}
+
+void RedisMovement::stop_workers() {
+    const std::lock_guard lock(workers_);
+    if (!lane_) return;
+    lane_thread_.request_stop();
+    copy_thread_.request_stop();
+    flow_.changed.notify_all();
+    flow_.queue.changed().notify_all();
+    // A lane that is amid a transaction ends it; only one that hangs is cut off.
+    const Deadline deadline = Deadline::in(milliseconds(limits::kWorkerStop_ms));
+    while (!lane_ended_ && !deadline.passed()) std::this_thread::sleep_for(milliseconds(1));
+    backfill_->shutdown();
+    lane_->shutdown();
+    if (copy_thread_.joinable()) copy_thread_.join();
+    if (lane_thread_.joinable()) lane_thread_.join();
+    lane_applied_ = lane_->applied();
+    lane_.reset();
+    backfill_.reset();
+}
+
+}  // namespace exodus::redis

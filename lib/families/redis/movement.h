@@ -1,0 +1,19 @@
+// The movement of one direction for Redis and Valkey: made by the family's factory, driven by
+// workflow's mover.
+#pragma once
+
+#include <memory>
+
+#include "core/family.h"
+
+namespace exodus::redis {
+
+struct MovementTuning;
+
+std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Direction direction);
+
+/// With knobs that only tests use.
+std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Direction direction,
+                                              const MovementTuning& tuning);
+
+}  // namespace exodus::redis

@@ -1,0 +1,346 @@
+// RedisMovement: the calls of core/movement.h that change or ask something from outside the
+// threads.
+#include <algorithm>
+#include <array>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "families/redis/redis_movement.h"
+
+namespace exodus::redis {
+
+namespace {
+
+Result<int64_t> parse_bytes(std::string_view text) {
+    static constexpr std::array<std::pair<std::string_view, int64_t>, 6> kUnits{{{"KiB", 1 << 10},
+                                                                                 {"MiB", 1 << 20},
+                                                                                 {"GiB", 1 << 30},
+                                                                                 {"kb", 1 << 10},
+                                                                                 {"mb", 1 << 20},
+                                                                                 {"gb", 1 << 30}}};
+    int64_t factor = 1;
+    for (const auto& [unit, size] : kUnits) {
+        if (!text.ends_with(unit)) continue;
+        factor = size;
+        text.remove_suffix(unit.size());
+        break;
+    }
+    const auto value = to_number(text);
+    if (!value || *value < 0) return fail(ErrorCode::config, "not a size: " + std::string(text));
+    return *value * factor;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Client>> RedisMovement::side_client(Side side) {
+    return flow_.connect(flow_.context.settings.endpoint(side), "call");
+}
+
+Result<std::optional<Checkpoint>> RedisMovement::read_checkpoint() {
+    auto client = side_client(destination_of(flow_.direction));
+    if (!client) return tl::unexpected<Error>(std::move(client).error());
+    EXODUS_TRY((*client)->select(0));
+    auto held = (*client)->ask({"GET", flow_.checkpoint_key});
+    if (!held) return tl::unexpected<Error>(std::move(held).error());
+    return Checkpoint::parse(held->text());
+}
+
+Result<std::optional<DurableStart>> RedisMovement::read_start() {
+    auto text = flow_.context.journal.load_position(flow_.name, "start");
+    if (!text) return tl::unexpected<Error>(std::move(text).error());
+    if (!*text) return std::optional<DurableStart>{};
+    return DurableStart::parse(**text);
+}
+
+Status RedisMovement::save_start(const DurableStart& start) {
+    Journal& journal = flow_.context.journal;
+    EXODUS_TRY(journal.save_position(flow_.name, "cp", "none"));
+    return journal.save_position(flow_.name, "start", start.text());
+}
+
+Status RedisMovement::set_mode(MovementMode mode) {
+    const std::lock_guard lock(calls_);
+    if (mode_ == mode) return {};
+    stop_threads();
+    if (mode == MovementMode::apply) {
+        // After a hand-over that was not taken back, applying goes on from where it was handed
+        // over.
+        auto handed = flow_.context.journal.load_position(flow_.name, "handed");
+        if (!handed) return tl::unexpected<Error>(std::move(handed).error());
+        if (*handed) {
+            if (const auto place = Checkpoint::parse(**handed)) {
+                EXODUS_TRY(save_start({place->place, true, place->epoch + 1}));
+                EXODUS_TRY(flow_.context.journal.save_position(flow_.name, "handed", "none"));
+            }
+        }
+    }
+    mode_ = mode;
+    {
+        const std::lock_guard status_lock(flow_.mutex);
+        flow_.status.stage =
+            mode == MovementMode::off ? MovementStage::off : MovementStage::attaching;
+        flow_.status.blocked.clear();
+        flow_.status.degraded.clear();
+    }
+    if (mode != MovementMode::off) start_threads();
+    return {};
+}
+
+MovementStatus RedisMovement::status() const {
+    auto& flow = const_cast<Flow&>(flow_);
+    const std::lock_guard lock(flow.mutex);
+    MovementStatus status = flow.status;
+    status.proven_ms = proven_ms_;
+    if (flow.spool) status.queue_bytes = flow.spool->bytes();
+    const auto applied = StreamPosition::parse(status.applied.text);
+    if (mode_ == MovementMode::apply && applied) {
+        const uint64_t end = flow.link_end;
+        const auto at = static_cast<uint64_t>(applied->offset);
+        status.lag_bytes = end > at ? end - at : 0;
+        // What came last is at most this old; the exact age of the oldest change would cost a clock
+        // per command.
+        status.lag_ms = status.lag_bytes == 0
+                            ? 0
+                            : std::max<int64_t>(1, (steady_us() - flow.caught_up_us) / 1000);
+    }
+    if (flow.paused && flow.fill_open)
+        status.waiting_for = "the copy is paused";
+    else if (flow.spool_pressed)
+        status.waiting_for = "the spool is nearly full: the copy waits";
+    return status;
+}
+
+Result<StreamPosition> RedisMovement::end_of_stream() {
+    auto client = side_client(origin_of(flow_.direction));
+    if (!client) return tl::unexpected<Error>(std::move(client).error());
+    return origin_now(**client);
+}
+
+Result<Position> RedisMovement::end_position() {
+    auto end = end_of_stream();
+    if (!end) return tl::unexpected<Error>(std::move(end).error());
+    return Position{end->text()};
+}
+
+Result<bool> RedisMovement::applied_through(const Position& position) {
+    const auto wanted = StreamPosition::parse(position.text);
+    if (!wanted)
+        return fail(ErrorCode::internal, "not a position of a Redis stream: " + position.text);
+    const std::string followed = flow_.followed();
+    if (!followed.empty() && followed != wanted->replid) {
+        return fail(ErrorCode::gap, "the position belongs to another history of the origin");
+    }
+    const std::lock_guard lock(workers_);
+    return lane_ && lane_->applied_through(static_cast<uint64_t>(wanted->offset));
+}
+
+Status RedisMovement::prove(milliseconds timeout) {
+    if (mode_ == MovementMode::off)
+        return fail(ErrorCode::not_allowed, "this direction is not attached");
+    const Deadline deadline = Deadline::in(timeout);
+    const std::string nonce = "prove-" + hex(xxh3_128(random_bytes(16)));
+    auto origin = side_client(origin_of(flow_.direction));
+    if (!origin) return tl::unexpected<Error>(std::move(origin).error());
+    if (auto sent = (*origin)->ask({"PUBLISH", flow_.channel, nonce}); !sent) {
+        return fail(std::move(sent).error(), "writing a marker");
+    }
+    {
+        std::unique_lock lock(marker_mutex_);
+        if (!marker_changed_.wait_for(lock, deadline.left(), [&] { return marker_ == nonce; })) {
+            return fail(ErrorCode::timeout,
+                        fmt::format("the marker did not come back from the {} in {} ms",
+                                    to_string(origin_of(flow_.direction)), timeout.count()));
+        }
+    }
+    // The lane's right to write there: SETRANGE of nothing changes nothing and moves no offset.
+    auto destination = side_client(destination_of(flow_.direction));
+    if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    if (auto wrote = (*destination)->ask({"SETRANGE", flow_.checkpoint_key, "0", ""}); !wrote) {
+        return fail(std::move(wrote).error(), "the lane cannot write");
+    }
+    proven_ms_ = wall_ms();
+    return {};
+}
+
+Result<Position> RedisMovement::arm() {
+    const std::lock_guard lock(calls_);
+    if (mode_ != MovementMode::standby)
+        return fail(ErrorCode::not_allowed, "arm: this direction is not in standby");
+    auto end = end_of_stream();
+    if (!end) return tl::unexpected<Error>(std::move(end).error());
+    StreamPlace place;
+    {
+        std::unique_lock marker_lock(marker_mutex_);
+        armed_.reset();
+        arm_at_ = static_cast<uint64_t>(end->offset);
+        if (!marker_changed_.wait_for(marker_lock, milliseconds(limits::kRedisConnect_ms),
+                                      [&] { return armed_.has_value(); })) {
+            arm_at_.reset();
+            return fail(ErrorCode::timeout, "the reader did not reach the end of the stream",
+                        "see the direction's status: it may not be attached");
+        }
+        place = *armed_;
+    }
+    if (place.replid != end->replid)
+        return fail(ErrorCode::gap, "the origin changed its history while arming");
+    Journal& journal = flow_.context.journal;
+    EXODUS_TRY(journal.save_position(flow_.name, "handed", "none"));
+    EXODUS_TRY(journal.save_position(flow_.name, "fill",
+                                     ScanPlace{ScanPlace::Phase::done, false, 0, "0", {}}.text()));
+    EXODUS_TRY(save_start({place, true, 0}));
+    return Position{StreamPosition{place.replid, static_cast<int64_t>(place.offset)}.text()};
+}
+
+Status RedisMovement::hand_over() {
+    const std::lock_guard lock(calls_);
+    Journal& journal = flow_.context.journal;
+    auto handed = journal.load_position(flow_.name, "handed");
+    if (!handed) return tl::unexpected<Error>(std::move(handed).error());
+    if (mode_ == MovementMode::apply) {
+        auto end = end_of_stream();
+        if (!end) return tl::unexpected<Error>(std::move(end).error());
+        // In the hold this end is final; what is missing to it is one batch at the most.
+        const Deadline deadline = Deadline::in(milliseconds(limits::kHandOver_ms));
+        for (;;) {
+            auto applied = applied_through({end->text()});
+            if (!applied) return tl::unexpected<Error>(std::move(applied).error());
+            if (*applied) break;
+            if (deadline.passed())
+                return fail(ErrorCode::safety,
+                            "hand_over: the destination has not applied everything");
+            std::this_thread::sleep_for(milliseconds(1));
+        }
+        uint64_t epoch = 0;
+        {
+            const std::lock_guard workers_lock(workers_);
+            epoch = lane_ ? lane_->epoch() : 0;
+        }
+        stop_threads();
+        EXODUS_TRY(
+            journal.save_position(flow_.name, "handed", Checkpoint{epoch, lane_applied_}.text()));
+    } else if (!*handed || !Checkpoint::parse(**handed)) {
+        return fail(ErrorCode::not_allowed, "hand_over: this direction does not apply");
+    } else {
+        stop_threads();
+    }
+    auto destination = side_client(destination_of(flow_.direction));
+    if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    EXODUS_TRY((*destination)->select(0));
+    if (auto gone = (*destination)->ask({"DEL", flow_.checkpoint_key}); !gone) {
+        return fail(std::move(gone).error(), "removing the checkpoint");
+    }
+    EXODUS_TRY(journal.save_position(flow_.name, "cp", "handed"));
+    mode_ = MovementMode::standby;
+    start_threads();
+    return {};
+}
+
+Status RedisMovement::take_back() {
+    const std::lock_guard lock(calls_);
+    Journal& journal = flow_.context.journal;
+    auto handed = journal.load_position(flow_.name, "handed");
+    if (!handed) return tl::unexpected<Error>(std::move(handed).error());
+    const auto checkpoint = *handed ? Checkpoint::parse(**handed) : std::nullopt;
+    if (!checkpoint) {
+        if (mode_ == MovementMode::apply) return {};
+        return fail(ErrorCode::not_allowed, "take_back: nothing was handed over");
+    }
+    stop_threads();
+    auto destination = side_client(destination_of(flow_.direction));
+    if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    EXODUS_TRY((*destination)->select(0));
+    if (auto back = (*destination)->ask({"SET", flow_.checkpoint_key, checkpoint->text()}); !back) {
+        return fail(std::move(back).error(), "writing the checkpoint back");
+    }
+    EXODUS_TRY(journal.save_position(flow_.name, "cp", "written"));
+    EXODUS_TRY(journal.save_position(flow_.name, "handed", "none"));
+    mode_ = MovementMode::apply;
+    start_threads();
+    return {};
+}
+
+std::vector<std::string> RedisMovement::touched(milliseconds span) {
+    const int64_t since = steady_us() - span.count() * 1000;
+    std::vector<std::string> names;
+    const std::lock_guard lock(flow_.mutex);
+    for (auto it = flow_.touched.rbegin(); it != flow_.touched.rend() && it->first >= since; ++it)
+        names.push_back(it->second);
+    std::sort(names.begin(), names.end());
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+    return names;
+}
+
+Result<uint64_t> RedisMovement::redrive() {
+    auto errors = flow_.context.journal.item_errors(flow_.name, limits::kTouchedKeys_max);
+    if (!errors) return tl::unexpected<Error>(std::move(errors).error());
+    uint64_t count = 0;
+    for (const auto& error : *errors) {
+        if (!error.location.starts_with("db")) continue;
+        const auto db = to_number(std::string_view(error.location).substr(2));
+        if (!db) continue;
+        const Key key{static_cast<int>(*db), error.key, key_hash(static_cast<int>(*db), error.key)};
+        EXODUS_TRY(flow_.context.journal.resolve_item_error(flow_.name, error.location, error.key));
+        const std::lock_guard lock(flow_.mutex);
+        if (flow_.redrive.emplace(key.hash, key).second) ++count;
+        if (flow_.status.failed_items > 0) --flow_.status.failed_items;
+    }
+    flow_.changed.notify_all();
+    return count;
+}
+
+void RedisMovement::set_paused(bool paused) {
+    flow_.paused = paused;
+    flow_.changed.notify_all();
+}
+
+Status RedisMovement::set_throttle(std::string_view key, std::string_view value) {
+    if (key == "bytes_per_s") {
+        const auto bytes = parse_bytes(value);
+        if (!bytes) return tl::unexpected<Error>(bytes.error());
+        flow_.bytes_per_s = *bytes;
+        return {};
+    }
+    if (key == "origin_p99_ratio") {
+        char* end = nullptr;
+        const std::string text(value);
+        const double ratio = std::strtod(text.c_str(), &end);
+        if (end == text.c_str() || *end != '\0' || ratio < 0)
+            return fail(ErrorCode::config, "not a ratio: " + text);
+        flow_.origin_p99_percent = static_cast<int64_t>(ratio * 100);
+        return {};
+    }
+    return fail(ErrorCode::config, "unknown throttle: " + std::string(key),
+                "known: bytes_per_s, origin_p99_ratio");
+}
+
+Status RedisMovement::forget() {
+    const std::lock_guard lock(calls_);
+    stop_threads();
+    mode_ = MovementMode::off;
+    auto destination = side_client(destination_of(flow_.direction));
+    if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    EXODUS_TRY((*destination)->select(0));
+    auto held = (*destination)->ask({"DEL", flow_.checkpoint_key});
+    if (!held) return fail(std::move(held).error(), "removing the checkpoint");
+    auto start = read_start();
+    if (!start) return tl::unexpected<Error>(std::move(start).error());
+    EXODUS_TRY(flow_.context.journal.erase_positions(flow_.name));
+    // What was copied stays there: the next attempt must not take it for somebody else's.
+    if (*start) EXODUS_TRY(flow_.context.journal.save_position(flow_.name + "-past", "owned", "1"));
+    if (flow_.spool) flow_.spool->clear();
+    flow_.spool.reset();
+    const std::lock_guard status_lock(flow_.mutex);
+    flow_.status = {};
+    flow_.replid.clear();
+    return {};
+}
+
+void RedisMovement::stop() {
+    const std::lock_guard lock(calls_);
+    stop_threads();
+    mode_ = MovementMode::off;
+    const std::lock_guard status_lock(flow_.mutex);
+    flow_.status.stage = MovementStage::off;
+}
+
+}  // namespace exodus::redis

@@ -1,0 +1,85 @@
+#include "families/redis/payload.h"
+
+#include "base/digest.h"
+
+namespace exodus::redis {
+
+namespace {
+
+constexpr std::size_t kFooter_bytes = 10;
+
+void put_little(std::string& out, uint64_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>((value >> (8 * i)) & 0xff));
+}
+
+uint64_t get_little(std::string_view bytes) {
+    uint64_t value = 0;
+    for (std::size_t i = bytes.size(); i-- > 0;)
+        value = value << 8 | static_cast<uint8_t>(bytes[i]);
+    return value;
+}
+
+}  // namespace
+
+std::optional<int> payload_version(std::string_view payload) {
+    if (payload.size() < kFooter_bytes) return std::nullopt;
+    const uint64_t stored = get_little(payload.substr(payload.size() - 8));
+    // CRC 0 means "not computed" to every server version that checks it.
+    if (stored != 0 && stored != crc64_jones(payload.substr(0, payload.size() - 8)))
+        return std::nullopt;
+    return static_cast<int>(get_little(payload.substr(payload.size() - kFooter_bytes, 2)));
+}
+
+std::string restamp(std::string_view payload, int version) {
+    std::string out(payload.substr(0, payload.size() - kFooter_bytes));
+    put_little(out, static_cast<uint64_t>(version), 2);
+    put_little(out, crc64_jones(out), 8);
+    return out;
+}
+
+uint8_t payload_type(std::string_view payload) {
+    return payload.empty() ? 0 : static_cast<uint8_t>(payload[0]);
+}
+
+LadderLevel ladder_level(uint8_t type, int have, int version) {
+    if (have <= version) return LadderLevel::raw;
+    const int newest_type = version >= 11 ? 21 : version == 10 ? 19 : version == 9 ? 15 : 14;
+    if (type == 6 || type == 7) return LadderLevel::refused;  // module values
+    if (type <= newest_type) return LadderLevel::restamped;
+    return kind_of_type(type) == ValueKind::other ? LadderLevel::refused : LadderLevel::typed;
+}
+
+ValueKind kind_of_type(uint8_t type) {
+    switch (type) {  // redis/src/rdb.h of 7.2; 22 is Valkey 9's hash, 24 and 25 are Redis 7.4's
+                     // hashes with field expiries
+        case 0:
+            return ValueKind::string;
+        case 1:
+        case 10:
+        case 14:
+        case 18:
+            return ValueKind::list;
+        case 2:
+        case 11:
+        case 20:
+            return ValueKind::set;
+        case 3:
+        case 5:
+        case 12:
+        case 17:
+            return ValueKind::zset;
+        case 4:
+        case 9:
+        case 13:
+        case 16:
+            return ValueKind::hash;
+        case 15:
+        case 19:
+        case 21:
+            return ValueKind::stream;
+        default:
+            return ValueKind::other;
+    }
+}
+
+}  // namespace exodus::redis

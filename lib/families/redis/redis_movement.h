@@ -1,0 +1,99 @@
+// Movement for Redis: owns the reader thread (link to spool), and in mode apply the lane and the
+// copier. The public calls change the mode by stopping threads, changing what is durable, and
+// starting them again; so each mode is entered in one way only, whether a call or a restart of the
+// process leads to it.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_set>
+
+#include "families/redis/backfill.h"
+#include "families/redis/flow.h"
+#include "families/redis/lane.h"
+#include "families/redis/movement.h"
+
+namespace exodus::redis {
+
+class RedisMovement : public Movement {
+  public:
+    RedisMovement(const FamilyContext& context, Direction direction, const MovementTuning& tuning);
+    ~RedisMovement() override;
+
+    Status set_mode(MovementMode mode) override;
+    [[nodiscard]] MovementStatus status() const override;
+    Result<Position> end_position() override;
+    Result<bool> applied_through(const Position& position) override;
+    Status prove(milliseconds timeout) override;
+    Result<Position> arm() override;
+    Status hand_over() override;
+    Status take_back() override;
+    std::vector<std::string> touched(milliseconds span) override;
+    Result<uint64_t> redrive() override;
+    void set_paused(bool paused) override;
+    Status set_throttle(std::string_view key, std::string_view value) override;
+    Status forget() override;
+    void stop() override;
+
+  private:
+    // movement.cpp: threads
+    void start_threads();
+    void stop_threads();
+    void read_loop(const std::stop_token& stop);
+    Status attach(const std::stop_token& stop);
+    Status attach_for_apply(const std::stop_token& stop);
+    Status attach_standby(const std::stop_token& stop);
+    Status begin_fresh(bool repair, const std::stop_token& stop);
+    Status on_frame(const Frame& frame, const std::vector<std::string_view>& args);
+    void watch_strays(const Frame& frame, const std::vector<std::string_view>& args);
+    Status start_workers();
+    void stop_workers();
+    void arm_if_asked();
+    void publish_link();
+    bool spool_has_room();
+
+    // movement_calls.cpp: the journal and the destination
+    Result<std::optional<Checkpoint>> read_checkpoint();
+    Result<std::optional<DurableStart>> read_start();
+    Status save_start(const DurableStart& start);
+    Result<std::unique_ptr<Client>> side_client(Side side);
+    Result<StreamPosition> end_of_stream();
+
+    // conflicts.cpp
+    Status settle_conflicts(const std::stop_token& stop);
+    [[nodiscard]] std::string foreign_path() const;
+    Status save_foreign();
+    Result<ForeignKeys> load_foreign();
+
+    Flow flow_;
+    mutable std::mutex calls_;  ///< one public call that changes anything at a time
+    std::atomic<MovementMode> mode_{MovementMode::off};
+    std::jthread reader_;
+    Link link_;
+    bool spooling_ = false;  ///< reader only
+    uint64_t spool_max_;
+
+    std::mutex workers_;  ///< guards what follows
+    std::unique_ptr<Lane> lane_;
+    std::unique_ptr<Backfill> backfill_;
+    std::jthread lane_thread_;
+    std::jthread copy_thread_;
+    std::atomic<bool> lane_ended_{true};
+    StreamPlace lane_applied_;  ///< of the last lane that ended
+
+    std::mutex marker_mutex_;
+    std::condition_variable marker_changed_;
+    std::string marker_;  ///< last PUBLISH on our channel
+    std::optional<uint64_t>
+        arm_at_;  ///< asked: start the spool at the first place at or behind this offset
+    std::optional<StreamPlace> armed_;
+    StreamPlace seen_;  ///< where the reader is
+    std::atomic<int64_t> proven_ms_{0};
+    std::unordered_set<Digest128, DigestHash> foreign_;
+    int64_t stray_us_ = 0;
+    bool stray_group_ours_ = false;
+};
+
+}  // namespace exodus::redis

@@ -1,0 +1,277 @@
+// One client of the interlay: finds its requests, decides where each goes, and keeps what a switch
+// must carry over (redis.md 3). A session uses one backend connection at a time and changes it only
+// when nothing is unanswered, so replies are in order by construction. Owned and driven by
+// TrafficWorker; never blocks, never keeps bytes that it can forward.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/secret.h"
+#include "families/redis/backend_link.h"
+#include "families/redis/request_kind.h"
+#include "wire/resp/codec.h"
+
+namespace exodus::redis {
+
+class TrafficWorker;
+
+class ClientSession {
+  public:
+    ClientSession(TrafficWorker& worker, ConnId conn, int64_t virtual_id, bool own_connection);
+
+    void on_bytes(std::string_view bytes);
+    /// The client is gone or must go: everything it holds is let go. Nothing is called on it
+    /// afterwards.
+    void let_go();
+
+    /// A reply of `link` belongs to this session and is not plainly forwarded.
+    void on_watched(BackendLink& link, const Expected& entry, std::string_view frame, char type,
+                    bool whole);
+    /// An unanswered request lost its connection.
+    void on_lost(BackendLink& link, const Expected& entry, bool streaming);
+    /// One of its leases is gone (link_, bridge, or one that was coming).
+    void on_lease_lost(BackendLink& link, std::string_view login_error);
+    /// A connection it waits for is ready, or could not be made (`error`: text for the client,
+    /// empty: try again).
+    void on_wait_over(BackendLink& link, std::string_view error);
+    /// A frame that answers nothing: push, message, monitor line. True when the client shall see
+    /// it.
+    bool wants_push(const BackendLink& link, std::string_view frame) const;
+    void on_confirmed(BackendLink& link, bool unsubscribe);
+    void on_unblock_result();
+
+    /// After outstanding_ was lowered.
+    void answered();
+    /// Goes on after whatever it stopped for.
+    void resume();
+    void on_route(bool hold_began);
+    void tick(int64_t now_us);
+    void client_drained();
+
+    [[nodiscard]] ConnId conn() const { return conn_; }
+    [[nodiscard]] int64_t virtual_id() const { return virtual_id_; }
+    [[nodiscard]] bool dead() const { return dead_; }
+    [[nodiscard]] bool at_boundary() const;
+    [[nodiscard]] bool held() const { return stall_ == Stall::hold; }
+    [[nodiscard]] bool waits_for_link() const {
+        return stall_ == Stall::link || stall_ == Stall::retry;
+    }
+    [[nodiscard]] uint32_t outstanding() const { return outstanding_; }
+    [[nodiscard]] std::size_t kept_bytes() const {
+        return parked_.bytes.size() + backlog_.size() - backlog_at_;
+    }
+    [[nodiscard]] int protocol() const { return resp_; }
+    /// The reply of a large or slow kind was seen: the next requests use a lease for a while.
+    void slow_until(int64_t at_us) { slow_until_us_ = at_us; }
+    [[nodiscard]] BackendLink* link() const { return link_; }
+    uint32_t take_answer() { return --outstanding_; }
+
+    bool queued = false;  ///< in the worker's run list
+
+  private:
+    enum class Stall : uint8_t { none, drain, link, retry, hold, window, backend_full };
+    /// Why a lease is kept although nothing is unanswered.
+    enum Sticky : uint32_t {
+        kMulti = 1,
+        kWatch = 2,
+        kSubscribed = 4,
+        kMonitor = 8,
+        kTracking = 16,
+        kReplyMode = 32,
+        kFlags = 64,
+        kWait = 128,
+        kOwn = 256,  ///< interlay.sharing = off, or an identity that could not be kept
+        kTunnel = 512,
+    };
+    /// Losing these with their connection cannot be hidden: the client is closed as the server
+    /// would have.
+    static constexpr uint32_t kUnhideable =
+        kSubscribed | kMonitor | kTracking | kReplyMode | kOwn | kTunnel;
+
+    struct Parked {
+        std::string bytes;
+        std::array<std::pair<uint32_t, uint32_t>, resp::kIndexedArguments> ranges{};
+        std::size_t indexed = 0;
+        uint64_t argc = 0;
+        std::size_t wire_bytes = 0;
+        bool partial = false;
+        bool filled = false;
+    };
+
+    // session.cpp: the input
+    bool run_input();
+    void pump(std::string_view bytes);
+    void park(const resp::RequestFrame& frame);
+    bool dispatch_parked();
+    bool dispatch_reissue();
+    void stash_unread(bool from_backlog);
+    void update_reading();
+    bool stall(Stall why);
+    bool dispatch(const resp::RequestFrame& frame);
+    void flush_run();
+    void put(BackendLink& link, const resp::RequestFrame& frame);
+    void put_bytes(BackendLink& link, std::string_view bytes);
+    void body();
+    void refuse_input();
+
+    // session_dispatch.cpp: what is not simply shared
+    bool dispatch_slow(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    bool dispatch_in_multi(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    bool dispatch_kind(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    bool stops_in_hold(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    bool hold(const resp::RequestFrame& frame, Kind kind);
+    bool use_shared(const resp::CommandRow& row, const resp::RequestFrame& frame, Job job,
+                    Kind what);
+    bool use_lease(const resp::CommandRow& row, const resp::RequestFrame& frame, uint32_t reason,
+                   Job job, Kind what, bool dirty);
+    bool use_either(const resp::CommandRow& row, const resp::RequestFrame& frame, Job job,
+                    Kind what);
+    bool need_lease(uint32_t reason, bool raw = false, int resp = 0);
+    bool acquire_shared(Side side);
+    bool no_connection(Side side);
+    bool wait_failed();
+    void forward(BackendLink& link, const resp::CommandRow& row, const resp::RequestFrame& frame,
+                 Job job, Kind what, uint8_t flags = 0, uint32_t more = 1);
+    bool local_reply(std::string_view text);
+    bool local_error(std::string_view text);
+    [[nodiscard]] Side side_for(const resp::CommandRow& row) const;
+    [[nodiscard]] LinkKey key_for(Side side) const;
+    [[nodiscard]] Side home() const;
+    [[nodiscard]] bool leased() const {
+        return link_ != nullptr && link_->role == BackendLink::Role::leased;
+    }
+    void mirror(BackendLink& link, Expected& entry, const resp::CommandRow& row,
+                const resp::RequestFrame& frame);
+
+    // session_connection.cpp: AUTH, HELLO, SELECT, CLIENT …, RESET, scripts, cursors
+    bool do_auth(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_hello(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_select(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_reset(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_quit();
+    bool do_client_kill(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_client_unblock(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_client_reply(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_tracking(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_flag(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_script(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    bool do_scan(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    bool do_blocking(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_subscribe(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    void forget_state();
+    void learn_identity(BackendLink& link);
+    void clear_pending();
+    void on_blocking_reply(BackendLink& link, std::string_view frame, char type);
+    bool retry_script(BackendLink& link, std::string_view frame);
+
+    // session_move.cpp: a switch
+    void settle();
+    void begin_move();
+    void finish_move();
+    void prepare_other_side();
+    void unblock_if_parked(bool reads_too);
+    void fence_silent();
+    void send_state(BackendLink& link);
+    void send_subscriptions(BackendLink& link);
+    void replay_multi(BackendLink& link);
+    void swallow(BackendLink& link, std::string_view request, uint32_t more = 1,
+                 Job job = Job::swallow);
+    void drop_bridge();
+    void release_lease(BackendLink*& link);
+    [[nodiscard]] bool bridge_allowed(Side side) const;
+
+    TrafficWorker& worker_;
+    ConnId conn_;
+    int64_t virtual_id_;
+
+    // Hot: looked at for each request.
+    BackendLink* link_ =
+        nullptr;  ///< the connection in use; shared only while something is unanswered
+    uint32_t outstanding_ = 0;
+    uint32_t sticky_ = 0;
+    Stall stall_ = Stall::none;
+    bool await_ = false;  ///< the next request waits until everything is answered
+    bool in_multi_ = false;
+    bool dead_ = false;
+    bool canary_ = false;
+    bool sampled_ = false;
+    bool reading_ = true;
+    std::array<SharedSlot*, 2> slots_{nullptr, nullptr};
+    std::string_view run_;  ///< frames to forward that lie side by side in the input
+    BackendLink* run_link_ = nullptr;
+    std::string_view input_;  ///< what was fed, while it is valid
+    resp::RequestScanner scanner_;
+    int64_t last_write_us_ = 0;
+    int64_t slow_until_us_ = 0;
+
+    // Input that waits.
+    Parked parked_;
+    std::string backlog_;
+    std::size_t backlog_at_ = 0;
+    std::string reissue_;  ///< a blocking request to be sent again, before everything else
+    bool kept_tried_ = false;
+    bool skip_body_ = false;
+    bool closing_ = false;  ///< nothing more is read; closes when all is answered
+    bool current_partial_ = false;
+    BackendLink* streaming_to_ = nullptr;
+    int64_t held_since_us_ = 0;
+    std::size_t held_bytes_ = 0;
+
+    // What it is.
+    int resp_ = 2;
+    int database_ = 0;
+    IdentityId identity_ = kAnonymous;
+    std::string name_;
+    std::string pending_name_;
+    std::string pending_user_;
+    Secret pending_password_;
+    bool pending_login_ = false;
+    int pending_resp_ = 0;
+    int pending_database_ = -1;
+    std::map<std::string, std::string> flags_;  ///< NO-EVICT, READONLY …: the request to repeat
+    std::string tracking_;                      ///< CLIENT TRACKING ON …
+    std::string pending_tracking_;
+    bool reply_off_ = false;
+    bool skip_next_ = false;
+
+    // MULTI and WATCH.
+    std::string multi_queue_;
+    uint32_t multi_count_ = 0;
+    bool multi_writes_ = false;
+    bool multi_overflow_ = false;  ///< too long to be replayed
+    bool multi_lost_ = false;      ///< its connection is gone: EXEC answers EXECABORT
+    bool watch_broken_ = false;    ///< EXEC answers nil
+    int multi_database_ = -1;
+
+    // Subscriptions: channels, patterns, shard channels.
+    std::array<std::set<std::string, std::less<>>, 3> channels_;
+    std::size_t channel_bytes_ = 0;
+    bool channels_overflow_ = false;
+
+    // Blocking.
+    std::string blocked_;  ///< the request that waits on the server
+    const resp::CommandRow* blocked_row_ = nullptr;
+    int64_t blocked_deadline_us_ = 0;  ///< 0: for ever
+    bool unblock_sent_ = false;        ///< its result is still to come
+    bool unblock_wanted_ = false;
+
+    std::string script_request_;  ///< EVALSHA that may become an EVAL
+
+    std::string
+        wait_error_;  ///< why the connection it waited for did not come: answers the parked request
+    bool answered_here_ = false;  ///< the request was answered while a connection was looked for
+    BackendLink* pending_lease_ = nullptr;
+    bool pending_raw_ = false;
+    BackendLink* moving_ = nullptr;
+    bool move_wanted_ = false;
+    BackendLink* bridge_ = nullptr;
+};
+
+}  // namespace exodus::redis

@@ -1,0 +1,51 @@
+#include "families/redis/virtual_id.h"
+
+namespace exodus::redis {
+
+int64_t VirtualIds::open() {
+    const std::lock_guard lock(mutex_);
+    const int64_t id = next_++;
+    open_[id] = {0, 0};
+    return id;
+}
+
+void VirtualIds::close(int64_t id) {
+    const std::lock_guard lock(mutex_);
+    open_.erase(id);
+    kills_.erase(id);
+}
+
+bool VirtualIds::known(int64_t id) const {
+    const std::lock_guard lock(mutex_);
+    return open_.contains(id);
+}
+
+void VirtualIds::set_real(int64_t id, Side side, int64_t real) {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = open_.find(id); found != open_.end()) {
+        found->second[static_cast<std::size_t>(side)] = real;
+    }
+}
+
+int64_t VirtualIds::real(int64_t id, Side side) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = open_.find(id);
+    return found == open_.end() ? 0 : found->second[static_cast<std::size_t>(side)];
+}
+
+void VirtualIds::ask_kill(int64_t id) {
+    const std::lock_guard lock(mutex_);
+    if (open_.contains(id)) kills_.insert(id);
+}
+
+bool VirtualIds::take_kill(int64_t id) {
+    const std::lock_guard lock(mutex_);
+    return kills_.erase(id) != 0;
+}
+
+bool VirtualIds::kills_pending() const {
+    const std::lock_guard lock(mutex_);
+    return !kills_.empty();
+}
+
+}  // namespace exodus::redis

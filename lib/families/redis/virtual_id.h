@@ -1,0 +1,39 @@
+// Client ids as applications see them: one number per session, valid on both sides of a switch,
+// while the servers know the session's leased connections by ids of their own (redis.md 3.3).
+// Process-wide and thread-safe; used on rare commands only.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "core/endpoint.h"
+
+namespace exodus::redis {
+
+inline constexpr int64_t kFirstVirtualId = int64_t{1} << 40;
+
+class VirtualIds {
+  public:
+    int64_t open();
+    void close(int64_t id);
+    [[nodiscard]] bool known(int64_t id) const;
+    /// The server's id of the connection that the session leases on a side now; 0 none.
+    void set_real(int64_t id, Side side, int64_t real);
+    [[nodiscard]] int64_t real(int64_t id, Side side) const;
+    /// CLIENT KILL ID: the worker that has the session ends it at its next tick.
+    void ask_kill(int64_t id);
+    /// True once for an id whose end was asked for.
+    [[nodiscard]] bool take_kill(int64_t id);
+    [[nodiscard]] bool kills_pending() const;
+
+  private:
+    mutable std::mutex mutex_;
+    int64_t next_ = kFirstVirtualId;
+    std::map<int64_t, std::array<int64_t, 2>> open_;
+    std::set<int64_t> kills_;
+};
+
+}  // namespace exodus::redis

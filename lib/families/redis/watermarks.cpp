@@ -1,0 +1,50 @@
+#include "families/redis/watermarks.h"
+
+#include <algorithm>
+
+namespace exodus::redis {
+
+void Watermarks::drop_db(int db) {
+    std::erase_if(entries_, [db](const auto& entry) { return entry.second.db == db; });
+}
+
+void Watermarks::clear() {
+    entries_.clear();
+    doubt_.clear();
+    doubt_default_ = kNoOffset;
+    highest_ = 0;
+}
+
+void Watermarks::set_doubt(uint64_t offset) {
+    doubt_.clear();
+    doubt_default_ = offset;
+}
+
+uint64_t Watermarks::doubt_max() const {
+    uint64_t most = doubt_default_;
+    for (const auto& [db, offset] : doubt_) most = std::max(most, offset);
+    return most;
+}
+
+bool Watermarks::exact_db_at(int db, uint64_t offset) const {
+    if (doubt(db) > offset) return false;
+    if (highest_ <= offset) return true;
+    return std::none_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+        return entry.second.db == db && entry.second.copied_at > offset;
+    });
+}
+
+bool Watermarks::evict(uint64_t applied, uint64_t floor) {
+    if (entries_.size() <= capacity_) return true;
+    // Down to three quarters, so that the walk is paid once per quarter of the table.
+    const std::size_t keep = capacity_ - capacity_ / 4;
+    for (auto it = entries_.begin(); it != entries_.end() && entries_.size() > keep;) {
+        const Watermark& mark = it->second;
+        const bool settled =
+            mark.copied_at <= std::max(applied, doubt(mark.db)) && mark.copied_at != kNoOffset;
+        it = settled && mark.last <= floor ? entries_.erase(it) : std::next(it);
+    }
+    return entries_.size() <= capacity_;
+}
+
+}  // namespace exodus::redis
