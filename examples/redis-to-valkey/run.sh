@@ -66,7 +66,7 @@ start_server() {   # engine port
         echo "user app on >$(cat app.secret) ~* &* +@all -@admin -@dangerous +keys +info"
     } >"$1/users.acl"
     "$1-server" --port "$2" --bind 127.0.0.1 --dir "$dir/$1" --aclfile "$dir/$1/users.acl" --save '' --appendonly no \
-        --enable-debug-command local --logfile "$dir/$1/log" --daemonize no </dev/null &
+        --enable-debug-command local --repl-backlog-size 256mb --logfile "$dir/$1/log" --daemonize no </dev/null &
     pids+=($!)
     wait_port "$2"
 }
@@ -96,7 +96,7 @@ exodus --no-input interlay 2>interlay.log &
 pids+=($!)
 wait_port "$port"
 echo "$source_port" >authority
-exodus-ledger run --port "$port" --user app --password-file app.secret --authority-file authority --pause-us 1500 >load.log 2>&1 &
+exodus-ledger run --port "$port" --user app --password-file app.secret --authority-file authority --pause-us 8000 >load.log 2>&1 &
 load=$!
 pids+=("$load")
 

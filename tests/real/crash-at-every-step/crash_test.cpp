@@ -35,7 +35,7 @@ void crash_and_repeat(Rig& rig, const std::vector<std::string>& words, const std
 TEST_CASE("kill -9 of the command at every point of the journal, switch and rollback, under load") {
     Rig rig;
     fill_server(own(rig.source()).get(), 1'000, 11);
-    rig.expect(0, {"init", "redis", "--existing"});
+    rig.expect(0, {"init", "redis"});
     rig.start_interlay();
     LedgerOptions options = load_through(rig);
     options.reconnect = false;

@@ -10,7 +10,7 @@ using namespace exodus::test;
 TEST_CASE("kill -9 of the interlay while following and after the switch") {
     Rig rig;
     fill_server(own(rig.source()).get(), 3'000, 5);
-    rig.expect(0, {"init", "redis", "--existing"});
+    rig.expect(0, {"init", "redis"});
     rig.start_interlay();
     Ledger ledger(load_through(rig));
     ledger.start();

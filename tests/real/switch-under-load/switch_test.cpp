@@ -11,7 +11,7 @@ using namespace exodus::test;
 TEST_CASE("ten switches and rollbacks under load: every acknowledged write exactly once") {
     Rig rig;
     fill_server(own(rig.source()).get(), 5'000, 3);
-    rig.expect(0, {"init", "redis", "--existing"});
+    rig.expect(0, {"init", "redis"});
     rig.start_interlay();
     LedgerOptions options = load_through(rig);
     options.reconnect = false;

@@ -14,7 +14,7 @@ struct Following {
     Ledger ledger;
     explicit Following(RigOptions options) : rig(std::move(options)), ledger(ledger_options(rig)) {
         fill_server(own(rig.source()).get(), 2'000, 9);
-        rig.expect(0, {"init", "redis", "--existing"});
+        rig.expect(0, {"init", "redis"});
         rig.start_interlay();
         ledger.start();
         wait_for_load(ledger, 500);

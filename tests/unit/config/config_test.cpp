@@ -1,10 +1,9 @@
 // load_settings: precedence, every error at once with its line, secrets, URIs.
 #include "config/config.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <sys/stat.h>
-
-#include <algorithm>
 
 #include "config/values.h"
 #include "tests/support/process.h"
@@ -15,8 +14,10 @@ using exodus::test::write_file;
 
 namespace {
 
-const std::vector<SchemeInfo> kSchemes = {{"redis", "redis", false, 6379},  {"redis", "rediss", true, 6379},
-                                          {"redis", "valkey", false, 6379}, {"redis", "valkeys", true, 6379},
+const std::vector<SchemeInfo> kSchemes = {{"redis", "redis", false, 6379},
+                                          {"redis", "rediss", true, 6379},
+                                          {"redis", "valkey", false, 6379},
+                                          {"redis", "valkeys", true, 6379},
                                           {"other", "other", false, 1}};
 
 struct Fixture {
@@ -56,8 +57,9 @@ const std::string kEnds =
     "[source]\nuri = \"redis://app@a:7000/3\"\n[target]\nuri = \"rediss://b\"\n";
 
 bool mentions(const std::vector<ConfigError>& errors, const std::string& text) {
-    return std::any_of(errors.begin(), errors.end(),
-                       [&](const ConfigError& e) { return e.text().find(text) != std::string::npos; });
+    return std::any_of(errors.begin(), errors.end(), [&](const ConfigError& e) {
+        return e.text().find(text) != std::string::npos;
+    });
 }
 
 }  // namespace
@@ -77,7 +79,8 @@ TEST_CASE_FIXTURE(Fixture, "endpoints come from URIs") {
     CHECK(s.target.side == Side::target);
     CHECK(s.interlay.control == "exodus.db.sock");
     const Settings unix_and_v6 = good(
-        "[source]\nuri = \"unix:///run/r.sock?db=2\"\nfamily = \"redis\"\n[target]\nuri = \"valkey://u%40x@[::1]:7001\"\n");
+        "[source]\nuri = \"unix:///run/r.sock?db=2\"\nfamily = \"redis\"\n[target]\nuri = "
+        "\"valkey://u%40x@[::1]:7001\"\n");
     CHECK(unix_and_v6.source.unix_path == "/run/r.sock");
     CHECK(unix_and_v6.source.database == 2);
     CHECK(unix_and_v6.target.host == "::1");
@@ -99,19 +102,19 @@ TEST_CASE_FIXTURE(Fixture, "flag before environment before file before default")
 }
 
 TEST_CASE_FIXTURE(Fixture, "every error at once, in the order of the lines, with suggestions") {
-    const auto errors = bad(
-        "migration = \"x\"\n"
-        "[source]\n"
-        "uri = \"redsi://a\"\n"
-        "[target]\n"
-        "uri = \"redis://user:hunter2@b\"\n"
-        "[interlay]\n"
-        "lissten = [\"127.0.0.1:1\"]\n"
-        "threads = 0\n"
-        "[cutover]\n"
-        "hold_timeout = 3\n"
-        "[migrate]\n"
-        "strategy = \"bigbang\"\n");
+    const auto errors =
+        bad("migration = \"x\"\n"
+            "[source]\n"
+            "uri = \"redsi://a\"\n"
+            "[target]\n"
+            "uri = \"redis://user:hunter2@b\"\n"
+            "[interlay]\n"
+            "lissten = [\"127.0.0.1:1\"]\n"
+            "threads = 0\n"
+            "[cutover]\n"
+            "hold_timeout = 3\n"
+            "[migrate]\n"
+            "strategy = \"bigbang\"\n");
     REQUIRE(errors.size() == 6);
     CHECK(errors[0].line == 3);
     CHECK(errors[0].suggestion == "did you mean redis://?");
@@ -164,7 +167,8 @@ TEST_CASE_FIXTURE(Fixture, "passwords: file, environment, command, credential") 
     CHECK(mentions(bad(with("password_env = \"PW\"")), "PW is not set"));
     environment["PW"] = "from-env";
     CHECK(good(with("password_env = \"PW\"")).source.password == Secret("from-env"));
-    CHECK(good(with("password_command = [\"printf\", \"%s\\n\", \"cmd\"]")).source.password == Secret("cmd"));
+    CHECK(good(with("password_command = [\"printf\", \"%s\\n\", \"cmd\"]")).source.password ==
+          Secret("cmd"));
     CHECK(good(with("password_command = \"echo shell\"")).source.password == Secret("shell"));
     CHECK(mentions(bad(with("password_command = \"exit 3\"")), "exit code 3"));
     CHECK(mentions(bad(with("password_command = [\"/no/such\"]")), "No such file"));
@@ -173,16 +177,18 @@ TEST_CASE_FIXTURE(Fixture, "passwords: file, environment, command, credential") 
     environment["CREDENTIALS_DIRECTORY"] = directory.path();
     CHECK(good(with("password_credential = \"pw\"")).source.password == Secret("cred"));
     CHECK(mentions(bad(with("password_credential = \"../pw\"")), "a name, not a path"));
-    CHECK(mentions(bad(with("password_env = \"PW\"\npassword_file = \"secret\"")), "more than one source"));
+    CHECK(mentions(bad(with("password_env = \"PW\"\npassword_file = \"secret\"")),
+                   "more than one source"));
     CHECK(mentions(bad(with("password = \"x\"")), "unknown key"));
 }
 
 TEST_CASE_FIXTURE(Fixture, "tables: family options, throttle, rules, canary") {
-    const Settings s = good(kEnds +
-                            "[redis]\nspool.max = \"1GiB\"\ncopy = { cpu = 0.5 }\n"
-                            "[migrate]\nstrategy = \"canary\"\nthrottle = { bytes_per_s = \"5MiB\" }\n"
-                            "canary = { steps = [1, \"50%\"], hold = \"1m30s\", abort = { p99_ratio = 2 } }\n"
-                            "[[compare.rule]]\ncommands = [\"smembers\"]\naction = \"unordered\"\n");
+    const Settings s =
+        good(kEnds +
+             "[redis]\nspool.max = \"1GiB\"\ncopy = { cpu = 0.5 }\n"
+             "[migrate]\nstrategy = \"canary\"\nthrottle = { bytes_per_s = \"5MiB\" }\n"
+             "canary = { steps = [1, \"50%\"], hold = \"1m30s\", abort = { p99_ratio = 2 } }\n"
+             "[[compare.rule]]\ncommands = [\"smembers\"]\naction = \"unordered\"\n");
     CHECK(s.family_options.at("spool.max") == "1GiB");
     CHECK(s.family_options.at("copy.cpu") == "0.5");
     CHECK(s.migrate.throttle.at("bytes_per_s") == "5MiB");
@@ -198,10 +204,13 @@ TEST_CASE_FIXTURE(Fixture, "tables: family options, throttle, rules, canary") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "combinations that cannot work are refused") {
-    CHECK(mentions(bad("[source]\nuri=\"redis://a\"\n[target]\nuri=\"other://b\"\n"), "one family"));
-    CHECK(mentions(bad("[source]\nuri=\"redis://a\"\n[target]\nuri=\"redis://a\"\n"), "same server"));
-    CHECK(mentions(bad("[source]\nuri=\"redis://a\"\ntls={server_name=\"x\"}\n[target]\nuri=\"redis://b\"\n"),
-                   "plain connection"));
+    CHECK(
+        mentions(bad("[source]\nuri=\"redis://a\"\n[target]\nuri=\"other://b\"\n"), "one family"));
+    CHECK(
+        mentions(bad("[source]\nuri=\"redis://a\"\n[target]\nuri=\"redis://a\"\n"), "same server"));
+    CHECK(mentions(
+        bad("[source]\nuri=\"redis://a\"\ntls={server_name=\"x\"}\n[target]\nuri=\"redis://b\"\n"),
+        "plain connection"));
     CHECK(mentions(bad(kEnds + "[interlay]\nlisten=[\"127.0.0.1\"]\n"), "is not an address"));
     CHECK(mentions(bad("[source]\nuri=\"redis://localhost:7000\"\n[target]\nuri=\"redis://b\"\n"
                        "[interlay]\nlisten=[\"127.0.0.1:7000\"]\n"),
@@ -218,8 +227,9 @@ TEST_CASE_FIXTURE(Fixture, "the hash changes with what evidence depends on and w
     CHECK(good(kEnds + "[scope]\ninclude = [\"x:*\"]\n").config_hash != before);
     CHECK(good(kEnds + "[redis]\nfeed = \"x\"\n").config_hash != before);
     environment["PW"] = "one";
-    const std::string with_secret = "[source]\nuri = \"redis://app@a:7000/3\"\npassword_env = \"PW\"\n"
-                                    "[target]\nuri = \"rediss://b\"\n";
+    const std::string with_secret =
+        "[source]\nuri = \"redis://app@a:7000/3\"\npassword_env = \"PW\"\n"
+        "[target]\nuri = \"rediss://b\"\n";
     CHECK(good(with_secret).config_hash == before);
 }
 
@@ -227,7 +237,8 @@ TEST_CASE_FIXTURE(Fixture, "show says where a value comes from and no secret") {
     environment["EXODUS_INTERLAY_HTTP"] = "127.0.0.1:9";
     std::vector<ConfigValue> values;
     const auto settings = load_settings(
-        input("[source]\nuri = \"redis://u:hunter2@a\"\npassword_command = \"echo hunter2\"\n"), &values);
+        input("[source]\nuri = \"redis://u:hunter2@a\"\npassword_command = \"echo hunter2\"\n"),
+        &values);
     CHECK_FALSE(settings.has_value());
     for (const ConfigValue& value : values) {
         CHECK(value.value.find("hunter2") == std::string::npos);

@@ -1,0 +1,247 @@
+// exodus interlay: the worker in the foreground. Composes the proxy, the mover and the control
+// socket; SIGTERM drains, a second one ends now. It never decides anything: the state file says
+// what it does.
+#include <atomic>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/exit_codes.h"
+#include "cli/interlay_access.h"
+#include "cli/signals.h"
+#include "cli/workspace.h"
+#include "interlay/interlay.h"
+#include "net/control_client.h"
+#include "net/control_server.h"
+#include "workflow/mover.h"
+
+namespace exodus::cli {
+
+namespace {
+
+struct InterlayFlags {
+    bool takeover = false;
+};
+
+/// Everything the process consists of, in the order of construction; destroyed in the opposite
+/// order.
+struct Parts {
+    std::unique_ptr<StateSource> interlay_state;
+    std::unique_ptr<StateSource> mover_state;
+    std::unique_ptr<WorkerRegistry> registry;
+    std::unique_ptr<DivergenceLog> divergences;
+    std::unique_ptr<TrafficShared> traffic;
+    std::unique_ptr<Mover> mover;
+    std::unique_ptr<Interlay> interlay;
+    std::unique_ptr<ControlServer> control;
+};
+
+Status open_state(const Settings& settings, Parts& parts) {
+    auto first = open_state_source(settings.state_path, settings.migration);
+    if (!first) return tl::unexpected(std::move(first.error()));
+    auto second = open_state_source(settings.state_path, settings.migration);
+    if (!second) return tl::unexpected(std::move(second.error()));
+    auto registry = open_worker_registry(settings.state_path, settings.migration);
+    if (!registry) return tl::unexpected(std::move(registry.error()));
+    auto divergences = open_divergence_log(settings.state_path, settings.migration);
+    if (!divergences) return tl::unexpected(std::move(divergences.error()));
+    parts.interlay_state = std::move(*first);
+    parts.mover_state = std::move(*second);
+    parts.registry = std::move(*registry);
+    parts.divergences = std::move(*divergences);
+    return {};
+}
+
+/// The handlers of both halves, and the few that concern the process as a whole.
+ControlHandlers compose_handlers(Parts& parts) {
+    ControlHandlers handlers = parts.interlay->handlers();
+    for (auto& [name, handler] : parts.mover->handlers()) handlers[name] = std::move(handler);
+    handlers[control_op::kLookNow] = [look = handlers[control_op::kLookNow],
+                                      mover = parts.mover.get()](const nlohmann::json& request) {
+        mover->look_now();
+        return look(request);
+    };
+    handlers["reload"] = [interlay = parts.interlay.get(), look = handlers[control_op::kLookNow]](
+                             const nlohmann::json&) -> Result<nlohmann::json> {
+        EXODUS_TRY(interlay->reload_tls());
+        return look({{"op", control_op::kLookNow}});
+    };
+    handlers[control_op::kKnob] = [knob = handlers[control_op::kKnob]](
+                                      const nlohmann::json& request) -> Result<nlohmann::json> {
+        if (request.value("name", "") == "log-level") {
+            EXODUS_TRY(set_log_level(request.value("value", "")));
+            return nlohmann::json::object();
+        }
+        return knob(request);
+    };
+    // A successor moves the data from here on: two movers at once would be two writers.
+    handlers[control_op::kDrain] = [drain = handlers[control_op::kDrain],
+                                    mover = parts.mover.get()](const nlohmann::json& request) {
+        if (request.value("successor", false)) mover->stop();
+        return drain(request);
+    };
+    return handlers;
+}
+
+void announce(Cli& cli, const Workspace& space, const Parts& parts, const MigrationRow& row) {
+    const Side authority = row.route.authority;
+    const std::string control = parts.control->path();
+    cli.out.line(
+        fmt::format("listening on {}",
+                    cli.out.bold(fmt::format("{}", fmt::join(parts.interlay->addresses(), ", ")))));
+    cli.out.line(fmt::format(
+        "  authoritative  {} {}   (state {}, epoch {})", cli.out.bold(to_string(authority)),
+        space.settings.endpoint(authority).address(), to_string(row.state), row.route.epoch));
+    cli.out.line(fmt::format("  source         {}", space.settings.source.address()));
+    cli.out.line(fmt::format("  target         {}", space.settings.target.address()));
+    cli.out.line(fmt::format("  control        {}   pid {}", control, ::getpid()));
+    cli.out.line(
+        fmt::format("  SIGTERM lets clients finish (at most {}), a second one ends at once",
+                    human_duration(space.settings.interlay.drain_timeout_ms)));
+    std::fflush(stdout);
+    cli.out.object({{"type", "listening"},
+                    {"addresses", parts.interlay->addresses()},
+                    {"authority", to_string(authority)},
+                    {"state", to_string(row.state)},
+                    {"epoch", row.route.epoch},
+                    {"control", control},
+                    {"pid", ::getpid()}});
+}
+
+/// Asks the interlay that runs for its sockets, so that no client is refused while one process
+/// replaces the other.
+Result<std::vector<FileDescriptor>> take_sockets(const std::string& path) {
+    auto sockets = take_listeners(path, milliseconds(limits::kControlTimeout_ms));
+    if (sockets) return sockets;
+    Error error = std::move(sockets.error());
+    if (error.code == ErrorCode::unreachable)
+        error.hint = "nobody runs there: start without --takeover";
+    return fail(std::move(error), "takeover");
+}
+
+int serve(Cli& cli, const InterlayFlags& flags) {
+    Signals signals([&cli](int) {
+        cli.out.note(Severity::info, "draining: sessions end at their next request boundary");
+    });
+    if (cli.globals.verbose == 0 && !cli.globals.quiet) {
+        if (auto status = set_log_level("info"); !status)
+            return cli.out.error("interlay", status.error());
+    }
+    int exit_code = kDone;
+    auto space = Workspace::open(cli, {}, exit_code);
+    if (!space) return exit_code;
+    const Settings& settings = space->settings;
+    const std::string path = control_path(settings);
+    const auto failed = [&](const Error& error) {
+        return cli.out.error("interlay", error, "no application was accepted; nothing was changed");
+    };
+    const auto predecessor = make_control_client(path);
+    std::vector<FileDescriptor> taken;
+    if (flags.takeover) {
+        auto sockets = take_sockets(path);
+        if (!sockets) return failed(sockets.error());
+        taken = std::move(*sockets);
+    } else if (auto hello = predecessor->call({{"op", control_op::kHello}},
+                                              milliseconds(limits::kControlTimeout_ms));
+               hello) {
+        return failed(Error{ErrorCode::locked,
+                            fmt::format("an interlay of this migration runs already (pid {}, {})",
+                                        hello->value("pid", 0), path),
+                            "leave it, end it with exodus ctl drain, or replace it with exodus "
+                            "interlay --takeover"});
+    }
+    if (cli.globals.dry_run) {
+        cli.out.line(
+            fmt::format("dry run: would listen on {}", fmt::join(settings.interlay.listen, ", ")));
+        return cli.out.result("interlay", kDone, {{"headline", "dry run: nothing was started"}});
+    }
+    Parts parts;
+    if (auto status = open_state(settings, parts); !status) return failed(status.error());
+    const FamilyContext context{settings, *space->dialer, *space->journal, space->directory};
+    parts.traffic = space->family->make_traffic(context);
+    parts.mover = std::make_unique<Mover>(*space->family, context, *parts.mover_state);
+    auto interlay = Interlay::start({.traffic = *parts.traffic,
+                                     .state = *parts.interlay_state,
+                                     .registry = *parts.registry,
+                                     .divergences = *parts.divergences,
+                                     .settings = settings.interlay,
+                                     .source = settings.source,
+                                     .target = settings.target,
+                                     .applied = parts.mover->applied_through(Direction::forward),
+                                     .version = EXODUS_VERSION,
+                                     .control_path = path},
+                                    std::move(taken));
+    if (!interlay) return failed(interlay.error());
+    parts.interlay = std::move(*interlay);
+    signals.on_second([&parts] {
+        parts.interlay->stop_now();
+        parts.interlay->wait_for(milliseconds(limits::kInterlayEnd_ms));
+    });
+    if (flags.takeover) {
+        // The predecessor accepts no more and moves no more data when it has answered.
+        const auto drained = predecessor->call({{"op", control_op::kDrain}, {"successor", true}},
+                                               milliseconds(limits::kInterlayStart_ms));
+        if (!drained) return failed(drained.error());
+    }
+    auto control =
+        ControlServer::start({.path = path,
+                              .handlers = compose_handlers(parts),
+                              .listeners = [&parts] { return parts.interlay->listeners(); },
+                              .replace = flags.takeover});
+    if (!control) return failed(control.error());
+    parts.control = std::move(*control);
+    if (auto status = parts.mover->start(); !status) return failed(status.error());
+    auto row = parts.mover_state->read();
+    if (!row) return failed(row.error());
+    announce(cli, *space, parts, *row);
+
+    if (!settings.interlay.http.empty()) {
+        cli.out.note(Severity::warn,
+                     "interlay.http is set, but this version serves no telemetry; exodus status "
+                     "--json and exodus "
+                     "ctl traffic have the numbers");
+    }
+    bool draining = false;
+    while (!parts.interlay->wait_for(milliseconds(limits::kInterlayPoll_ms))) {
+        if (signals.token().stop_requested() && !draining) {
+            draining = true;
+            parts.interlay->request_drain();
+        }
+    }
+    parts.interlay->wait();
+    parts.control.reset();
+    parts.mover->stop();
+    const auto last = parts.mover_state->read();
+    const std::string_view authority =
+        to_string(last ? last->route.authority : row->route.authority);
+    cli.out.line(
+        fmt::format("ended; authoritative: {}. The data stands still until an interlay runs again: "
+                    "exodus interlay",
+                    authority));
+    return cli.out.result("interlay", kDone,
+                          {{"headline", "drained and ended"}, {"authority", authority}});
+}
+
+}  // namespace
+
+void add_interlay(Cli& cli) {
+    auto flags = std::make_shared<InterlayFlags>();
+    CLI::App* sub =
+        cli.add("interlay", "the worker that applications connect to, in the foreground",
+                [&cli, flags] { return serve(cli, *flags); });
+    cli.add_setting(sub, "--listen", "interlay.listen", "addresses, comma-separated", "ADDR");
+    cli.add_setting(sub, "--threads", "interlay.threads", "event loops", "N");
+    cli.add_setting(sub, "--control", "interlay.control", "control socket (default: STATE.sock)",
+                    "PATH");
+    cli.add_setting(sub, "--http", "interlay.http", "address of the telemetry server", "ADDR");
+    cli.add_setting(sub, "--drain-timeout", "interlay.drain_timeout",
+                    "how long to wait for clients at the end", "DURATION");
+    sub->add_flag("--takeover", flags->takeover,
+                  "replace the interlay that runs, without refusing a client");
+}
+
+}  // namespace exodus::cli

@@ -1,0 +1,113 @@
+#include "cli/outcome.h"
+
+#include <fmt/format.h>
+
+#include "cli/exit_codes.h"
+
+namespace exodus::cli {
+
+namespace {
+
+std::string verdict_text(const Output& out, GateVerdict verdict) {
+    std::string text(to_string(verdict));
+    for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    if (verdict == GateVerdict::pass) return out.good(text);
+    if (verdict == GateVerdict::skipped || verdict == GateVerdict::inconclusive)
+        return out.warn(text);
+    return out.bad(text);
+}
+
+void print_gate(Output& out, const GateReport& gate) {
+    out.line(
+        fmt::format("gate {} ({}): {}{}", number_of(gate.gate), to_string(gate.gate),
+                    verdict_text(out, gate.verdict),
+                    gate.skipped_by.empty() ? "" : "  skipped by " + printable(gate.skipped_by)));
+    for (const GateRow& row : gate.rows) {
+        out.line(fmt::format("  {:<12}  {}", verdict_text(out, row.verdict),
+                             printable(row.requirement)));
+        if (!row.found.empty())
+            out.line(fmt::format("                found: {}", printable(row.found)));
+        if (row.verdict != GateVerdict::pass && !row.hint.empty()) {
+            out.line(fmt::format("                to do: {}", printable(row.hint)));
+        }
+    }
+}
+
+std::string severity_text(const Output& out, Severity severity) {
+    const std::string text(to_string(severity));
+    if (severity == Severity::fail) return out.bad(text);
+    if (severity == Severity::warn) return out.warn(text);
+    return severity == Severity::pass ? out.good(text) : text;
+}
+
+nlohmann::json outcome_json(const PhaseOutcome& outcome) {
+    nlohmann::json json = {{"phase", outcome.phase},
+                           {"headline", outcome.headline},
+                           {"details", outcome.details},
+                           {"stands", outcome.stands},
+                           {"state", to_string(outcome.state)},
+                           {"authority", to_string(outcome.authority)},
+                           {"epoch", outcome.epoch},
+                           {"next", outcome.next},
+                           {"numbers", outcome.numbers}};
+    json["gates"] = nlohmann::json::array();
+    for (const GateReport& gate : outcome.gates) json["gates"].push_back(to_json(gate));
+    json["findings"] = nlohmann::json::array();
+    for (const Finding& finding : outcome.findings) json["findings"].push_back(to_json(finding));
+    if (outcome.error) json["error"] = to_json(*outcome.error);
+    return json;
+}
+
+}  // namespace
+
+nlohmann::json to_json(const GateReport& report) {
+    nlohmann::json rows = nlohmann::json::array();
+    for (const GateRow& row : report.rows) {
+        rows.push_back({{"requirement", row.requirement},
+                        {"found", row.found},
+                        {"verdict", to_string(row.verdict)},
+                        {"hint", row.hint}});
+    }
+    return {{"gate", to_string(report.gate)},       {"number", number_of(report.gate)},
+            {"verdict", to_string(report.verdict)}, {"open", report.open()},
+            {"skipped_by", report.skipped_by},      {"rows", rows}};
+}
+
+int report_outcome(Cli& cli, const PhaseOutcome& outcome, int exit_code) {
+    Output& out = cli.out;
+    out.clear_progress();
+    if (out.json()) return out.result(cli.command, exit_code, outcome_json(outcome));
+    const bool good = outcome.exit_code == kDone;
+    for (const Finding& finding : outcome.findings) {
+        if (finding.severity == Severity::pass && cli.globals.verbose == 0 &&
+            outcome.phase != "pretest")
+            continue;
+        out.line(fmt::format("{:<5} {:<28} {:<8} {}", severity_text(out, finding.severity),
+                             finding.id, finding.subject, printable(finding.text)));
+        if (!finding.hint.empty() && finding.severity != Severity::pass) {
+            out.line(fmt::format("      to do: {}", printable(finding.hint)));
+        }
+    }
+    for (const GateReport& gate : outcome.gates) {
+        if (!gate.open() || cli.globals.verbose > 0) print_gate(out, gate);
+    }
+    for (const std::string& line : outcome.details) out.line(printable(line));
+    const std::string headline = fmt::format("{}: {}", outcome.phase, printable(outcome.headline));
+    out.line(good ? out.bold(headline) : out.bad(headline));
+    if (outcome.error) {
+        if (outcome.headline.find(outcome.error->message) == std::string::npos) {
+            out.line("  why: " + printable(outcome.error->message));
+        }
+        if (!outcome.error->hint.empty()) out.line("  to do: " + printable(outcome.error->hint));
+    }
+    if (!outcome.stands.empty()) out.line("stands: " + printable(outcome.stands));
+    const std::string_view authority = to_string(outcome.authority);
+    out.line(fmt::format("authoritative: {}   state: {}   epoch: {}", out.bold(authority),
+                         to_string(outcome.state), outcome.epoch));
+    for (std::size_t i = 0; i < outcome.next.size(); ++i) {
+        out.line(fmt::format("{}{}", i == 0 ? "Next: " : "   or ", outcome.next[i]));
+    }
+    return exit_code;
+}
+
+}  // namespace exodus::cli

@@ -1,0 +1,29 @@
+// Progress of long work for people and scripts: a line redrawn in place on a terminal, plain lines
+// each 10 s and at each change elsewhere, objects with --json. Thread-safe.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "cli/output.h"
+#include "workflow/phase_context.h"
+
+namespace exodus::cli {
+
+class ProgressPrinter {
+  public:
+    explicit ProgressPrinter(Output& out) : out_(out) {}
+    void show(const Progress& progress);
+
+  private:
+    Output& out_;
+    std::mutex mutex_;
+    std::string
+        last_key_;  ///< phase, step and reason of waiting: a change of these is shown at once
+    int64_t last_shown_us_ = 0;
+};
+
+std::string progress_text(const Progress& progress);
+nlohmann::json to_json(const Progress& progress);
+
+}  // namespace exodus::cli
