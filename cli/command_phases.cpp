@@ -113,7 +113,7 @@ struct CompareFlags {
     std::string mirror;
     std::string aa;
     int64_t duration_ms = 0;
-    std::string skip_gate;
+    std::vector<std::string> skip_gate;
     bool recheck = false;
     bool resume = false;
     CompareOptions options;
@@ -135,10 +135,11 @@ CLI::Option* add_share(CLI::App* sub, const std::string& flag, std::optional<dou
         ->type_name("PERCENT");
 }
 
-void add_skip_gate(CLI::App* sub, std::string& text) {
+void add_skip_gate(CLI::App* sub, std::vector<std::string>& text) {
     sub->add_option("--skip-gate", text,
                     "go on without compare or test; needs --reason, shown until commit")
         ->check(CLI::IsMember({"compare", "test"}))
+        ->allow_extra_args(false)
         ->type_name("PHASE");
 }
 
@@ -186,7 +187,7 @@ void add_compare(Cli& cli) {
 
 struct TestFlags {
     std::vector<std::string> drills;
-    std::string skip_gate;
+    std::vector<std::string> skip_gate;
     TestOptions options;
 };
 
@@ -238,7 +239,7 @@ struct MigrateFlags {
     std::vector<std::string> throttle;
     bool pause = false;
     bool resume = false;
-    std::string skip_gate;
+    std::vector<std::string> skip_gate;
     MigrateOptions options;
 };
 

@@ -22,7 +22,7 @@ struct PhaseRun {
 };
 
 struct PhaseRunOptions {
-    std::string skip_gate = {};
+    std::vector<std::string> skip_gate = {};
     bool require_endpoints = true;
     bool read_secrets = true;
     OpenMode mode = OpenMode::existing;  ///< --dry-run makes it read_only

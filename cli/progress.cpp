@@ -46,7 +46,9 @@ nlohmann::json to_json(const Progress& p) {
 }
 
 void ProgressPrinter::show(const Progress& progress) {
-    const std::string key = progress.phase + '\n' + progress.step + '\n' + progress.waiting_for;
+    // Numbers in the reason change all the time; only another reason is a change.
+    std::string key = progress.phase + '\n' + progress.step + '\n' + progress.waiting_for;
+    std::erase_if(key, [](char c) { return c >= '0' && c <= '9'; });
     const int64_t now_us = steady_us();
     {
         const std::lock_guard lock(mutex_);

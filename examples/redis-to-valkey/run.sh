@@ -100,10 +100,10 @@ exodus-ledger run --port "$port" --user app --password-file app.secret --authori
 load=$!
 pids+=("$load")
 
-say "pretest";  run pretest --tap monitor --accept-monitor-cost --duration 3s
+say "pretest";  run pretest --tap monitor --accept-monitor-cost --duration 3s --ack redis.backlog,redis.spool-room --reason "a demonstration of minutes"
 say "analyze";  run analyze
 say "compare";  run compare
-say "test";     run test --smoke "$here/smoke.txt" --drill switch,rollback
+say "test";     run test --smoke "$here/smoke.txt"
 say "migrate: copy and follow";  run migrate --until ready
 run approve switch --reason "demonstration: first switch"
 say "migrate: switch"; run migrate --switch --confirm shop --reason "demonstration: first switch"

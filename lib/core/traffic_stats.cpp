@@ -116,7 +116,7 @@ TrafficStats TrafficStats::from_json(const json& in) {
     stats.hold_us = histogram_from_json(in.at("hold_us"));
     for (const auto& [name, row] : in.at("commands").items()) {
         CommandStats& command = stats.commands[name];
-        visit_counters(command, [&](const char* field, uint64_t& value) { value = row.value(field, uint64_t{0}); });
+        visit_counters(command, [&, &fields = row](const char* field, uint64_t& value) { value = fields.value(field, uint64_t{0}); });
         command.is_write = row.value("is_write", false);
         command.latency_us = histogram_from_json(row.at("latency_us"));
         command.shadow_latency_us = histogram_from_json(row.at("shadow_latency_us"));

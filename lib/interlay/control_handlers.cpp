@@ -28,7 +28,9 @@ Result<Side> side_of(const json& request) {
 }
 
 milliseconds timeout_of(const json& request) {
-    const int64_t wanted = request.value("timeout_ms", limits::kControlTimeout_ms);
+    int64_t wanted = limits::kControlTimeout_ms;
+    if (const auto at = request.find("timeout_ms"); at != request.end() && at->is_number_integer())
+        wanted = at->get<int64_t>();
     return milliseconds(std::clamp<int64_t>(wanted, 1, 60'000));
 }
 

@@ -17,7 +17,8 @@ inline constexpr const char* kPretestChecks = "pretest.checks";
 /// {"source":"pcap:eth0","connections":N,"requests":N,"unparsed":N}: requests that the family's session understood. A pretest
 /// without a tap writes none; the gate then wants --ack tap.
 inline constexpr const char* kPretestTap = "pretest.tap";
-/// {"exodus_writes":N,"telemetry":true}: writes of exodus that the source saw (0), and whether telemetry arrived.
+/// {"exodus_writes":N,"events_stored":true}: writes of exodus that the source saw (0), and whether an event that was
+/// written to the state file could be read back.
 inline constexpr const char* kPretestUntouched = "pretest.untouched";
 // G2
 /// {"plan":{…}}; the plan's hash goes to the context first (set_context), so that later evidence depends on it.

@@ -427,9 +427,9 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
         now.tool_version = context_.tool_version;
         EXODUS_TRY(store().set_context(row_.id, now));
         if (frame.recovers) EXODUS_TRY(recover());
-        if (!context_.skip_gate.empty()) {
-            const auto gate = gate_from(context_.skip_gate);
-            if (!gate) return fail(ErrorCode::usage, "there is no gate " + context_.skip_gate);
+        for (const std::string& name : context_.skip_gate) {
+            const auto gate = gate_from(name);
+            if (!gate) return fail(ErrorCode::usage, "there is no gate " + name);
             EXODUS_TRY(skip_gate(store(), row_, *gate, context_.reason, context_.owner));
         }
     }
@@ -439,7 +439,8 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
          {std::pair{Gate::compare, &skips.compare}, std::pair{Gate::test, &skips.test}}) {
         auto skipped = is_skipped(store(), row_, gate);
         if (!skipped) return tl::unexpected(skipped.error());
-        *flag = *skipped || (context_.dry_run && gate_from(context_.skip_gate) == gate);
+        const auto named = [gate = gate](const std::string& name) { return gate_from(name) == gate; };
+        *flag = *skipped || (context_.dry_run && std::any_of(context_.skip_gate.begin(), context_.skip_gate.end(), named));
     }
     if (!goal_holds(*command, row_)) EXODUS_TRY(check_command(*command, row_, skips));
     if (context_.dry_run) return {};

@@ -33,7 +33,8 @@ void check_equal(Rig& rig, Ledger& ledger) {
     ServersCompared last;
     eventually(
         milliseconds(30'000), [&] { return (last = compare_servers(source.get(), target.get())).count == 0; }, milliseconds(200));
-    CHECK(last.differences == std::vector<std::string>{});
+    for (const auto& text : last.differences) MESSAGE(text);
+    CHECK(last.count == 0);
     ledger.pause(false);
 }
 
@@ -45,7 +46,9 @@ void check_ledger(Ledger& ledger, RedisServer& authority) {
                summary.acknowledged, summary.refused, summary.unknown, summary.connections_lost,
                static_cast<double>(summary.latency_us.percentile(0.99)) / 1e3, static_cast<double>(summary.latency_us.max()) / 1e3);
     for (const auto& [text, count] : summary.errors) fmt::print("error reply ({} times): {}\n", count, text);
-    CHECK(ledger.check(authority.port(), Rig::kOwnUser, Rig::kOwnPassword) == std::vector<std::string>{});
+    const auto found = ledger.check(authority.port(), Rig::kOwnUser, Rig::kOwnPassword);
+    for (const auto& text : found) MESSAGE(text);
+    CHECK(found.empty());
 }
 
 }  // namespace exodus::test

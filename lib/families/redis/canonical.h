@@ -58,9 +58,14 @@ struct CompareRules {
 Difference compare_states(const KeyState& authority, const KeyState& other, int64_t now_ms,
                           const CompareRules& rules);
 
-/// Elements of a value by digest of their name (field, member, entry id, position): digest of their
-/// state.
-using ElementMap = std::map<Digest128, Digest128>;
+/// What one element of a value is: a digest of its state, or for one that normally only grows (the
+/// ids that a stream keeps) the state itself.
+struct ElementState {
+    Digest128 state;  ///< grows: high is the milliseconds of the id, low its sequence number
+    bool grows = false;
+};
+/// Elements of a value by digest of their name (field, member, entry id, position).
+using ElementMap = std::map<Digest128, ElementState>;
 
 /// Reads over one connection. Every function reads one database; SELECT is done here.
 class CanonicalReader {

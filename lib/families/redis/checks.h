@@ -51,19 +51,20 @@ Findings check_role(const Check& check, Endpoints& ends);
 Findings check_rights(const Check& check, Endpoints& ends);
 Findings check_fence(const Check& check, Endpoints& ends);
 Findings check_psync(const Check& check, Endpoints& ends);
-Findings check_backlog(const Check& check, Endpoints& ends);
 Findings check_min_replicas(const Check& check, Endpoints& ends);
 Findings check_clock(const Check& check, Endpoints& ends);
-// checks_data.cpp
+// checks_room.cpp
 Findings check_target_empty(const Check& check, Endpoints& ends);
 Findings check_databases(const Check& check, Endpoints& ends);
 Findings check_maxmemory(const Check& check, Endpoints& ends);
 Findings check_eviction(const Check& check, Endpoints& ends);
+Findings check_backlog(const Check& check, Endpoints& ends);
+Findings check_spool_room(const Check& check, Endpoints& ends);
+// checks_data.cpp
 Findings check_payloads(const Check& check, Endpoints& ends);
 Findings check_modules(const Check& check, Endpoints& ends);
 Findings check_functions(const Check& check, Endpoints& ends);
 Findings check_settings(const Check& check, Endpoints& ends);
 Findings check_acl(const Check& check, Endpoints& ends);
-Findings check_spool_room(const Check& check, Endpoints& ends);
 
 }  // namespace exodus::redis

@@ -290,40 +290,6 @@ Findings check_psync(const Check& check, Endpoints& ends) {
     return {finding(check, Severity::fail, "source", "PSYNC refused: " + line, hint)};
 }
 
-Findings check_backlog(const Check& check, Endpoints& ends) {
-    Findings out;
-    const auto info = info_of(check, ends, Side::source, "replication", out);
-    const auto stats = info ? info_of(check, ends, Side::source, "stats", out) : std::nullopt;
-    if (!info || !stats) return out;
-    const auto size =
-        static_cast<uint64_t>(std::max<int64_t>(0, info->integer("repl_backlog_size")));
-    uint64_t rate = 0;
-    // Offsets move only while a backlog exists; without one the input rate is an upper bound.
-    const int64_t began = steady_us();
-    if (info->integer("repl_backlog_active") != 0) {
-        ::timespec wait{0, limits::kPretestRate_ms * 1'000'000};
-        ::nanosleep(&wait, nullptr);
-        const auto later = info_of(check, ends, Side::source, "replication", out);
-        if (!later) return out;
-        const double seconds = static_cast<double>(steady_us() - began) / 1e6;
-        rate = static_cast<uint64_t>(static_cast<double>(later->integer("master_repl_offset") -
-                                                         info->integer("master_repl_offset")) /
-                                     seconds);
-    } else {
-        rate = static_cast<uint64_t>(stats->number("instantaneous_input_kbps") * 1024);
-    }
-    const uint64_t seconds = rate == 0 ? 0 : size / rate;
-    const std::string text = "backlog " + format_bytes(size) + ", write rate " +
-                             format_bytes(rate) + "/s" +
-                             (rate == 0 ? std::string(": lasts as long as nobody writes")
-                                        : ": lasts " + std::to_string(seconds) + " s");
-    const bool enough = rate == 0 || seconds >= limits::kPretestBacklog_s;
-    return {finding(check, enough ? Severity::pass : Severity::warn, "source", text,
-                    enough ? ""
-                           : "CONFIG SET repl-backlog-size " +
-                                 std::to_string(rate * limits::kPretestBacklog_s * 2))};
-}
-
 Findings check_min_replicas(const Check& check, Endpoints& ends) {
     Findings out;
     for (const Side side : {Side::source, Side::target}) {

@@ -1,8 +1,8 @@
-// Checks about the data: room, databases, payload formats, modules, functions, settings, users.
+// Checks about what the data need on the other side: payload formats, modules, functions,
+// settings, users.
 #include <algorithm>
 #include <map>
 #include <set>
-#include <sys/statvfs.h>
 
 #include "base/limits.h"
 #include "families/redis/acl.h"
@@ -12,16 +12,6 @@
 namespace exodus::redis {
 
 namespace {
-
-/// "db3" → keys of INFO keyspace.
-std::map<int, uint64_t> keyspace_of(const Info& info) {
-    std::map<int, uint64_t> databases;
-    for (const auto& [name, text] : info.all()) {
-        if (!name.starts_with("db") || !text.starts_with("keys=")) continue;
-        databases[std::atoi(name.c_str() + 2)] = std::strtoull(text.c_str() + 5, nullptr, 10);
-    }
-    return databases;
-}
 
 /// Names of MODULE LIST or FUNCTION LIST with what identifies them.
 Result<std::map<std::string, std::string>> listed(Client& client, Client::Args command,
@@ -117,132 +107,6 @@ std::string joined(const std::vector<std::string>& words) {
 }
 
 }  // namespace
-
-Findings check_target_empty(const Check& check, Endpoints& ends) {
-    Findings out;
-    const auto info = info_of(check, ends, Side::target, "keyspace", out);
-    if (!info) return out;
-    uint64_t keys = 0;
-    std::string where;
-    for (const auto& [db, count] : keyspace_of(*info)) {
-        keys += count;
-        where += " db" + std::to_string(db) + ": " + std::to_string(count);
-    }
-    auto client = ends.client(Side::target);
-    if (!client) return {failed(check, "target", client.error())};
-    uint64_t own = 0;
-    std::string cursor = "0";
-    for (int turns = 0; keys > 0 && turns < limits::kPretestScanTurns; ++turns) {
-        auto reply = (*client)->ask({"SCAN", cursor, "MATCH", "exodus:*", "COUNT", "1000"});
-        if (!reply) return {failed(check, "target", reply.error())};
-        own += (*reply)[1].size();
-        cursor = (*reply)[0].text();
-        if (cursor == "0") break;
-    }
-    keys -= std::min(keys, own);
-    if (own > 0) {
-        out.push_back(
-            finding(check, Severity::info, "target",
-                    std::to_string(own) + " keys of exodus from an earlier attempt are there"));
-    }
-    const auto policy = ends.settings().migrate.conflict;
-    if (keys == 0) {
-        out.push_back(finding(check, Severity::pass, "target", "the target is empty"));
-    } else if (policy == ConflictPolicy::fail) {
-        // A migration that has begun has filled its target itself: its checkpoints are there to
-        // tell.
-        out.push_back(finding(check, own > 0 ? Severity::info : Severity::fail, "target",
-                              "the target holds " + std::to_string(keys) + " keys:" + where,
-                              "empty it (FLUSHALL on the target), or choose migrate.conflict = "
-                              "skip, overwrite or newer"));
-    } else {
-        out.push_back(finding(check, Severity::info, "target",
-                              "the target holds " + std::to_string(keys) + " keys:" + where +
-                                  "; the conflict policy decides about those with the same name"));
-    }
-    return out;
-}
-
-Findings check_databases(const Check& check, Endpoints& ends) {
-    Findings out;
-    const auto info = info_of(check, ends, Side::source, "keyspace", out);
-    if (!info) return out;
-    int highest = 0;
-    for (const auto& [db, count] : keyspace_of(*info)) highest = std::max(highest, db);
-    const auto source = config_of(ends, Side::source, "databases");
-    const auto target = config_of(ends, Side::target, "databases");
-    if (!target)
-        return {finding(check, Severity::info, "target", "the number of databases cannot be read")};
-    const int room = std::atoi(target->c_str());
-    const std::string text = "the source uses databases up to " + std::to_string(highest) + " of " +
-                             source.value_or("?") + ", the target has " + *target;
-    if (highest >= room) {
-        return {finding(check, Severity::fail, "target", text,
-                        "databases " + std::to_string(highest + 1) +
-                            " in the target's configuration, then restart it")};
-    }
-    const bool fewer = source && std::atoi(source->c_str()) > room;
-    return {finding(
-        check, fewer ? Severity::warn : Severity::pass, "target", text,
-        fewer ? "an application that selects a higher one would stop the stream: databases " +
-                    *source + " on the target"
-              : "")};
-}
-
-Findings check_maxmemory(const Check& check, Endpoints& ends) {
-    Findings out;
-    const auto source = info_of(check, ends, Side::source, "memory", out);
-    const auto target = source ? info_of(check, ends, Side::target, "memory", out) : std::nullopt;
-    if (!source || !target) return out;
-    const auto dataset =
-        static_cast<uint64_t>(std::max<int64_t>(0, source->integer("used_memory_dataset")));
-    const auto needed = dataset + dataset / 5;
-    const auto limit = static_cast<uint64_t>(target->integer("maxmemory"));
-    const auto used = static_cast<uint64_t>(target->integer("used_memory"));
-    const auto system = static_cast<uint64_t>(target->integer("total_system_memory"));
-    const uint64_t ceiling = limit != 0 ? limit : system;
-    const std::string text =
-        "data set " + format_bytes(dataset) + ", with a fifth of reserve " + format_bytes(needed) +
-        "; target " +
-        (limit != 0 ? "maxmemory " + format_bytes(limit)
-                    : "without maxmemory, host memory " + format_bytes(system)) +
-        ", used " + format_bytes(used);
-    // An empty or small target's own overhead is in `used`; what it already holds is replaced, not
-    // added.
-    const bool fits = ceiling == 0 || needed <= ceiling;
-    return {finding(check, fits ? Severity::pass : Severity::fail, "target", text,
-                    fits ? ""
-                         : "CONFIG SET maxmemory " + std::to_string(needed + needed / 5) +
-                               " on the target, or a larger host")};
-}
-
-Findings check_eviction(const Check& check, Endpoints& ends) {
-    Findings out;
-    for (const Side side : {Side::target, Side::source}) {
-        const std::string subject(to_string(side));
-        const auto info = info_of(check, ends, side, "memory", out);
-        if (!info) continue;
-        const std::string policy = info->get("maxmemory_policy");
-        const auto limit = info->integer("maxmemory");
-        const std::string text =
-            "maxmemory-policy " + policy +
-            (limit == 0 ? ", no maxmemory"
-                        : ", maxmemory " + format_bytes(static_cast<uint64_t>(limit)));
-        const bool evicts = policy != "noeviction" && limit != 0;
-        if (side == Side::target && evicts) {
-            out.push_back(
-                finding(check, Severity::warn, subject,
-                        text + ": the target may drop keys that the source keeps",
-                        "CONFIG SET maxmemory-policy noeviction on the target until the switch"));
-        } else {
-            out.push_back(finding(
-                check, evicts ? Severity::info : Severity::pass, subject,
-                text +
-                    (evicts ? ": evictions are in the change stream and reach the target" : "")));
-        }
-    }
-    return out;
-}
 
 Findings check_payloads(const Check& check, Endpoints& ends) {
     Findings out;
@@ -452,41 +316,6 @@ Findings check_acl(const Check& check, Endpoints& ends) {
         out.push_back(finding(check, Severity::pass, "both",
                               "every user of the source exists on the target with the same rules"));
     return out;
-}
-
-Findings check_spool_room(const Check& check, Endpoints& ends) {
-    Findings out;
-    const auto stats = info_of(check, ends, Side::source, "stats", out);
-    if (!stats) return out;
-    const std::string directory = ends.context().directory.empty() ? "." : ends.context().directory;
-    struct statvfs disk {};
-    std::string probed = directory;
-    while (::statvfs(probed.c_str(), &disk) != 0) {
-        // The directory is made by the first migrate; its nearest parent is on the same disk.
-        const auto slash = probed.rfind('/');
-        if (slash == std::string::npos || slash == 0) {
-            probed = slash == 0 ? "/" : ".";
-            if (::statvfs(probed.c_str(), &disk) != 0)
-                return {finding(check, Severity::fail, "both",
-                                "free disk of " + directory + " cannot be read")};
-            break;
-        }
-        probed.resize(slash);
-    }
-    const uint64_t free = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
-    uint64_t room = std::min<uint64_t>(limits::kPretestSpool_bytes_max, free / 2);
-    const auto it = ends.settings().family_options.find("spool.max");
-    if (it != ends.settings().family_options.end()) {
-        if (auto configured = parse_bytes(it->second)) room = std::min(*configured, free);
-    }
-    const auto rate = static_cast<uint64_t>(stats->number("instantaneous_input_kbps") * 1024);
-    const uint64_t needed = rate * limits::kPretestSpool_s;
-    const bool enough = needed <= room;
-    return {finding(check, enough ? Severity::pass : Severity::warn, "both",
-                    "the change stream may use " + format_bytes(room) + " of " +
-                        format_bytes(free) + " free in " + directory + "; four hours at " +
-                        format_bytes(rate) + "/s need " + format_bytes(needed),
-                    enough ? "" : "put the state file on a larger disk, or raise redis.spool.max")};
 }
 
 }  // namespace exodus::redis

@@ -24,11 +24,21 @@ Digest128 score_state(std::string_view text) {
     return xxh3_128({reinterpret_cast<const char*>(&score), sizeof score});
 }
 
+/// A stream's id as a state that can be ordered: Digest128 compares `low` first, so see id_before()
+/// in pair_reader.cpp.
+ElementState id_state(std::string_view text) {
+    ElementState id{{}, true};
+    const char* end = text.data() + text.size();
+    const auto ms = std::from_chars(text.data(), end, id.state.high);
+    if (ms.ptr != end) std::from_chars(ms.ptr + 1, end, id.state.low);
+    return id;
+}
+
 void add_pending(std::string_view group, ReplyView entries, ElementMap& elements) {
     for (std::size_t i = 0; i < entries.size(); ++i) {
         const std::string name = std::string(group) + " " + std::string(entries[i][0].text());
-        elements[element("pending", name)] = xxh3_128(std::string(entries[i][1].text()) + " " +
-                                                      std::to_string(entries[i][3].integer()));
+        elements[element("pending", name)].state = xxh3_128(
+            std::string(entries[i][1].text()) + " " + std::to_string(entries[i][3].integer()));
     }
 }
 
@@ -48,8 +58,10 @@ Result<bool> CanonicalReader::read_elements(int db, std::string_view name, bool 
     if (!meta) return tl::unexpected<Error>(std::move(meta).error());
     const auto& state = meta->states[0];
     if (!state.present) return true;
-    elements[element("type", "")] = xxh3_128(state.type);
-    if (expiry) elements[element("expiry", "")] = xxh3_128(std::to_string(state.expire_ms));
+    elements[element("type", "")].state = xxh3_128(state.type);
+    if (expiry) {
+        elements[element("expiry", "")].state = xxh3_128(std::to_string(state.expire_ms));
+    }
     return read_collection(name, state.type, elements);
 }
 
@@ -69,7 +81,7 @@ Result<bool> CanonicalReader::read_collection(std::string_view name, std::string
             cursor = (*reply)[0].text();
             const auto items = (*reply)[1];
             for (std::size_t i = 0; i < items.size(); i += type == "set" ? 1 : 2) {
-                elements[element("member", items[i].text())] =
+                elements[element("member", items[i].text())].state =
                     type == "set"    ? Digest128{1, 1}
                     : type == "hash" ? xxh3_128(items[i + 1].text())
                                      : score_state(items[i + 1].text());
@@ -83,7 +95,7 @@ Result<bool> CanonicalReader::read_collection(std::string_view name, std::string
         if (!reply) return tl::unexpected<Error>(std::move(reply).error());
         if (reply->is_error()) return false;
         for (std::size_t i = 0; i < reply->size(); ++i) {
-            ++elements[element("member", (*reply)[i].text())].low;
+            ++elements[element("member", (*reply)[i].text())].state.low;
         }
         return true;
     }
@@ -94,7 +106,7 @@ Result<bool> CanonicalReader::read_collection(std::string_view name, std::string
         // In blocks: a string that is only appended to keeps its earlier ones.
         const auto bytes = reply->text();
         for (std::size_t at = 0; at < bytes.size(); at += limits::kHotBlock_bytes) {
-            elements[element("block", std::to_string(at))] =
+            elements[element("block", std::to_string(at))].state =
                 xxh3_128(bytes.substr(at, limits::kHotBlock_bytes));
         }
         return true;
@@ -112,21 +124,29 @@ Result<bool> CanonicalReader::read_collection(std::string_view name, std::string
                     digest.update(std::to_string(fields[f].text().size()) + ":");
                     digest.update(fields[f].text());
                 }
-                elements[element("entry", (*reply)[i][0].text())] = digest.value();
+                elements[element("entry", (*reply)[i][0].text())].state = digest.value();
             }
             if (reply->size() < static_cast<std::size_t>(limits::kCanonicalPage_elements)) break;
             from = "(" + std::string((*reply)[reply->size() - 1][0].text());
         }
+        auto stream = ask({"XINFO", "STREAM", name});
+        if (!stream) return tl::unexpected<Error>(std::move(stream).error());
         auto groups = ask({"XINFO", "GROUPS", name});
         if (!groups) return tl::unexpected<Error>(std::move(groups).error());
+        // Deleted or of another type since: nothing to compare this time.
+        if (stream->is_error() || groups->is_error()) return false;
+        elements[element("last id", "")] = id_state(stream->field("last-generated-id").text());
         for (std::size_t i = 0; i < groups->size(); ++i) {
             const auto group = (*groups)[i].field("name").text();
-            elements[element("group", group)] =
-                xxh3_128((*groups)[i].field("last-delivered-id").text());
+            // That it is there apart from how far it is: a new group begins at 0-0, like none.
+            elements[element("group", group)].state = {1, 1};
+            elements[element("delivered", group)] =
+                id_state((*groups)[i].field("last-delivered-id").text());
             std::string start = "-";
             while (true) {
                 auto reply = ask({"XPENDING", name, group, start, "+", page});
                 if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+                if (reply->is_error()) return false;  // the group was destroyed meanwhile
                 add_pending(group, *reply, elements);
                 if (reply->size() < static_cast<std::size_t>(limits::kCanonicalPage_elements))
                     break;

@@ -35,12 +35,19 @@ std::optional<Checkpoint> Checkpoint::parse(std::string_view text) {
     return checkpoint;
 }
 
+std::string migration_id(std::string_view migration) { return sha256_hex(migration).substr(0, 12); }
+
+std::string checkpoint_key_of(std::string_view migration, Direction direction) {
+    return fmt::format("{}{}:{}:0", kCheckpointPrefix, migration_id(migration),
+                       to_string(direction));
+}
+
 Flow::Flow(const FamilyContext& context_in, Direction direction_in)
     : context(context_in),
       direction(direction_in),
       name(to_string(direction_in)),
-      id(sha256_hex(context_in.settings.migration).substr(0, 12)),
-      checkpoint_key(fmt::format("{}{}:{}:0", kCheckpointPrefix, id, name)),
+      id(migration_id(context_in.settings.migration)),
+      checkpoint_key(checkpoint_key_of(context_in.settings.migration, direction_in)),
       channel(fmt::format("{}{}", kOwnPrefix, id)),
       origin(context_in.settings.endpoint(origin_of(direction_in))),
       destination(context_in.settings.endpoint(destination_of(direction_in))),

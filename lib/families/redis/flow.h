@@ -45,6 +45,10 @@ struct Checkpoint {
     static std::optional<Checkpoint> parse(std::string_view text);
 };
 
+/// Short hash of a migration's name, and the key of its checkpoint on a direction's destination.
+std::string migration_id(std::string_view migration);
+std::string checkpoint_key_of(std::string_view migration, Direction direction);
+
 struct Flow {
     Flow(const FamilyContext& context_in, Direction direction_in);
 

@@ -7,16 +7,36 @@ namespace exodus::redis {
 
 Identities::Identities() : hmac_key_(random_bytes(32)) { rows_[kAnonymous] = Identity{}; }
 
-std::optional<IdentityId> Identities::intern(std::string_view user, std::string_view password) {
+/// The table is keyed by a keyed hash, so that no map node holds a password as plain text.
+std::string Identities::hash_of(std::string_view user, std::string_view password) const {
     std::string text(user);
     text.push_back('\0');
     text.append(password);
-    // The table is keyed by a keyed hash, so that no map node holds a password as plain text.
-    const std::string hash = hmac_sha256_hex(hmac_key_, text);
+    std::string hash = hmac_sha256_hex(hmac_key_, text);
     text.assign(text.size(), '\0');
+    return hash;
+}
+
+std::optional<IdentityId> Identities::find(std::string_view user, std::string_view password) const {
+    const std::string hash = hash_of(user, password);
+    const std::lock_guard lock(mutex_);
+    const auto found = by_hash_.find(hash);
+    return found == by_hash_.end() ? std::nullopt : std::optional(found->second);
+}
+
+bool Identities::overflowed() const {
+    const std::lock_guard lock(mutex_);
+    return overflowed_;
+}
+
+std::optional<IdentityId> Identities::intern(std::string_view user, std::string_view password) {
+    const std::string hash = hash_of(user, password);
     const std::lock_guard lock(mutex_);
     if (const auto found = by_hash_.find(hash); found != by_hash_.end()) return found->second;
-    if (rows_.size() >= limits::kRedisIdentities_max) return std::nullopt;
+    if (rows_.size() >= limits::kRedisIdentities_max) {
+        overflowed_ = true;
+        return std::nullopt;
+    }
     const IdentityId id = next_++;
     by_hash_[hash] = id;
     rows_[id] = Identity{id, std::string(user), Secret(std::string(password)), {}, 0, false};
@@ -36,13 +56,14 @@ std::vector<Identity> Identities::all() const {
     return out;
 }
 
-void Identities::saw_key(IdentityId id, std::string_view key, int database) {
-    if (key.size() > limits::kRedisSampleKey_bytes_max) return;
+bool Identities::saw_key(IdentityId id, std::string_view key, int database) {
+    if (key.size() > limits::kRedisSampleKey_bytes_max) return false;
     const std::lock_guard lock(mutex_);
     const auto found = rows_.find(id);
-    if (found == rows_.end()) return;
+    if (found == rows_.end()) return true;
     found->second.sample_key = key;
     found->second.sample_database = database;
+    return true;
 }
 
 void Identities::saw_use(IdentityId id) {

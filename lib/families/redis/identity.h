@@ -27,7 +27,7 @@ struct Identity {
     Secret password;
     std::string sample_key;  ///< a key that it really used; empty until one was seen
     int sample_database = 0;
-    bool used = false;  ///< a client sent requests as this identity
+    bool used = false;  ///< a client sent requests as this identity, besides AUTH and the like
 };
 
 class Identities {
@@ -39,17 +39,26 @@ class Identities {
     /// A copy; the anonymous one for an unknown id.
     [[nodiscard]] Identity get(IdentityId id) const;
     [[nodiscard]] std::vector<Identity> all() const;
-    void saw_key(IdentityId id, std::string_view key, int database);
+    /// Who has logged in with exactly these before; nullopt: nobody.
+    [[nodiscard]] std::optional<IdentityId> find(std::string_view user,
+                                                 std::string_view password) const;
+    /// False when the key is too long to be kept: a later one is wanted.
+    bool saw_key(IdentityId id, std::string_view key, int database);
     void saw_use(IdentityId id);
     /// Its login was refused: forgotten unless it logs in again.
     void forget(IdentityId id);
+    /// Somebody logged in who could not be remembered: not every identity can be proven any more.
+    [[nodiscard]] bool overflowed() const;
 
   private:
+    [[nodiscard]] std::string hash_of(std::string_view user, std::string_view password) const;
+
     mutable std::mutex mutex_;
     std::string hmac_key_;
     std::map<std::string, IdentityId> by_hash_;
     std::map<IdentityId, Identity> rows_;
     IdentityId next_ = 2;
+    bool overflowed_ = false;
 };
 
 }  // namespace exodus::redis

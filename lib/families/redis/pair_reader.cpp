@@ -10,6 +10,25 @@
 
 namespace exodus::redis {
 
+namespace {
+
+/// Digests order by their first field; ids by time, then sequence number.
+bool id_before(const Digest128& left, const Digest128& right) {
+    return left.high != right.high ? left.high < right.high : left.low < right.low;
+}
+
+/// The other side was read between two looks at the authority, when it had applied at least what
+/// the first look showed and could not have more than the second. An id that grew from one to the
+/// other passes through values which no look catches, so it is right anywhere between them. An id
+/// that the authority moves is written to the other side with each move; one that stands still on
+/// the authority never comes here.
+bool grew_past(const ElementState& first, const ElementState& found, const ElementState& last) {
+    return last.grows && found.grows && id_before(first.state, last.state) &&
+           !id_before(found.state, first.state) && !id_before(last.state, found.state);
+}
+
+}  // namespace
+
 PairReader::PairReader(const FamilyContext& context, Side authority, AppliedThrough applied)
     : settings_(context.settings), dialer_(context.dialer), applied_(std::move(applied)) {
     rules_.expiry = settings_.migrate.preserve_ttl;
@@ -142,7 +161,7 @@ Result<bool> PairReader::follow_hot_key(int db, std::string_view name, milliseco
     // showed for them.
     std::optional<std::set<Digest128>> open;
     std::map<Digest128, std::set<Digest128>> seen;
-    static constexpr Digest128 kAbsent{};
+    static constexpr ElementState kAbsent{};
     const auto state_of = [](const ElementMap& map, const Digest128& id) {
         const auto it = map.find(id);
         return it == map.end() ? kAbsent : it->second;
@@ -176,11 +195,13 @@ Result<bool> PairReader::follow_hot_key(int db, std::string_view name, milliseco
                 const auto found = state_of(there, id);
                 // Unchanged on the authority while the other side was read behind it: it must be
                 // the same there.
-                if (first == last && found == first) continue;
+                const bool still = first.state == last.state;
+                if (still && found.state == first.state) continue;
+                if (grew_past(first, found, last)) continue;
                 auto& states = seen[id];
-                states.insert(first);
-                states.insert(last);
-                if (first != last && states.contains(found)) continue;
+                states.insert(first.state);
+                states.insert(last.state);
+                if (!still && states.contains(found.state)) continue;
                 rest.insert(id);
             }
             if (rest.empty()) return true;

@@ -47,7 +47,8 @@ class PairReader {
     /// For a key that never stands still, round by round: authority, then the other side behind
     /// that offset, then the authority again. An element that is the same before and after must be
     /// the same on the other side; one that changed must be in a state which the authority was seen
-    /// in. True when every element was proven once. Never proves a difference.
+    /// in, or (ids of streams, which grow) between the two. True when every element was proven
+    /// once. Never proves a difference.
     Result<bool> follow_hot_key(int db, std::string_view name, milliseconds span);
 
     [[nodiscard]] Client& authority_client() { return *authority_.client; }

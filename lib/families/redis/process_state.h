@@ -21,6 +21,8 @@ struct ProcessState {
     bool target_service = false;  ///< target.auth = service: one user for everybody there
     int64_t canary_max_lag_us = 200'000;
     Identities identities;
+    /// As of the newest route that a worker adopted.
+    std::atomic<Side> authority{Side::source};
     ScriptCache scripts;
     VirtualIds ids;
     CursorBook cursors;

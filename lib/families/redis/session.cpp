@@ -53,8 +53,7 @@ void ClientSession::pump(std::string_view bytes) {
 
 void ClientSession::resume() {
     if (dead_ || closing_) {
-        if (closing_ && !dead_ && outstanding_ == 0)
-            worker_.end_session(*this, CloseMode::after_flush);
+        if (closing_ && !dead_ && outstanding_ == 0) say_goodbye();
         return;
     }
     if (stall_ == Stall::hold) {
@@ -174,11 +173,13 @@ void ClientSession::refuse_input() {
     flush_run();
     worker_.protocol_error(resp::to_string(scanner_.error().fault));
     closing_ = true;
-    pending_name_ = scanner_.error().reply;  // sent behind the replies that are still to come
-    if (outstanding_ == 0) {
-        if (!pending_name_.empty()) worker_.to_client(*this, pending_name_);
-        worker_.end_session(*this, CloseMode::after_flush);
-    }
+    farewell_ = scanner_.error().reply;
+    if (outstanding_ == 0) say_goodbye();
+}
+
+void ClientSession::say_goodbye() {
+    worker_.to_client(*this, farewell_);
+    worker_.end_session(*this, CloseMode::after_flush);
 }
 
 void ClientSession::park(const resp::RequestFrame& frame) {
@@ -259,7 +260,7 @@ bool ClientSession::dispatch(const resp::RequestFrame& frame) {
     const Route& route = worker_.route();
     current_partial_ = frame.partial;
     const bool simple = kind == Kind::plain && row.connection == resp::ConnectionClass::shared &&
-                        sticky_ == 0 && !await_ && !frame.partial && !skip_next_ &&
+                        sticky_ == 0 && !multi_lost_ && !await_ && !frame.partial && !skip_next_ &&
                         !row.refused_while_migrating && !(route.hold && row.writes()) &&
                         slow_until_us_ == 0;
     if (!simple) [[unlikely]]
@@ -276,13 +277,6 @@ bool ClientSession::use_shared(const resp::CommandRow& row, const resp::RequestF
         if (!acquire_shared(side)) return std::exchange(answered_here_, false);
     } else if (link_ == nullptr || link_->key.side != side || link_->raw) {
         return stall(Stall::drain);
-    }
-    if (!sampled_ && row.writes()) {
-        const std::string_view key = resp::first_key(row, frame.indexed_args());
-        if (key.data() != nullptr) {
-            sampled_ = true;
-            worker_.state().identities.saw_key(identity_, key, database_);
-        }
     }
     forward(*link_, row, frame, job, what);
     return true;
@@ -313,7 +307,6 @@ bool ClientSession::acquire_shared(Side side) {
     SharedSlot*& slot = slots_[static_cast<std::size_t>(side)];
     if (slot == nullptr) {
         slot = worker_.slot(key_for(side));
-        worker_.state().identities.saw_use(identity_);
     }
     BackendLink* link = worker_.shared_link(*slot);
     if (link == nullptr) return no_connection(side);
@@ -332,6 +325,16 @@ bool ClientSession::acquire_shared(Side side) {
 void ClientSession::forward(BackendLink& link, const resp::CommandRow& row,
                             const resp::RequestFrame& frame, Job job, Kind what, uint8_t flags,
                             uint32_t more) {
+    if (!used_ && row.effect != resp::Effect::connection) [[unlikely]] {
+        used_ = true;
+        worker_.state().identities.saw_use(identity_);
+    }
+    if (!sampled_ && row.writes()) [[unlikely]] {
+        // The fence is proven with a key that this identity really writes.
+        const std::string_view key = resp::first_key(row, frame.indexed_args());
+        if (key.data() != nullptr)
+            sampled_ = worker_.state().identities.saw_key(identity_, key, database_);
+    }
     const bool silent = (reply_off_ || skip_next_) && what != Kind::client_reply;
     if (skip_next_ && what != Kind::client_reply) skip_next_ = false;
     worker_.observe(row, frame, database_);
@@ -408,8 +411,6 @@ void ClientSession::answered() {
         worker_.run_later(*this);
     }
 }
-
-void ClientSession::client_drained() {}
 
 bool ClientSession::at_boundary() const {
     return outstanding_ == 0 && !parked_.filled && reissue_.empty() &&

@@ -44,7 +44,6 @@ class ClientSession {
     /// A frame that answers nothing: push, message, monitor line. True when the client shall see
     /// it.
     bool wants_push(const BackendLink& link, std::string_view frame) const;
-    void on_confirmed(BackendLink& link, bool unsubscribe);
     void on_unblock_result();
 
     /// After outstanding_ was lowered.
@@ -53,7 +52,6 @@ class ClientSession {
     void resume();
     void on_route(bool hold_began);
     void tick(int64_t now_us);
-    void client_drained();
 
     [[nodiscard]] ConnId conn() const { return conn_; }
     [[nodiscard]] int64_t virtual_id() const { return virtual_id_; }
@@ -120,6 +118,7 @@ class ClientSession {
     void put_bytes(BackendLink& link, std::string_view bytes);
     void body();
     void refuse_input();
+    void say_goodbye();
 
     // session_dispatch.cpp: what is not simply shared
     bool dispatch_slow(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
@@ -134,6 +133,7 @@ class ClientSession {
     bool use_either(const resp::CommandRow& row, const resp::RequestFrame& frame, Job job,
                     Kind what);
     bool need_lease(uint32_t reason, bool raw = false, int resp = 0);
+    bool need_lease_on(Side side, uint32_t reason, bool raw, int resp);
     bool acquire_shared(Side side);
     bool no_connection(Side side);
     bool wait_failed();
@@ -150,7 +150,8 @@ class ClientSession {
     void mirror(BackendLink& link, Expected& entry, const resp::CommandRow& row,
                 const resp::RequestFrame& frame);
 
-    // session_connection.cpp: AUTH, HELLO, SELECT, CLIENT …, RESET, scripts, cursors
+    // session_connection.cpp: AUTH, HELLO, SELECT, CLIENT …, RESET; session_again.cpp: scripts,
+    // cursors, blocking commands, subscriptions
     bool do_auth(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_hello(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_select(const resp::CommandRow& row, const resp::RequestFrame& frame);
@@ -167,6 +168,10 @@ class ClientSession {
     bool do_subscribe(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     void forget_state();
     void learn_identity(BackendLink& link);
+    void become(IdentityId identity);
+    void log_in_as_service(IdentityId identity);
+    [[nodiscard]] bool judged_elsewhere() const;
+    bool need_judge();
     void clear_pending();
     void on_blocking_reply(BackendLink& link, std::string_view frame, char type);
     bool retry_script(BackendLink& link, std::string_view frame);
@@ -201,7 +206,8 @@ class ClientSession {
     bool in_multi_ = false;
     bool dead_ = false;
     bool canary_ = false;
-    bool sampled_ = false;
+    bool sampled_ = false;  ///< a key of this identity was noted
+    bool used_ = false;     ///< this identity was noted as used
     bool reading_ = true;
     std::array<SharedSlot*, 2> slots_{nullptr, nullptr};
     std::string_view run_;  ///< frames to forward that lie side by side in the input
@@ -219,6 +225,7 @@ class ClientSession {
     bool kept_tried_ = false;
     bool skip_body_ = false;
     bool closing_ = false;  ///< nothing more is read; closes when all is answered
+    std::string farewell_;  ///< said then, behind the replies that were still to come
     bool current_partial_ = false;
     BackendLink* streaming_to_ = nullptr;
     int64_t held_since_us_ = 0;
@@ -228,6 +235,7 @@ class ClientSession {
     int resp_ = 2;
     int database_ = 0;
     IdentityId identity_ = kAnonymous;
+    bool identity_lost_ = false;  ///< only its connection knows who it is
     std::string name_;
     std::string pending_name_;
     std::string pending_user_;

@@ -1,10 +1,8 @@
-// Requests about the connection itself: who the client is, its database, name, ids and modes,
-// scripts, cursors, blocking.
+// Requests about the connection itself: who the client is, its database, name, ids and modes; and
+// the replies that a session looks at.
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
-#include "base/digest.h"
 #include "base/limits.h"
 #include "families/redis/session.h"
 #include "families/redis/traffic_worker.h"
@@ -20,8 +18,42 @@ bool is_ok(std::string_view frame) { return frame.starts_with("+OK"); }
 // --- identity
 // --------------------------------------------------------------------------------------------------------
 
+/// Everybody is one user on the target, whom clients do not know: who they say they are is judged
+/// by whom the source let in before, or by the source itself.
+bool ClientSession::judged_elsewhere() const {
+    return home() == Side::target && worker_.state().target_service;
+}
+
+/// A connection to the source that judges a login; what follows goes back to the target.
+bool ClientSession::need_judge() {
+    if ((sticky_ & ~uint32_t{kOwn}) != 0) {
+        answered_here_ =
+            local_reply("-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+        return false;
+    }
+    return need_lease_on(Side::source, 0, true, 0);
+}
+
+void ClientSession::become(IdentityId identity) {
+    identity_ = identity;
+    identity_lost_ = false;
+    sampled_ = used_ = false;
+    slots_ = {nullptr, nullptr};
+}
+
 bool ClientSession::do_auth(const resp::CommandRow& row, const resp::RequestFrame& frame) {
-    if (!need_lease(0, sticky_ == 0)) return std::exchange(answered_here_, false);
+    if (judged_elsewhere() && (frame.argc == 2 || frame.argc == 3)) {
+        const auto known = worker_.state().identities.find(
+            frame.argc == 3 ? frame.args[1] : std::string_view{}, frame.args[frame.argc - 1]);
+        if (known.has_value()) {
+            if (outstanding_ > 0) return stall(Stall::drain);
+            log_in_as_service(*known);
+            return local_reply("+OK\r\n");
+        }
+        if (!need_judge()) return std::exchange(answered_here_, false);
+    } else if (!need_lease(0, sticky_ == 0)) {
+        return std::exchange(answered_here_, false);
+    }
     pending_login_ = frame.argc == 2 || frame.argc == 3;
     if (pending_login_) {
         pending_user_ = frame.argc == 3 ? std::string(frame.args[1]) : std::string();
@@ -56,16 +88,34 @@ bool ClientSession::do_hello(const resp::CommandRow& row, const resp::RequestFra
     // Without AUTH it must be judged as who the client is; a connection of that version answers the
     // same as an upgraded one.
     const int resp = plain_version ? static_cast<int>(version) : resp_;
-    if (!need_lease(0, login && sticky_ == 0, sticky_ == 0 && !login ? resp : 0)) {
-        return std::exchange(answered_here_, false);
+    resp::RequestFrame changed = frame;
+    std::string text;
+    bool judge = login && judged_elsewhere();
+    if (judge && plain_version) {
+        const auto known = worker_.state().identities.find(user, password);
+        if (known.has_value()) {
+            if (outstanding_ > 0) return stall(Stall::drain);
+            log_in_as_service(*known);
+            if (name == name_) {
+                resp::append_command(text, "HELLO", args[1]);
+            } else {
+                resp::append_command(text, "HELLO", args[1], "SETNAME", name);
+            }
+            changed.bytes = text;
+            judge = login = false;
+        }
     }
+    const bool ready =
+        judge ? need_judge()
+              : need_lease(0, login && sticky_ == 0, sticky_ == 0 && !login ? resp : 0);
+    if (!ready) return std::exchange(answered_here_, false);
     pending_login_ = login;
     pending_user_ = std::move(user);
     pending_password_ = login ? Secret(std::string(password)) : Secret();
     pending_resp_ = plain_version ? static_cast<int>(version) : 0;
     if (name != name_) link_->dirty = true;
     pending_name_ = std::move(name);
-    forward(*link_, row, frame, Job::watched, Kind::hello);
+    forward(*link_, row, changed, Job::watched, Kind::hello);
     await_ = true;
     return true;
 }
@@ -73,15 +123,32 @@ bool ClientSession::do_hello(const resp::CommandRow& row, const resp::RequestFra
 void ClientSession::learn_identity(BackendLink& link) {
     const auto id = worker_.state().identities.intern(pending_user_, pending_password_.reveal());
     if (id.has_value()) {
-        identity_ = *id;
+        become(*id);
         link.key.identity = *id;
         link.raw = false;
     } else {
         sticky_ |= kOwn;  // it cannot be remembered, so only this connection is logged in
+        identity_lost_ = true;
     }
-    sampled_ = false;
-    slots_ = {nullptr, nullptr};
-    worker_.state().identities.saw_use(identity_);
+}
+
+/// A client whose login was accepted without asking a server: what it holds on the target belongs
+/// to the one user of everybody there.
+void ClientSession::log_in_as_service(IdentityId identity) {
+    const bool anonymous = identity_ == kAnonymous;
+    become(identity);
+    if (!leased() || sticky_ == 0) return;
+    link_->key.identity = identity;
+    if (!anonymous) return;
+    const Endpoint& endpoint = worker_.state().settings.endpoint(Side::target);
+    std::string out;
+    if (endpoint.user.empty()) {
+        resp::append_command(out, "AUTH", endpoint.password.reveal());
+    } else {
+        resp::append_command(out, "AUTH", endpoint.user, endpoint.password.reveal());
+    }
+    swallow(*link_, out);
+    std::fill(out.begin(), out.end(), '\0');
 }
 
 bool ClientSession::do_select(const resp::CommandRow& row, const resp::RequestFrame& frame) {
@@ -120,7 +187,7 @@ void ClientSession::forget_state() {
     channel_bytes_ = 0;
     channels_overflow_ = false;
     slots_ = {nullptr, nullptr};
-    sampled_ = false;
+    sampled_ = used_ = identity_lost_ = false;
     sticky_ &= uint32_t{kOwn};
 }
 
@@ -254,198 +321,6 @@ bool ClientSession::do_flag(const resp::CommandRow& row, const resp::RequestFram
         flags_[name] = std::string(frame.bytes);
     }
     return true;
-}
-
-// --- scripts and cursors
-// ---------------------------------------------------------------------------------------------
-
-bool ClientSession::do_script(const resp::CommandRow& row, Kind kind,
-                              const resp::RequestFrame& frame) {
-    ProcessState& state = worker_.state();
-    const std::size_t body = kind == Kind::eval ? 1 : 2;
-    if ((kind == Kind::eval || kind == Kind::script_load) && frame.indexed > body) {
-        if (!worker_.knows_script(xxh3_64(frame.args[body])))
-            state.scripts.remember(frame.args[body]);
-    } else if (kind == Kind::script_flush) {
-        state.scripts.clear();
-    }
-    // An EVALSHA with nothing before it can become an EVAL when the server does not know the
-    // script; nothing ran then.
-    if (kind == Kind::evalsha && outstanding_ == 0 && !reply_off_ && !skip_next_) {
-        if (!use_either(row, frame, Job::watched, kind)) return false;
-        if (outstanding_ > 0) {
-            script_request_.assign(frame.bytes);
-            await_ = true;
-        }
-        return true;
-    }
-    return use_either(row, frame, Job::forward, Kind::plain);
-}
-
-bool ClientSession::retry_script(BackendLink& link, std::string_view reply) {
-    if (!reply.starts_with("-NOSCRIPT")) return false;
-    std::vector<std::string_view> args;
-    if (!resp::split_arguments(script_request_, args) || args.size() < 3) return false;
-    const auto body = worker_.state().scripts.body(args[1]);
-    if (!body.has_value()) return false;
-    const resp::CommandRow& row = *resp::find_command(args[0]);
-    std::vector<std::string> words(args.begin(), args.end());
-    words[0] = row.name.ends_with("_RO") ? "EVAL_RO" : "EVAL";
-    words[1] = *body;
-    std::string text;
-    resp::append_command(text, std::span<const std::string>(words));
-    worker_.count("scripts_sent_again");
-    if (worker_.route().hold && row.writes()) {
-        reissue_ = std::move(text);  // waits like any write
-        return true;
-    }
-    Expected entry;
-    entry.session = this;
-    entry.row = &row;
-    entry.sent_us = worker_.io().now_us();
-    entry.request_bytes = static_cast<uint32_t>(text.size());
-    entry.flags = static_cast<uint8_t>(expects::kCounted | (row.writes() ? expects::kWrite : 0));
-    worker_.expect(link, entry);
-    ++outstanding_;
-    await_ = true;
-    worker_.send(link, text);
-    return true;
-}
-
-bool ClientSession::do_scan(const resp::CommandRow& row, Kind kind,
-                            const resp::RequestFrame& frame) {
-    const std::size_t at = kind == Kind::scan ? 1 : 2;
-    std::vector<std::string_view> scratch;
-    const auto args = resp::all_arguments(frame, scratch);
-    int64_t cursor = 0;
-    const bool restart = args.size() > at && resp::parse_int(args[at], cursor) && cursor != 0 &&
-                         worker_.state().cursors.foreign(static_cast<uint64_t>(cursor), home(),
-                                                         worker_.io().now_us());
-    if (!restart) return use_either(row, frame, Job::watched, kind);
-    std::vector<std::string> words(args.begin(), args.end());
-    words[at] = "0";
-    std::string text;
-    resp::append_command(text, std::span<const std::string>(words));
-    resp::RequestFrame changed = frame;
-    changed.bytes = text;
-    worker_.count("cursors_restarted");
-    return use_either(row, changed, Job::watched, kind);
-}
-
-// --- blocking
-// --------------------------------------------------------------------------------------------------------
-
-bool ClientSession::do_blocking(const resp::CommandRow& row, const resp::RequestFrame& frame) {
-    std::vector<std::string_view> scratch;
-    const auto args = resp::all_arguments(frame, scratch);
-    if (!resp::may_block(row, args)) return use_either(row, frame, Job::forward, Kind::plain);
-    if (!need_lease(0)) return std::exchange(answered_here_, false);
-    const BlockingTimeout timeout = blocking_timeout(row, args);
-    const bool silent = reply_off_ || skip_next_;
-    forward(*link_, row, frame, Job::watched, Kind::blocking, expects::kBlocking);
-    if (silent) return true;
-    blocked_.assign(frame.bytes);
-    blocked_row_ = &row;
-    blocked_deadline_us_ = timeout.argument != 0 && timeout.value_s > 0
-                               ? worker_.io().now_us() + static_cast<int64_t>(timeout.value_s * 1e6)
-                               : 0;
-    if (worker_.state().sharing)
-        worker_.state().ids.set_real(virtual_id_, link_->key.side, link_->real_id);
-    worker_.open_service(link_->key.side);
-    await_ = true;
-    return true;
-}
-
-void ClientSession::on_blocking_reply(BackendLink& link, std::string_view frame, char type) {
-    const resp::CommandRow* row = std::exchange(blocked_row_, nullptr);
-    const bool wanted = std::exchange(unblock_wanted_, false);
-    const bool nil = type == '_' || frame.starts_with("*-1") || frame.starts_with("$-1");
-    const bool thrown_out = frame.starts_with("-UNBLOCKED") && worker_.route().hold;
-    const int64_t now = worker_.io().now_us();
-    const bool time_left = blocked_deadline_us_ == 0 || blocked_deadline_us_ > now;
-    std::vector<std::string_view> args;
-    if (row == nullptr || !((nil && wanted && time_left) || thrown_out) ||
-        !resp::split_arguments(blocked_, args)) {
-        worker_.to_client(*this, frame);
-        return;
-    }
-    // Nothing was taken from any key: it goes again, where the data then is, with the time that is
-    // left.
-    std::vector<std::string> words(args.begin(), args.end());
-    const BlockingTimeout timeout = blocking_timeout(*row, args);
-    if (timeout.argument != 0 && blocked_deadline_us_ != 0) {
-        const double left_s =
-            std::max(static_cast<double>(blocked_deadline_us_ - now) / 1e6, 0.001);
-        words[timeout.argument] = timeout.milliseconds ? std::to_string(std::llround(left_s * 1000))
-                                                       : std::to_string(left_s);
-    }
-    reissue_.clear();
-    resp::append_command(reissue_, std::span<const std::string>(words));
-    worker_.count("blocking_moved");
-    worker_.run_later(*this);
-    (void)link;
-}
-
-void ClientSession::on_unblock_result() {
-    unblock_sent_ = false;
-    if (outstanding_ == 0) {
-        await_ = false;
-        worker_.run_later(*this);
-    }
-}
-
-// --- subscriptions
-// ---------------------------------------------------------------------------------------------------
-
-bool ClientSession::do_subscribe(const resp::CommandRow& row, Kind kind,
-                                 const resp::RequestFrame& frame) {
-    const bool subscribes = kind == Kind::subscribe;
-    if (!subscribes && (sticky_ & (kSubscribed | kOwn)) == 0 && sticky_ == 0) {
-        if (!need_lease(0)) return std::exchange(answered_here_, false);
-    } else if (!need_lease(subscribes ? kSubscribed : 0U)) {
-        return std::exchange(answered_here_, false);
-    }
-    link_->dirty = true;
-    std::vector<std::string_view> scratch;
-    const auto args = resp::all_arguments(frame, scratch);
-    auto& set = channels_[static_cast<std::size_t>(channel_kind(row.name))];
-    const auto more =
-        args.size() > 1 ? args.size() - 1 : std::max<std::size_t>(subscribes ? 1 : set.size(), 1);
-    forward(*link_, row, frame, Job::confirm, kind, 0, static_cast<uint32_t>(more));
-    if (bridge_ != nullptr && bridge_->state == BackendLink::State::ready) {
-        swallow(*bridge_, frame.bytes, static_cast<uint32_t>(more), Job::confirm);
-    }
-    if (!subscribes && args.size() == 1) {
-        for (const std::string& channel : set) channel_bytes_ -= channel.size();
-        set.clear();
-    }
-    for (std::size_t i = 1; i < args.size(); ++i) {
-        if (!subscribes) {
-            const auto found = set.find(args[i]);
-            if (found == set.end()) continue;
-            channel_bytes_ -= found->size();
-            set.erase(found);
-        } else if (set.size() >= limits::kRedisChannels_max ||
-                   channel_bytes_ + args[i].size() > limits::kRedisChannels_bytes) {
-            channels_overflow_ = true;
-        } else if (set.emplace(args[i]).second) {
-            channel_bytes_ += args[i].size();
-        }
-    }
-    if (channels_[0].empty() && channels_[1].empty() && channels_[2].empty() &&
-        !channels_overflow_) {
-        sticky_ &= ~uint32_t{kSubscribed};
-    }
-    return true;
-}
-
-bool ClientSession::wants_push(const BackendLink& link, std::string_view frame) const {
-    // Appliers write on the side that follows: its keyspace events would double those of the
-    // authority.
-    if (link.key.side == home()) return &link == link_ || &link == bridge_;
-    if (&link != link_ && &link != bridge_) return false;
-    return frame.find("__key") == std::string_view::npos &&
-           frame.find("invalidate") == std::string_view::npos;
 }
 
 // --- watched replies

@@ -127,8 +127,11 @@ bool ClientSession::use_lease(const resp::CommandRow& row, const resp::RequestFr
 }
 
 bool ClientSession::need_lease(uint32_t reason, bool raw, int resp) {
+    return need_lease_on(home(), reason, raw, resp);
+}
+
+bool ClientSession::need_lease_on(Side side, uint32_t reason, bool raw, int resp) {
     if (wait_failed()) return false;
-    const Side side = home();
     const bool keeps = sticky_ != 0 || (!raw && resp == 0);
     if (leased() && link_->key.side == side && keeps &&
         !(link_->raw && link_->key.identity != identity_)) {
@@ -191,6 +194,8 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
                 return local_reply("+QUEUED\r\n");
         }
     }
+    if (kind == Kind::auth && judged_elsewhere())
+        return local_error("ERR exodus: AUTH inside MULTI is not possible with target.auth");
     switch (kind) {
         case Kind::exec: {
             if (!leased()) return stall(Stall::drain);

@@ -28,6 +28,7 @@ void ClientSession::settle() {
         move_wanted_ = false;
         return;
     }
+    move_wanted_ = false;  // the route may have come back before the move succeeded
     if (link_->key.side != home()) begin_move();
 }
 
@@ -42,6 +43,12 @@ void ClientSession::begin_move() {
         // Nothing lives on the connection: the next request takes one where the data is.
         link_->dirty = true;
         release_lease(link_);
+        return;
+    }
+    if (identity_lost_) {
+        // Logged in as somebody who could not be remembered: nobody can log in for it elsewhere.
+        worker_.count("moves_refused");
+        worker_.end_session(*this, CloseMode::after_flush);
         return;
     }
     if (channels_overflow_) {
@@ -340,7 +347,5 @@ void ClientSession::on_lost(BackendLink& link, const Expected& entry, bool strea
         worker_.run_later(*this);
     }
 }
-
-void ClientSession::on_confirmed(BackendLink&, bool) {}
 
 }  // namespace exodus::redis

@@ -49,11 +49,16 @@ class RedisTraffic final : public TrafficShared {
     Status ready_for(Side side) override {
         std::string refused;
         for (const Identity& identity : state_.identities.all()) {
-            if (!identity.used && identity.id != kAnonymous) continue;
-            auto client = connect_as(side, identity, milliseconds(limits::kRedisConnect_ms));
-            if (!client) {
-                if (client.error().code != ErrorCode::permission)
-                    return fail(std::move(client).error(), "ready for switch");
+            if (!identity.used) continue;
+            auto enters = may_enter(side, identity);
+            if (!enters) return fail(std::move(enters).error(), "ready for switch");
+            // A client that is not let in on either side sees the same before and after.
+            if (!*enters && identity.id == kAnonymous) {
+                auto before = may_enter(other(side), identity);
+                if (!before) return fail(std::move(before).error(), "ready for switch");
+                *enters = !*before;
+            }
+            if (!*enters) {
                 refused += (refused.empty() ? "" : ", ") +
                            (identity.user.empty() ? "default" : identity.user);
             }
@@ -68,24 +73,29 @@ class RedisTraffic final : public TrafficShared {
 
     Status probe_fence(Side side, milliseconds timeout) override {
         const Deadline deadline = Deadline::in(timeout);
+        if (state_.identities.overflowed())
+            return fail(ErrorCode::safety, "more users logged in than can be remembered",
+                        "not every one of them can be proven fenced; the cutover is not continued");
         for (const Identity& identity : state_.identities.all()) {
-            if (!identity.used) continue;
+            // A made-up key proves nothing; who never wrote is covered by the fence's own ACL
+            // DRYRUN of every user.
+            if (identity.sample_key.empty()) continue;
             auto client = connect_as(side, identity, deadline.left());
-            if (!client) return fail(std::move(client).error(), "fence probe");
+            if (!client) {
+                if (client.error().code == ErrorCode::permission) continue;  // not even let in
+                return fail(std::move(client).error(), "fence probe");
+            }
             if (identity.sample_database != 0)
                 EXODUS_TRY((*client)->select(identity.sample_database));
-            // A made-up key could be refused for its name only; then the words name the key and not
-            // the command.
-            const bool real_key = !identity.sample_key.empty();
-            const std::string key = real_key ? identity.sample_key : "exodus:probe";
-            auto reply = (*client)->command({"SETRANGE", key, "0", ""}, deadline);
+            auto reply = (*client)->command({"SETRANGE", identity.sample_key, "0", ""}, deadline);
             if (!reply) return fail(std::move(reply).error(), "fence probe");
             const std::string_view word =
                 reply->is_error() ? error_word(*reply) : std::string_view{};
-            const bool refused = word == "NOPERM" || word == "NOAUTH";
-            const bool by_command = real_key || word == "NOAUTH" ||
-                                    reply->text().find("run the") != std::string_view::npos;
-            if (refused && by_command) continue;
+            // Refused for the name of the key only (a write that never succeeded), the command
+            // itself is still allowed.
+            const bool by_command =
+                word == "NOPERM" && reply->text().find("to run the") != std::string_view::npos;
+            if (word == "NOAUTH" || by_command) continue;
             return fail(ErrorCode::safety,
                         "user " + (identity.user.empty() ? std::string("default") : identity.user) +
                             " can still write on " + std::string(to_string(side)),
@@ -98,10 +108,44 @@ class RedisTraffic final : public TrafficShared {
         return make_redis_normalizer(context_.settings.compare);
     }
     std::unique_ptr<Rechecker> make_rechecker(AppliedThrough applied) override {
-        return make_redis_rechecker(context_, std::move(applied), Side::source, make_normalizer());
+        return std::make_unique<RoutedRechecker>(*this, std::move(applied));
     }
 
   private:
+    /// The side whose answers are right changes at a switch.
+    class RoutedRechecker final : public Rechecker {
+      public:
+        RoutedRechecker(RedisTraffic& traffic, AppliedThrough applied)
+            : traffic_(traffic), applied_(std::move(applied)) {}
+        Result<RecheckOutcome> recheck(const ExchangePair& pair) override {
+            const Side authority = traffic_.state_.authority.load();
+            if (inner_ == nullptr || authority != of_) {
+                inner_ = make_redis_rechecker(traffic_.context_, applied_, authority,
+                                              traffic_.make_normalizer());
+                of_ = authority;
+            }
+            return inner_->recheck(pair);
+        }
+
+      private:
+        RedisTraffic& traffic_;
+        AppliedThrough applied_;
+        Side of_ = Side::source;
+        std::unique_ptr<Rechecker> inner_;
+    };
+
+    /// False: refused by the server. Errors: everything else.
+    Result<bool> may_enter(Side side, const Identity& identity) {
+        auto client = connect_as(side, identity, milliseconds(limits::kRedisConnect_ms));
+        if (!client) {
+            if (client.error().code == ErrorCode::permission) return false;
+            return tl::unexpected<Error>(std::move(client).error());
+        }
+        auto reply = (*client)->command({"PING"});
+        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+        return error_word(*reply) != "NOAUTH";
+    }
+
     Result<std::unique_ptr<Client>> connect_as(Side side, const Identity& identity,
                                                milliseconds timeout) {
         Endpoint endpoint = context_.settings.endpoint(side);

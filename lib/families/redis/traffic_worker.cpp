@@ -48,7 +48,6 @@ void TrafficWorker::on_drained(ConnId conn) {
     const auto found = peers_.find(static_cast<uint64_t>(conn));
     if (found == peers_.end()) return;
     if (ClientSession* session = found->second.session; session != nullptr) {
-        session->client_drained();
         for (auto& [id, link] : links_) {
             if (link->reading || (link->owner != session &&
                                   (link->fifo.empty() || link->fifo.front().session != session))) {
@@ -168,6 +167,7 @@ void TrafficWorker::adopt(const Route& route) {
     if (route.epoch < route_.epoch) return;
     const bool hold_began = route.hold && !route_.hold;
     route_ = route;
+    state_.authority.store(route.authority);
     hold_expired_ = false;
     mirror_on_ = route.mirror_percent > 0 || route.aa_percent > 0;
     for (auto& [id, session] : sessions_) session->on_route(hold_began);

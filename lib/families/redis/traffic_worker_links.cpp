@@ -151,7 +151,10 @@ void TrafficWorker::login_done(BackendLink& link) {
 }
 
 void TrafficWorker::login_failed(BackendLink& link) {
-    if (link.key.identity > kService && link.login_error.starts_with("-WRONGPASS")) {
+    // Only the authority decides who exists: a user that the other side lacks is a finding of
+    // ready_for, and its clients go on.
+    if (link.key.identity > kService && link.key.side == route_.writes &&
+        link.login_error.starts_with("-WRONGPASS")) {
         state_.identities.forget(link.key.identity);
         count("identities_dropped");
     }

@@ -140,6 +140,12 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
                     resp::parse_int(frame.value.substr(1, frame.value.size() - 3), id)) {
                     link.real_id = id;
                 }
+                if (link.state == BackendLink::State::ready) {  // asked for later than the login
+                    if (state_.sharing && link.owner != nullptr)
+                        state_.ids.set_real(link.owner->virtual_id(), link.key.side, link.real_id);
+                    finish(link, frame.bytes.size(), error);
+                    return;
+                }
             } else if (error && link.login_error.empty()) {
                 link.login_error.assign(frame.value);
             }

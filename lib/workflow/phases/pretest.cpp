@@ -129,8 +129,8 @@ Status run_tap(PhaseRun& run, const PretestOptions& options) {
     return run.evidence(evidence_kind::kPretestTap, verdict, run.outcome.numbers["tap"]);
 }
 
-/// The source must carry nothing of exodus, and an event that we write must arrive where telemetry
-/// reads it.
+/// The source must carry nothing of exodus, and an event that we write must be found again where
+/// status, report and telemetry read them.
 Status prove_untouched(PhaseRun& run) {
     auto residue = run.inspector().residue(Side::source);
     if (!residue && residue.error().code == ErrorCode::unreachable) {
@@ -139,16 +139,16 @@ Status prove_untouched(PhaseRun& run) {
         return {};  // no evidence: the gate says that it is missing
     }
     if (!residue) return tl::unexpected(residue.error());
-    auto event = run.store().add_event(run.row().id, "info", "pretest.telemetry",
-                                       "telemetry check of pretest");
+    auto event = run.store().add_event(run.row().id, "info", "pretest.events",
+                                       "pretest checks that events are recorded");
     if (!event) return tl::unexpected(event.error());
     auto seen = run.store().events_since(run.row().id, *event - 1, 1);
     if (!seen) return tl::unexpected(seen.error());
-    const bool telemetry = !seen->empty() && seen->front().id == *event;
+    const bool stored = !seen->empty() && seen->front().id == *event;
     const auto verdict =
-        residue->empty() && telemetry ? EvidenceVerdict::pass : EvidenceVerdict::fail;
+        residue->empty() && stored ? EvidenceVerdict::pass : EvidenceVerdict::fail;
     return run.evidence(evidence_kind::kPretestUntouched, verdict,
-                        {{"exodus_writes", residue->size()}, {"telemetry", telemetry}});
+                        {{"exodus_writes", residue->size()}, {"events_stored", stored}});
 }
 
 Status note_endpoints(PhaseRun& run) {

@@ -1,5 +1,5 @@
 // pretest: both endpoints answer with the needed rights and settings, captured traffic parses,
-// telemetry arrives, and the source saw no exodus write. Applications still talk to the source.
+// events are recorded, and the source saw no exodus write. Applications still talk to the source.
 // Ends in `pretested` when gate G1 holds.
 #pragma once
 

@@ -124,6 +124,7 @@ class EchoServer {
                 if (silent) sleep_ms(5);
                 continue;
             }
+            if (silent) continue;  // it fell silent while this thread waited for bytes
             const ssize_t count = ::recv(fd, chunk.data(), chunk.size(), MSG_DONTWAIT);
             if (count == 0 || (count < 0 && errno != EAGAIN)) break;
             if (count < 0) continue;

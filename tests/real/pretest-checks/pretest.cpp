@@ -6,6 +6,7 @@
 #include <set>
 #include <thread>
 
+#include "families/redis/flow.h"
 #include "families/redis/inspector.h"
 #include "families/redis/options.h"
 #include "tests/support/redis_server.h"
@@ -176,6 +177,33 @@ TEST_CASE("pretest: change stream and backlog") {
     CHECK(pair.worst("redis.min-replicas") == Severity::warn);
 }
 
+TEST_CASE("pretest: the write rate is that of now, not that of a bulk load before") {
+    Pair pair;
+    pair.source.text({"CONFIG", "SET", "repl-backlog-size", "1mb"});
+    for (int i = 0; i < 300; ++i)
+        pair.source.text({"SET", "bulk:" + std::to_string(i), std::string(100'000, 'x')});
+    REQUIRE(pair.source.info("repl_backlog_active") == "0");
+    CHECK(pair.worst("redis.backlog") == Severity::pass);
+    CHECK_MESSAGE(pair.says("write rate 0"), pair.last);
+    CHECK(pair.worst("redis.spool-room") == Severity::pass);
+    CHECK_MESSAGE(pair.says("four hours at 0"), pair.last);
+    // And somebody who really writes is seen without a backlog too.
+    std::atomic<bool> stop = false;
+    std::atomic<uint64_t> written = 0;
+    std::thread writer([&] {
+        auto context = pair.source.connect();
+        send_command(context.get(), {"AUTH", "app", "pw"});
+        while (!stop) {
+            send_command(context.get(), {"SET", "k", std::string(10'000, 'x')});
+            ++written;
+        }
+    });
+    CHECK(eventually(milliseconds(5000), [&] { return written > 0; }));
+    CHECK(pair.worst("redis.backlog") == Severity::warn);
+    stop = true;
+    writer.join();
+}
+
 TEST_CASE("pretest: the target's data, memory, databases") {
     Pair pair({}, {"databases 4"});
     pair.target.text({"SET", "somebody", "else"});
@@ -186,6 +214,26 @@ TEST_CASE("pretest: the target's data, memory, databases") {
     pair.migration.settings.migrate.conflict = ConflictPolicy::fail;
     pair.target.text({"FLUSHALL"});
     CHECK(pair.worst("redis.target-empty") == Severity::pass);
+
+    // Only this migration's own checkpoint says that it filled the target itself.
+    pair.target.text({"SET", "somebody", "else"});
+    pair.target.text({"SET", "exodus:something", "1"});
+    CHECK(pair.worst("redis.target-empty") == Severity::fail);
+    CHECK(pair.says("1 keys: db0: 2"));
+    pair.target.text({"SET", "exodus:cp:000000000000:forward:0", "1 x 1 0"});
+    CHECK(pair.worst("redis.target-empty") == Severity::fail);
+    CHECK(pair.says("another migration has written here"));
+    pair.target.text({"DEL", "exodus:cp:000000000000:forward:0"});
+    const auto own =
+        redis::checkpoint_key_of(pair.migration.settings.migration, Direction::forward);
+    pair.target.text({"SET", own, "1 x 1 0"});
+    CHECK(pair.worst("redis.target-empty") == Severity::info);
+    pair.target.text({"DEL", own});
+    CHECK(pair.worst("redis.target-empty") == Severity::fail);
+    REQUIRE(pair.migration.journal.save_position("forward-past", "owned", "1"));
+    CHECK(pair.worst("redis.target-empty") == Severity::info);
+    CHECK(pair.migration.journal.erase_positions("forward-past"));
+    pair.target.text({"FLUSHALL"});
 
     CHECK(pair.worst("redis.databases") == Severity::warn);
     pair.source.text({"SELECT", "9"});

@@ -112,7 +112,7 @@ class World {
   public:
     World(uint64_t seed, bool checks) : random_(seed), checks_(checks), capacity_(8 + seed % 40) {
         watermarks_ = std::make_unique<Watermarks>(capacity_);
-        planner_ = std::make_unique<Planner>(*watermarks_, PlannerOptions{checks_, {}});
+        planner_ = std::make_unique<Planner>(*watermarks_, PlannerOptions{checks_, {}, {}});
     }
 
     void run() {
@@ -360,7 +360,7 @@ class World {
 
     void crash() {
         watermarks_ = std::make_unique<Watermarks>(capacity_);
-        planner_ = std::make_unique<Planner>(*watermarks_, PlannerOptions{checks_, {}});
+        planner_ = std::make_unique<Planner>(*watermarks_, PlannerOptions{checks_, {}, {}});
         repairs_.clear();
         chunks_.clear();
         scan_ = acked_scan_;

@@ -125,11 +125,24 @@ class FakeServer {
 
     void run(Conn& conn, Args args) {
         const bool was_skip = conn.skip;
-        const std::string reply = answer(conn, args);
+        const std::string reply = checked(conn, args);
         const bool silent = conn.reply_off || was_skip;
         if (!silent || upper(args[0]) == "CLIENT") conn.out += reply;
         conn.skip = conn.skip_next;
         conn.skip_next = false;
+    }
+
+    /// Arguments as a fuzzer sends them: too few, or no numbers.
+    std::string checked(Conn& conn, const Args& args) {
+        const resp::CommandRow* row = resp::find_command(args[0], args.size() > 1 ? args[1] : "");
+        const auto size = static_cast<int>(args.size());
+        if (row != nullptr && (row->arity < 0 ? size < -row->arity : size != row->arity))
+            return "-ERR wrong number of arguments\r\n";
+        try {
+            return answer(conn, args);
+        } catch (const std::logic_error&) {
+            return "-ERR value is not a number\r\n";
+        }
     }
 
     void unblock(Conn& conn, const std::string& reply) {
@@ -384,7 +397,8 @@ class World final : public WorkerIo {
         std::string received;  ///< of a client: what it got
     };
 
-    explicit World(bool sharing = true) : settings_(make_settings(sharing)), state(settings_) {
+    explicit World(bool sharing = true, bool target_service = false)
+        : settings_(make_settings(sharing, target_service)), state(settings_) {
         brain = std::make_unique<TrafficWorker>(state, *this);
         Route route;
         route.epoch = 1;
@@ -564,8 +578,13 @@ class World final : public WorkerIo {
     Route brain_route_;
 
   private:
-    static Settings make_settings(bool sharing) {
+    static Settings make_settings(bool sharing, bool target_service) {
         Settings settings;
+        if (target_service) {
+            settings.family_options["target.auth"] = "service";
+            settings.target.user = "svc";
+            settings.target.password = Secret("own");
+        }
         settings.family_options["interlay.sharing"] = sharing ? "on" : "off";
         return settings;
     }

@@ -208,7 +208,7 @@ struct Stage : InterlayAccess {
                          .directory = directory,
                          .owner = owner,
                          .reason = reason,
-                         .skip_gate = "",
+                         .skip_gate = {},
                          .tool_version = "1.0",
                          .command_line = {},
                          .lock_timeout = milliseconds(0),

@@ -325,12 +325,12 @@ TEST_CASE("skipped gates need a reason and stay visible") {
     EXPECT(analyze(stage), 0);
     CHECK(migrate(stage).exit_code == 3);
     auto context = stage.context();
-    context.skip_gate = "compare";
+    context.skip_gate = {"compare"};
     context.reason.clear();
     CHECK(run_migrate(context, {}).exit_code == 4);
     context.reason = "tiny cache";
     CHECK(run_migrate(context, {}).exit_code == 3);  // test is not skipped yet
-    context.skip_gate = "test";
+    context.skip_gate = {"test"};
     EXPECT(run_migrate(context, {}), 0);
     CHECK(stage.row().state == S::ready);
     auto reading = stage.context();
@@ -403,7 +403,7 @@ TEST_CASE("switch: killed at points of the journal, the same command ends it rig
         EXPECT(analyze(stage), 0);
         auto context = stage.context();
         for (const char* gate : {"compare", "test"}) {
-            context.skip_gate = gate;
+            context.skip_gate = {gate};
             static_cast<void>(run_migrate(context, {}));
         }
         REQUIRE(stage.row().state == S::ready);
