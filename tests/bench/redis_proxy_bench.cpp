@@ -1,11 +1,9 @@
-// CPU per request of the interlay beside its peers, in one alternated run: direct, HAProxy (TCP), nutcracker, exodus forward, exodus
-// forward + mirror. Prints a table of medians; asserts nothing.
+// CPU per request of the interlay beside its peers, in one alternated run: direct, HAProxy (TCP), nutcracker, exodus forward. Prints a table of medians; asserts nothing.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <functional>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -22,7 +20,6 @@ struct Contestant {
     std::string name;
     int port = 0;
     pid_t proxy = 0;                       ///< 0: none
-    std::function<void()> prepare = [] {};
 };
 
 struct Sample {
@@ -45,7 +42,6 @@ double cpu_seconds(pid_t pid) {
 }
 
 Sample measure(const Contestant& who, pid_t server, int depth, int value_bytes, int requests) {
-    who.prepare();
     const double proxy = cpu_seconds(who.proxy);
     const double back = cpu_seconds(server);
     const int64_t from = steady_us();
@@ -125,8 +121,7 @@ int main(int argc, char** argv) try {
     Process interlay({binary, "--no-input", "interlay"},
                      {.environment = {}, .directory = directory.path(), .output = directory.file("log"), .errors = {}, .input = {}});
     wait_for_port(port, interlay);
-    contestants.push_back({"exodus forward", port, interlay.pid(), [&] { exodus({"ctl", "mirror=0"}); }});
-    contestants.push_back({"exodus forward+mirror", port, interlay.pid(), [&] { exodus({"ctl", "mirror=100"}); }});
+    contestants.push_back({"exodus forward", port, interlay.pid()});
 
     fmt::print("GET, 50 clients, one proxy thread; CPU in µs per request, medians of {} alternated rounds\n", rounds);
     for (const int value_bytes : {64, 1024}) {
