@@ -125,7 +125,7 @@ int main(int argc, char** argv) try {
 
     fmt::print("GET, 50 clients, one proxy thread; CPU in µs per request, medians of {} alternated rounds\n", rounds);
     for (const int value_bytes : {64, 1024}) {
-        for (RedisServer* server : {&source, &target}) server->command({"SET", "key:000000000000", std::string(static_cast<size_t>(value_bytes), 'x')});
+        for (RedisServer* server : {&source, &target}) server->command({"SET", "key:__rand_int__", std::string(static_cast<size_t>(value_bytes), 'x')});
         fmt::print("\n{:>5}-byte values {:>24} {:>24} {:>24}\n", value_bytes, "depth 1", "depth 16", "depth 64");
         std::map<std::string, std::map<int, std::vector<Sample>>> samples;
         for (int round = 0; round < rounds; ++round) {

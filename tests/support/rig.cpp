@@ -22,7 +22,8 @@ ServerOptions server_options(Engine engine, std::vector<std::string> config) {
     ServerOptions options;
     options.engine = engine;
     options.config = std::move(config);
-    options.acl = {"user default off", fmt::format("user {} on >{} ~* &* +@all", Rig::kOwnUser, Rig::kOwnPassword),
+    // The default user is off but keeps its rights: valkey loads an append-only file as that user, and drops every MULTI it may not run.
+    options.acl = {"user default off ~* &* +@all", fmt::format("user {} on >{} ~* &* +@all", Rig::kOwnUser, Rig::kOwnPassword),
                    fmt::format("user {} on >{} ~* &* +@all -@admin -@dangerous +keys +info +client", Rig::kUser, Rig::kPassword)};
     return options;
 }
