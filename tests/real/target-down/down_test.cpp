@@ -1,4 +1,4 @@
-// Hazard: the target hangs, dies or runs out of memory while it is mirrored to and followed. Applications must notice nothing, and
+// Hazard: the target hangs, dies or runs out of memory while it is followed (mirroring is off here). Applications must notice nothing, and
 // when it is back the stream goes on to an exact copy.
 #include <doctest/doctest.h>
 
