@@ -98,9 +98,11 @@ void print_summary(Output& out, const StatusReport& s) {
         percent(s.reads_target_percent) + (canary ? " (canary)" : ""));
     row(out, "health", health_text(s.source, s.endpoints_probed),
         health_text(s.target, s.endpoints_probed));
-    for (const auto& [side, health] : {std::pair(Side::source, &s.source), std::pair(Side::target, &s.target)}) {
+    for (const auto& [side, health] :
+         {std::pair(Side::source, &s.source), std::pair(Side::target, &s.target)}) {
         if (s.endpoints_probed && !health->reachable) {
-            out.line(fmt::format("  {} {}: {}", pad("", 16), to_string(side), printable(health->error)));
+            out.line(
+                fmt::format("  {} {}: {}", pad("", 16), to_string(side), printable(health->error)));
         }
     }
     if (!s.data_flow.empty())

@@ -87,6 +87,12 @@ foreach(label unit wire sim interlay real cli tidy)
   endforeach()
 endforeach()
 
+# The format of every source, by the clang-format that .ci/install-packages installs.
+file(GLOB_RECURSE formatted CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/lib/*.cpp ${PROJECT_SOURCE_DIR}/lib/*.h ${PROJECT_SOURCE_DIR}/cli/*.cpp
+     ${PROJECT_SOURCE_DIR}/cli/*.h ${PROJECT_SOURCE_DIR}/tests/*.cpp ${PROJECT_SOURCE_DIR}/tests/*.h)
+add_test(NAME tidy.format COMMAND clang-format --dry-run --Werror ${formatted})
+set_tests_properties(tidy.format PROPERTIES LABELS tidy TIMEOUT ${TIMEOUT_tidy})
+
 foreach(folder fuzz bench conformance)
   if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/CMakeLists.txt)
     add_subdirectory(${folder})

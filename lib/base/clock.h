@@ -1,4 +1,5 @@
-// Time in named units. Wall time is for timestamps that people and servers see, steady time for deadlines.
+// Time in named units. Wall time is for timestamps that people and servers see, steady time for
+// deadlines.
 #pragma once
 
 #include <chrono>

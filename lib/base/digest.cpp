@@ -8,7 +8,8 @@
 
 #include "base/error.h"
 
-// The inline form lets the compiler drop what is not used; hashing 8 to 64 bytes is on the data path.
+// The inline form lets the compiler drop what is not used; hashing 8 to 64 bytes is on the data
+// path.
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -81,8 +82,8 @@ std::string hex(const Digest128& digest) {
 
 std::string random_bytes(std::size_t count) {
     std::string bytes(count, '\0');
-    EXODUS_ASSERT(RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()),
-                             static_cast<int>(count)) == 1);
+    EXODUS_ASSERT(
+        RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(count)) == 1);
     return bytes;
 }
 

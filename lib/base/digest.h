@@ -1,5 +1,6 @@
-// Digests: fast 64/128-bit hashes for comparing replies and keys (XXH3), SHA-256 for configuration fingerprints, SHA-1
-// because Redis names scripts by it, HMAC for identities, CRC-64 (Jones) because DUMP payloads end with it.
+// Digests: fast 64/128-bit hashes for comparing replies and keys (XXH3), SHA-256 for configuration
+// fingerprints, SHA-1 because Redis names scripts by it, HMAC for identities, CRC-64 (Jones)
+// because DUMP payloads end with it.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,8 @@ class StreamDigest {
     void* state_;
 };
 
-/// CRC-64/Jones (reflected, polynomial 0xad93d23594c935a9, init 0, no final xor) as redis/src/crc64.c computes it:
-/// of "123456789" it is 0xe9c6d914c4b8d9ca.
+/// CRC-64/Jones (reflected, polynomial 0xad93d23594c935a9, init 0, no final xor) as
+/// redis/src/crc64.c computes it: of "123456789" it is 0xe9c6d914c4b8d9ca.
 uint64_t crc64_jones(std::string_view bytes, uint64_t crc = 0) noexcept;
 
 /// Lower-case hexadecimal.

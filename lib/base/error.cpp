@@ -1,35 +1,53 @@
 #include "base/error.h"
 
-#include <fmt/format.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <fmt/format.h>
 #include <system_error>
 
 namespace exodus {
 
 std::string_view to_string(ErrorCode code) noexcept {
     switch (code) {
-        case ErrorCode::usage: return "usage";
-        case ErrorCode::data: return "data";
-        case ErrorCode::no_input: return "no_input";
-        case ErrorCode::unreachable: return "unreachable";
-        case ErrorCode::cannot_create: return "cannot_create";
-        case ErrorCode::locked: return "locked";
-        case ErrorCode::permission: return "permission";
-        case ErrorCode::config: return "config";
-        case ErrorCode::not_allowed: return "not_allowed";
-        case ErrorCode::gate_not_met: return "gate_not_met";
-        case ErrorCode::approval_missing: return "approval_missing";
-        case ErrorCode::safety: return "safety";
-        case ErrorCode::second_writer: return "second_writer";
-        case ErrorCode::gap: return "gap";
-        case ErrorCode::protocol: return "protocol";
-        case ErrorCode::timeout: return "timeout";
-        case ErrorCode::cancelled: return "cancelled";
-        case ErrorCode::io: return "io";
-        case ErrorCode::internal: return "internal";
+        case ErrorCode::usage:
+            return "usage";
+        case ErrorCode::data:
+            return "data";
+        case ErrorCode::no_input:
+            return "no_input";
+        case ErrorCode::unreachable:
+            return "unreachable";
+        case ErrorCode::cannot_create:
+            return "cannot_create";
+        case ErrorCode::locked:
+            return "locked";
+        case ErrorCode::permission:
+            return "permission";
+        case ErrorCode::config:
+            return "config";
+        case ErrorCode::not_allowed:
+            return "not_allowed";
+        case ErrorCode::gate_not_met:
+            return "gate_not_met";
+        case ErrorCode::approval_missing:
+            return "approval_missing";
+        case ErrorCode::safety:
+            return "safety";
+        case ErrorCode::second_writer:
+            return "second_writer";
+        case ErrorCode::gap:
+            return "gap";
+        case ErrorCode::protocol:
+            return "protocol";
+        case ErrorCode::timeout:
+            return "timeout";
+        case ErrorCode::cancelled:
+            return "cancelled";
+        case ErrorCode::io:
+            return "io";
+        case ErrorCode::internal:
+            return "internal";
     }
     return "internal";
 }

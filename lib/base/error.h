@@ -1,5 +1,6 @@
-// Errors as values: what happened, and what the operator can do. Every layer returns them; only cli turns them into
-// text and exit codes. No exceptions on the data path; a library's exceptions end in the file that calls the library.
+// Errors as values: what happened, and what the operator can do. Every layer returns them; only cli
+// turns them into text and exit codes. No exceptions on the data path; a library's exceptions end
+// in the file that calls the library.
 #pragma once
 
 #include <string>
@@ -9,7 +10,8 @@
 
 namespace exodus {
 
-/// Why something failed, in the words that decide what a caller does next. cli maps each to one exit code.
+/// Why something failed, in the words that decide what a caller does next. cli maps each to one
+/// exit code.
 enum class ErrorCode {
     usage,             ///< the command line is wrong (64)
     data,              ///< input is not what it should be: corrupted file, malformed reply (65)
@@ -37,8 +39,8 @@ std::string_view to_string(ErrorCode code) noexcept;
 
 struct Error {
     ErrorCode code = ErrorCode::internal;
-    std::string message;   ///< what happened, one sentence without a final full stop
-    std::string hint = {}; ///< what to do, or empty
+    std::string message;    ///< what happened, one sentence without a final full stop
+    std::string hint = {};  ///< what to do, or empty
 
     /// Adds context in front while unwinding: "copying db 3: connection lost".
     [[nodiscard]] Error with(std::string_view context) &&;
@@ -60,17 +62,19 @@ inline tl::unexpected<Error> fail(Error&& error, std::string_view context) {
 /// errno as an Error of code io (or permission for EACCES/EPERM), "open /x: Permission denied".
 tl::unexpected<Error> fail_errno(std::string_view what, int error_number);
 
-/// Ends the process with file and line. For what the program itself guarantees; traffic can never trip it.
+/// Ends the process with file and line. For what the program itself guarantees; traffic can never
+/// trip it.
 [[noreturn]] void assertion_failed(const char* expression, const char* file, int line);
 
 }  // namespace exodus
 
-#define EXODUS_ASSERT(expression) \
-    (static_cast<bool>(expression) ? void(0) : ::exodus::assertion_failed(#expression, __FILE__, __LINE__))
+#define EXODUS_ASSERT(expression)            \
+    (static_cast<bool>(expression) ? void(0) \
+                                   : ::exodus::assertion_failed(#expression, __FILE__, __LINE__))
 
 /// Returns the error of a Status or Result expression to the caller.
-#define EXODUS_TRY(expression)                                                       \
-    do {                                                                             \
-        if (auto exodus_try_result = (expression); !exodus_try_result) [[unlikely]]  \
+#define EXODUS_TRY(expression)                                                            \
+    do {                                                                                  \
+        if (auto exodus_try_result = (expression); !exodus_try_result) [[unlikely]]       \
             return tl::unexpected<::exodus::Error>(std::move(exodus_try_result).error()); \
     } while (false)

@@ -21,8 +21,8 @@ uint64_t Histogram::bucket_upper(int index) noexcept {
 
 uint64_t Histogram::percentile(double share) const noexcept {
     if (count_ == 0) return 0;
-    const auto wanted = static_cast<uint64_t>(
-        std::ceil(std::clamp(share, 0.0, 1.0) * static_cast<double>(count_)));
+    const auto wanted =
+        static_cast<uint64_t>(std::ceil(std::clamp(share, 0.0, 1.0) * static_cast<double>(count_)));
     uint64_t seen = 0;
     for (int i = 0; i < kBuckets; ++i) {
         seen += bucket(i);

@@ -1,5 +1,6 @@
-// A latency histogram with bounded relative error, cheap enough for every request: one array increment.
-// Values below 16 are exact; above, 16 buckets per power of two (error <= 6.25 %). Not thread-safe: one per thread, merged.
+// A latency histogram with bounded relative error, cheap enough for every request: one array
+// increment. Values below 16 are exact; above, 16 buckets per power of two (error <= 6.25 %). Not
+// thread-safe: one per thread, merged.
 #pragma once
 
 #include <array>
@@ -11,7 +12,8 @@ namespace exodus {
 class Histogram {
   public:
     static constexpr int kSubBits = 4;
-    static constexpr int kPowers = 36;  ///< up to 2^39: six days in microseconds; larger values are clamped
+    static constexpr int kPowers =
+        36;  ///< up to 2^39: six days in microseconds; larger values are clamped
     static constexpr int kBuckets = (kPowers + 1) << kSubBits;
 
     void record(uint64_t value) noexcept {
@@ -50,7 +52,8 @@ class Histogram {
         if (value < (1U << kSubBits)) return static_cast<int>(value);
         const int power = static_cast<int>(std::bit_width(value)) - 1 - kSubBits;
         if (power >= kPowers) return kBuckets - 1;
-        return ((power + 1) << kSubBits) + static_cast<int>((value >> power) & ((1U << kSubBits) - 1));
+        return ((power + 1) << kSubBits) +
+               static_cast<int>((value >> power) & ((1U << kSubBits) - 1));
     }
 
   private:

@@ -1,5 +1,6 @@
-// Every bound of the program, each with its reason. Nothing else defines a limit or a default time-out; config may
-// override those that say so. Sections are per layer; units are last in the name.
+// Every bound of the program, each with its reason. Nothing else defines a limit or a default
+// time-out; config may override those that say so. Sections are per layer; units are last in the
+// name.
 #pragma once
 
 #include <cstddef>
@@ -7,13 +8,16 @@
 
 namespace exodus::limits {
 
-// --- core and interlay -------------------------------------------------------------------------------------------
-/// One read of a socket: large enough to batch a deep pipeline, small enough to stay in the L2 cache.
+// --- core and interlay
+// -------------------------------------------------------------------------------------------
+/// One read of a socket: large enough to batch a deep pipeline, small enough to stay in the L2
+/// cache.
 inline constexpr std::size_t kReadChunk_bytes = 64 * 1024;
 /// A client that does not read: where the brain stops reading the other side, and where it goes on.
 inline constexpr std::size_t kHighWater_bytes = 1024 * 1024;
 inline constexpr std::size_t kLowWater_bytes = 256 * 1024;
-/// Shadow queue per worker (redis.md 2.2): a slow target costs this much memory at the most, then drops are counted.
+/// Shadow queue per worker (redis.md 2.2): a slow target costs this much memory at the most, then
+/// drops are counted.
 inline constexpr std::size_t kShadowRequests_max = 10'000;
 inline constexpr std::size_t kShadowQueue_bytes = 16 * 1024 * 1024;
 inline constexpr int64_t kShadowAge_us_max = 1'000'000;
@@ -26,27 +30,35 @@ inline constexpr std::size_t kControlMessage_bytes = 4 * 1024 * 1024;
 /// A control request that is not answered by then counts as an unreachable worker.
 inline constexpr int64_t kControlTimeout_ms = 5'000;
 
-// --- wire/resp ---------------------------------------------------------------------------------------------------
-inline constexpr std::size_t kRespBulk_bytes_max = 512ULL * 1024 * 1024;   ///< proto-max-bulk-len's default
-inline constexpr std::size_t kRespInline_bytes_max = 64 * 1024;            ///< PROTO_INLINE_MAX_SIZE of the servers
-inline constexpr int64_t kRespArguments_max = 1024 * 1024;                 ///< multibulk limit of the servers
-inline constexpr int kRespDepth_max = 64;                                  ///< nested replies; servers use 5 at most
-inline constexpr int64_t kRespUnauthArguments_max = 10;                    ///< before AUTH, as the servers do
+// --- wire/resp
+// ---------------------------------------------------------------------------------------------------
+inline constexpr std::size_t kRespBulk_bytes_max =
+    512ULL * 1024 * 1024;  ///< proto-max-bulk-len's default
+inline constexpr std::size_t kRespInline_bytes_max =
+    64 * 1024;  ///< PROTO_INLINE_MAX_SIZE of the servers
+inline constexpr int64_t kRespArguments_max = 1024 * 1024;  ///< multibulk limit of the servers
+inline constexpr int kRespDepth_max = 64;                ///< nested replies; servers use 5 at most
+inline constexpr int64_t kRespUnauthArguments_max = 10;  ///< before AUTH, as the servers do
 inline constexpr std::size_t kRespUnauthBulk_bytes_max = 16 * 1024;
 
-// --- families/redis client and operations ------------------------------------------------------------------------
+// --- families/redis client and operations
+// ------------------------------------------------------------------------
 /// Dial and each login step of a workflow connection.
 inline constexpr int64_t kRedisConnect_ms = 5'000;
-/// One command of a workflow connection unless its caller knows better: long enough for a slow script to end before it.
+/// One command of a workflow connection unless its caller knows better: long enough for a slow
+/// script to end before it.
 inline constexpr int64_t kRedisCommand_ms = 10'000;
-/// A write buffer larger than this is given back after the flush, so that one big RESTORE is not kept for ever.
+/// A write buffer larger than this is given back after the flush, so that one big RESTORE is not
+/// kept for ever.
 inline constexpr std::size_t kRedisClientBuffer_bytes = 1024 * 1024;
-/// A write pause around the proof of the fence is bounded, whatever the hold: the fence itself does not need it.
+/// A write pause around the proof of the fence is bounded, whatever the hold: the fence itself does
+/// not need it.
 inline constexpr int64_t kFencePause_ms_max = 10'000;
 inline constexpr unsigned kFenceCommandPoll_us = 10'000;
 /// Largest value that the journal takes for a position, with room for its own framing.
 inline constexpr std::size_t kJournalValue_bytes = 60 * 1024;
-/// Canonical reads of big keys: elements and bytes per page, a few milliseconds of a server's time each.
+/// Canonical reads of big keys: elements and bytes per page, a few milliseconds of a server's time
+/// each.
 inline constexpr int kCanonicalPage_elements = 10'000;
 inline constexpr std::size_t kCanonicalPiece_bytes = 4 * 1024 * 1024;
 /// A key above this is read page by page instead of by DUMP (redis.md 4.8 uses the same size).
@@ -56,27 +68,33 @@ inline constexpr std::size_t kVerifyBatch_keys = 64;
 inline constexpr uint64_t kVerifyBatch_bytes = 4ULL * 1024 * 1024;
 /// SCAN COUNT of the verifier, and so the keys between two waits for the stream.
 inline constexpr int kVerifyScan_count = 512;
-/// How long the other side may take to apply what was just read before the verification gives up (resumable).
+/// How long the other side may take to apply what was just read before the verification gives up
+/// (resumable).
 inline constexpr int64_t kVerifyWait_ms = 60'000;
-/// How often the mover is asked whether it has applied a position, and how often the cursor becomes durable.
+/// How often the mover is asked whether it has applied a position, and how often the cursor becomes
+/// durable.
 inline constexpr int64_t kVerifyPoll_ms = 5;
 inline constexpr int64_t kVerifySave_ms = 2'000;
-/// Candidates kept for the re-check rounds; more differences than this need no rounds to be a failed verification.
+/// Candidates kept for the re-check rounds; more differences than this need no rounds to be a
+/// failed verification.
 inline constexpr std::size_t kVerifyCandidates_max = 100'000;
 /// Rows with key and reason; the counters go on.
 inline constexpr std::size_t kVerifySamples_max = 1'000;
 /// Delays before the re-check rounds (redis.md 8).
 inline constexpr int64_t kVerifyRounds_ms[] = {200, 1'000, 5'000};
-/// How long a key that never stands still is followed before it counts as unresolved, per key and for all of them.
+/// How long a key that never stands still is followed before it counts as unresolved, per key and
+/// for all of them.
 inline constexpr int64_t kVerifyHotKey_ms = 3'000;
 inline constexpr std::size_t kVerifyHotStates_max = 65'536;
 /// Strings that never stand still are compared in blocks of this size.
 inline constexpr std::size_t kHotBlock_bytes = 4 * 1024;
-/// Tries of a re-check of one pair of answers; more would hold up the comparator for keys that never stand still.
+/// Tries of a re-check of one pair of answers; more would hold up the comparator for keys that
+/// never stand still.
 inline constexpr int64_t kRecheckDelays_ms[] = {0, 50, 250};
 /// Command names whose flags a re-checker remembers; servers have about 400.
 inline constexpr std::size_t kRecheckCommands_max = 2'000;
-/// Pretest: over how long the write rate is measured, and how long the backlog must last at that rate.
+/// Pretest: over how long the write rate is measured, and how long the backlog must last at that
+/// rate.
 inline constexpr int64_t kPretestRate_ms = 200;
 inline constexpr uint64_t kPretestBacklog_s = 60;
 /// Pretest: clocks that differ more than this (redis.md 4.6).
@@ -87,7 +105,8 @@ inline constexpr std::size_t kPretestSample_keys = 4'096;
 inline constexpr int64_t kPretestSample_bytes = 64 * 1024;
 /// Pretest: SCAN calls to look for keys of exodus' own.
 inline constexpr int kPretestScanTurns = 1'000;
-/// Pretest: the change stream must find room for this long; and what the spool takes at most by itself (redis.md 4.3).
+/// Pretest: the change stream must find room for this long; and what the spool takes at most by
+/// itself (redis.md 4.3).
 inline constexpr uint64_t kPretestSpool_s = 4 * 3600;
 inline constexpr uint64_t kPretestSpool_bytes_max = 64ULL << 30;
 /// Data profile: keys per second that it looks at, keys in all, and big keys that are named.
@@ -96,16 +115,20 @@ inline constexpr std::size_t kProfileBigKeys_max = 100;
 inline constexpr double kProfileCpuShare = 0.3;
 /// Lines of residue and stray writers that are listed by name.
 inline constexpr std::size_t kListedNames_max = 100;
-/// What the plan reckons with: keys at 30 % of a source core (redis.md 4.4), bytes over a 1 Gbit/s link, lanes (redis.md 4.5).
+/// What the plan reckons with: keys at 30 % of a source core (redis.md 4.4), bytes over a 1 Gbit/s
+/// link, lanes (redis.md 4.5).
 inline constexpr double kPlanKeys_per_s = 75'000;
 inline constexpr double kPlanBytes_per_s = 100.0 * 1024 * 1024;
 inline constexpr int kPlanLanes = 4;
 
-// --- workflow: mover and phases ----------------------------------------------------------------------------------
-/// The mover reads the row this often; near a cutover a switch waits for it, else it only costs one pragma.
+// --- workflow: mover and phases
+// ----------------------------------------------------------------------------------
+/// The mover reads the row this often; near a cutover a switch waits for it, else it only costs one
+/// pragma.
 inline constexpr int64_t kMoverPoll_ms = 200;
 inline constexpr int64_t kMoverPollNear_ms = 20;
-/// The way back is proven this often and may be at most this old at G6; one proof takes no longer than the time-out.
+/// The way back is proven this often and may be at most this old at G6; one proof takes no longer
+/// than the time-out.
 inline constexpr int64_t kProveEvery_ms = 60'000;
 inline constexpr int64_t kProveAge_ms_max = 300'000;
 inline constexpr int64_t kProveTimeout_ms = 5'000;
@@ -122,8 +145,10 @@ inline constexpr std::size_t kPhaseSamples_max = 20;
 /// An interlay that is silent this long counts as unreachable for a phase that waits for it.
 inline constexpr int64_t kInterlaySilent_ms_max = 30'000;
 
-// --- families/redis movement -------------------------------------------------------------------------------------
-/// One batch of a lane (redis.md 4.5): large enough that a round trip costs nothing per operation, small enough for a MULTI.
+// --- families/redis movement
+// -------------------------------------------------------------------------------------
+/// One batch of a lane (redis.md 4.5): large enough that a round trip costs nothing per operation,
+/// small enough for a MULTI.
 inline constexpr std::size_t kBatchOperations_max = 512;
 inline constexpr std::size_t kBatch_bytes = 1024 * 1024;
 /// A group (MULTI) above this is applied in parts (redis.md 4.7).
@@ -135,7 +160,8 @@ inline constexpr std::size_t kChunkKeys_max = 64;
 inline constexpr std::size_t kChunk_bytes = 1024 * 1024;
 inline constexpr std::size_t kCopyQueue_bytes = 64 * 1024 * 1024;
 inline constexpr int kScanCount = 512;
-/// Watermark entries; beyond, entries that are no longer needed are dropped, at the cost of one more DUMP each.
+/// Watermark entries; beyond, entries that are no longer needed are dropped, at the cost of one
+/// more DUMP each.
 inline constexpr std::size_t kWatermarks_max = 1024 * 1024;
 /// Keys copied in one MULTI on the origin: it blocks the origin for this many DUMPs.
 inline constexpr std::size_t kCopySet_max = 4096;
@@ -150,7 +176,8 @@ inline constexpr uint64_t kSpool_bytes_max = 64ULL * 1024 * 1024 * 1024;
 inline constexpr std::size_t kStandbySpool_bytes = 256 * 1024 * 1024;
 /// Share of spool.max at which copying stops, so that what is left serves the change stream.
 inline constexpr double kSpoolCopyStop = 0.8;
-/// A replica that does not acknowledge is dropped after repl-timeout (60 s by default); one ACK a second is what replicas do.
+/// A replica that does not acknowledge is dropped after repl-timeout (60 s by default); one ACK a
+/// second is what replicas do.
 inline constexpr int64_t kReplicaAck_ms = 1'000;
 /// A link without a byte for this long is dead: the origin sends PING every 10 s.
 inline constexpr int64_t kLinkSilent_ms = 60'000;
@@ -159,7 +186,8 @@ inline constexpr int64_t kRetry_ms_min = 50;
 inline constexpr int64_t kRetry_ms_max = 2'000;
 /// An idle lane writes its checkpoint after this time.
 inline constexpr int64_t kIdleCheckpoint_ms = 100;
-/// How often the place of the copy is made durable; what is copied again after a crash is this much work.
+/// How often the place of the copy is made durable; what is copied again after a crash is this much
+/// work.
 inline constexpr int64_t kScanSave_ms = 500;
 /// Conflicting names that are listed.
 inline constexpr std::size_t kConflictNames_max = 1'000;
@@ -172,14 +200,16 @@ inline constexpr int64_t kWorkerStop_ms = 2'000;
 /// A batch that fails this often for one key makes it an item error.
 inline constexpr int kItemTries_max = 3;
 
-// --- config and cli ----------------------------------------------------------------------------------------------
+// --- config and cli
+// ----------------------------------------------------------------------------------------------
 /// Longer is no password but the wrong file.
 inline constexpr std::size_t kSecret_bytes_max = 4096;
 /// A password command that asks somebody for something would hang a script for ever.
 inline constexpr int64_t kSecretCommand_ms = 10'000;
 /// A configuration file is a page; this stops reading a device or a dump by mistake.
 inline constexpr std::size_t kConfigFile_bytes_max = 1024 * 1024;
-/// Progress: how often a terminal's line is redrawn (readable, no flicker), and a plain line is added to a log.
+/// Progress: how often a terminal's line is redrawn (readable, no flicker), and a plain line is
+/// added to a log.
 inline constexpr int64_t kProgressRedraw_ms = 250;
 inline constexpr int64_t kProgressLine_ms = 10'000;
 /// A spawned interlay that does not answer by then is reported with the end of its log.
@@ -188,7 +218,8 @@ inline constexpr int64_t kInterlayStart_ms = 30'000;
 inline constexpr int64_t kInterlayEnd_ms = 5'000;
 /// How soon a running interlay notices a signal.
 inline constexpr int64_t kInterlayPoll_ms = 50;
-/// Lists on a screen, exports to a file, and pages of events: memory stays bounded whatever the table holds.
+/// Lists on a screen, exports to a file, and pages of events: memory stays bounded whatever the
+/// table holds.
 inline constexpr std::size_t kHistoryLines_max = 200;
 inline constexpr std::size_t kExport_max = 100'000;
 inline constexpr std::size_t kEventsPage_max = 1'000;
@@ -197,12 +228,15 @@ inline constexpr int64_t kRequestLogPoll_ms = 100;
 /// How often `events --follow` looks; people do not read faster.
 inline constexpr int64_t kEventsPoll_ms = 500;
 
-// --- net and interlay host ---------------------------------------------------------------------------------------
+// --- net and interlay host
+// ---------------------------------------------------------------------------------------
 /// Addresses of one name that are tried in turn; more than that is no sensible record.
 inline constexpr std::size_t kResolvedAddresses_max = 8;
-/// Name look-ups that may hang at once in blocking callers: each holds a thread until the resolver gives up.
+/// Name look-ups that may hang at once in blocking callers: each holds a thread until the resolver
+/// gives up.
 inline constexpr int kLookups_max = 16;
-/// Client connections of one process (config: none; the file limit bounds it too). Redis' own maxclients default.
+/// Client connections of one process (config: none; the file limit bounds it too). Redis' own
+/// maxclients default.
 inline constexpr std::size_t kClients_max = 10'000;
 /// File descriptors kept free of clients: backends, state file, log, control.
 inline constexpr std::size_t kReservedFiles = 128;
@@ -210,11 +244,14 @@ inline constexpr std::size_t kReservedFiles = 128;
 inline constexpr int64_t kTlsHandshake_ms = 10'000;
 /// How long the last bytes of a connection that is being closed may take.
 inline constexpr int64_t kCloseFlush_ms = 5'000;
-/// Unsent bytes of one connection: above the largest value (512 MiB) only a peer that never reads gets here.
+/// Unsent bytes of one connection: above the largest value (512 MiB) only a peer that never reads
+/// gets here.
 inline constexpr std::size_t kUnsent_bytes_max = 640ULL * 1024 * 1024;
-/// Bytes waiting in one libuv write, so that the low mark is noticed on the way and not only at the end.
+/// Bytes waiting in one libuv write, so that the low mark is noticed on the way and not only at the
+/// end.
 inline constexpr std::size_t kWriteSlice_bytes = 128 * 1024;
-/// Output buffers: what a connection keeps for ever, and how often larger ones that are idle are given back.
+/// Output buffers: what a connection keeps for ever, and how often larger ones that are idle are
+/// given back.
 inline constexpr std::size_t kBufferKeep_bytes = 16 * 1024;
 inline constexpr int64_t kBufferTrim_ms = 5'000;
 /// Silent peers are found by keep-alive probes after this time.
@@ -222,7 +259,8 @@ inline constexpr unsigned kKeepAlive_s = 60;
 inline constexpr int kListenBacklog = 1024;
 /// Pause after accept() found no file descriptor left.
 inline constexpr int kAcceptRetry_ms = 100;
-/// Tasks waiting in a loop's mailbox before the poster is refused: a loop that stands still must not eat memory.
+/// Tasks waiting in a loop's mailbox before the poster is refused: a loop that stands still must
+/// not eat memory.
 inline constexpr std::size_t kMailbox_max = 65'536;
 /// Bytes of pairs waiting for the comparator, beside kComparatorQueue_max.
 inline constexpr std::size_t kComparatorQueue_bytes = 64 * 1024 * 1024;
@@ -233,7 +271,8 @@ inline constexpr int64_t kStatePoll_ms = 200;
 inline constexpr int64_t kStatePollNear_ms = 20;
 /// How long after a change or a look-now the short interval stays.
 inline constexpr int64_t kStateNear_ms = 5'000;
-/// A registered worker says at least this often that it lives, and at most this often how many requests it holds.
+/// A registered worker says at least this often that it lives, and at most this often how many
+/// requests it holds.
 inline constexpr int64_t kWorkerSeen_ms = 2'000;
 inline constexpr int64_t kWorkerHeld_ms = 200;
 /// A traffic loop that does not answer its mailbox by then counts as stalled.
@@ -246,24 +285,32 @@ inline constexpr int64_t kControlIdle_ms = 30'000;
 /// Listening sockets that one takeover passes (SCM_MAX_FD is 253).
 inline constexpr std::size_t kListeners_max = 64;
 
-// --- wire/resp, observed on redis-server 7.0.15 and valkey-server 8.0.1 ------------------------------------------
-inline constexpr int64_t kRespMultibulk_max = 2'147'483'647;   ///< `*N` above INT_MAX is "invalid multibulk length"
-inline constexpr int64_t kRespReplyCount_max = int64_t{1} << 40;   ///< elements or bytes that a reply may announce; nothing is reserved for them
+// --- wire/resp, observed on redis-server 7.0.15 and valkey-server 8.0.1
+// ------------------------------------------
+inline constexpr int64_t kRespMultibulk_max =
+    2'147'483'647;  ///< `*N` above INT_MAX is "invalid multibulk length"
+inline constexpr int64_t kRespReplyCount_max =
+    int64_t{1}
+    << 40;  ///< elements or bytes that a reply may announce; nothing is reserved for them
 
-// --- store ---------------------------------------------------------------------------------------------------------
-/// How long a call waits for another process' transaction; they take milliseconds, a stopped process must not hang us.
+// --- store
+// ---------------------------------------------------------------------------------------------------------
+/// How long a call waits for another process' transaction; they take milliseconds, a stopped
+/// process must not hang us.
 inline constexpr int64_t kStoreBusy_ms = 5'000;
 /// Positions are the family's own text (core/journal.h).
 inline constexpr std::size_t kPosition_bytes_max = 64 * 1024;
 /// Samples kept per class of differing answers: enough to see a pattern, few enough to read.
 inline constexpr std::size_t kSamplesPerClass_max = 50;
 inline constexpr std::size_t kSampleText_bytes_max = 4 * 1024;
-/// Events kept; older ones go when the table has a quarter more. A busy migration writes some thousands a day.
+/// Events kept; older ones go when the table has a quarter more. A busy migration writes some
+/// thousands a day.
 inline constexpr int64_t kEvents_max = 200'000;
 /// Data divergences stored by one verify run; beyond, the counts say how many there are.
 inline constexpr std::size_t kStoredDivergences_max = 100'000;
 
-// --- workflow: gates, cutover, hooks -------------------------------------------------------------------------------
+// --- workflow: gates, cutover, hooks
+// -------------------------------------------------------------------------------
 /// How often a waiting command tries the lock again; commands run for seconds.
 inline constexpr int64_t kLockPoll_ms = 50;
 /// Readiness is asked just before a switch; what is older says nothing about now.
@@ -272,9 +319,11 @@ inline constexpr int64_t kReadinessAge_ms_max = 60'000;
 inline constexpr int64_t kCutoverPoll_ms = 2;
 /// One control call inside a hold. A worker that needs longer is asked again until the hold ends.
 inline constexpr int64_t kCutoverCall_ms = 1'000;
-/// From C7 on the release waits this long for every worker to follow the new authority; writes to the loser are fenced anyway.
+/// From C7 on the release waits this long for every worker to follow the new authority; writes to
+/// the loser are fenced anyway.
 inline constexpr int64_t kCutoverAdopt_ms = 1'000;
-/// Undoing after an abort, and completing after C7, keep trying this long before they leave the rest to recover().
+/// Undoing after an abort, and completing after C7, keep trying this long before they leave the
+/// rest to recover().
 inline constexpr int64_t kCutoverUndo_ms = 10'000;
 /// A resumed cutover needs at least this much of its hold, else it is aborted at once.
 inline constexpr int64_t kCutoverResume_ms_min = 500;
@@ -284,7 +333,8 @@ inline constexpr int64_t kTouchedSpan_ms = 2'000;
 inline constexpr int64_t kHook_ms_max = 30'000;
 inline constexpr std::size_t kHookOutput_bytes_max = 64 * 1024;
 
-// --- families/redis session --------------------------------------------------------------------------------------
+// --- families/redis session
+// --------------------------------------------------------------------------------------
 /// Identities remembered per process; beyond, a login still works but on a connection of its own.
 inline constexpr std::size_t kRedisIdentities_max = 4'096;
 /// A key that proves the fence is kept per identity; longer ones are not worth their memory.
@@ -294,12 +344,14 @@ inline constexpr std::size_t kRedisScripts_bytes = 64 * 1024 * 1024;
 /// SCAN cursors whose side is remembered, and how long (redis.md 3.3).
 inline constexpr std::size_t kRedisCursors_max = 100'000;
 inline constexpr int64_t kRedisCursor_us_max = 600LL * 1'000'000;
-/// A shared connection takes only requests up to this size; larger ones lease a connection and stream.
+/// A shared connection takes only requests up to this size; larger ones lease a connection and
+/// stream.
 inline constexpr std::size_t kRedisSharedRequest_bytes_max = 64 * 1024;
 /// A reply longer than this on a shared connection moves its session to a lease for a while.
 inline constexpr std::size_t kRedisSharedReply_bytes_max = 1024 * 1024;
 inline constexpr int64_t kRedisSlowLease_us = 60LL * 1'000'000;
-/// Unread replies of a client on a shared connection; then it is closed as client-output-buffer-limit would.
+/// Unread replies of a client on a shared connection; then it is closed as
+/// client-output-buffer-limit would.
 inline constexpr std::size_t kRedisUnread_bytes_max = 64 * 1024 * 1024;
 /// Unanswered requests of one session: its reading pauses there and goes on at half.
 inline constexpr uint32_t kRedisUnanswered_max = 1'024;
@@ -328,13 +380,18 @@ inline constexpr int64_t kRedisSharedStall_us_max = 10'000'000;
 /// The brain's own clock tick: hold deadlines, retries, age of the shadow.
 inline constexpr int64_t kRedisTick_us = 25'000;
 
-// --- families/redis traffic profile and taps ---------------------------------------------------------------------
-inline constexpr std::size_t kProfileHotKeys = 1'000;          ///< tracked per worker (redis.md 10)
-inline constexpr std::size_t kProfileHotKeysShown = 100;       ///< in the profile's JSON
-inline constexpr std::size_t kProfilePrefixes_max = 500;       ///< key prefixes; later ones count as "(other)"
-inline constexpr std::size_t kProfileKey_bytes = 128;          ///< of a key kept as a label
-inline constexpr std::size_t kProfileUnknown_max = 100;        ///< names of unknown commands; later ones as "(other)"
-inline constexpr std::size_t kTapPending_max = 65'536;         ///< requests of one tapped client that wait for their reply
-inline constexpr std::size_t kTapSessions_max = 65'536;        ///< tapped connections at a time; their memory bounds a capture
+// --- families/redis traffic profile and taps
+// ---------------------------------------------------------------------
+inline constexpr std::size_t kProfileHotKeys = 1'000;     ///< tracked per worker (redis.md 10)
+inline constexpr std::size_t kProfileHotKeysShown = 100;  ///< in the profile's JSON
+inline constexpr std::size_t kProfilePrefixes_max =
+    500;  ///< key prefixes; later ones count as "(other)"
+inline constexpr std::size_t kProfileKey_bytes = 128;  ///< of a key kept as a label
+inline constexpr std::size_t kProfileUnknown_max =
+    100;  ///< names of unknown commands; later ones as "(other)"
+inline constexpr std::size_t kTapPending_max =
+    65'536;  ///< requests of one tapped client that wait for their reply
+inline constexpr std::size_t kTapSessions_max =
+    65'536;  ///< tapped connections at a time; their memory bounds a capture
 
 }  // namespace exodus::limits

@@ -1,10 +1,9 @@
 #include "base/log.h"
 
 #include <fmt/format.h>
+#include <memory>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
-
-#include <memory>
 
 namespace exodus {
 
@@ -50,9 +49,10 @@ Status setup_log(LogFormat format, std::string_view level) {
         "exodus", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
     formatter->add_flag<JsonMessage>('j');
-    formatter->set_pattern(format == LogFormat::json
-                               ? R"({"type":"log","time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":"%j"})"
-                               : "%H:%M:%S.%e %-5l %v");
+    formatter->set_pattern(
+        format == LogFormat::json
+            ? R"({"type":"log","time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":"%j"})"
+            : "%H:%M:%S.%e %-5l %v");
     logger->set_formatter(std::move(formatter));
     logger->flush_on(spdlog::level::warn);
     spdlog::set_default_logger(std::move(logger));

@@ -1,9 +1,8 @@
-// The log: spdlog to stderr, text or JSON lines. Never a secret, key or statement text above debug level.
-// Use spdlog::info("...") and friends directly; this file only sets it up.
+// The log: spdlog to stderr, text or JSON lines. Never a secret, key or statement text above debug
+// level. Use spdlog::info("...") and friends directly; this file only sets it up.
 #pragma once
 
 #include <spdlog/spdlog.h>
-
 #include <string_view>
 
 #include "base/error.h"

@@ -1,5 +1,6 @@
-// A secret that cannot be printed, logged or stored: no stream operator, no formatter, no conversion. The only way to
-// the text is reveal(), so that a review finds every use with one search. Memory is wiped when it goes.
+// A secret that cannot be printed, logged or stored: no stream operator, no formatter, no
+// conversion. The only way to the text is reveal(), so that a review finds every use with one
+// search. Memory is wiped when it goes.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// Asking long work to stop: std::stop_token under the project's name, with a wait that ends early when asked.
+// Asking long work to stop: std::stop_token under the project's name, with a wait that ends early
+// when asked.
 #pragma once
 
 #include <condition_variable>

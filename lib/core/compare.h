@@ -1,4 +1,5 @@
-// Comparing answers and data: the values that the interlay's comparator, the verifier and the gates share.
+// Comparing answers and data: the values that the interlay's comparator, the verifier and the gates
+// share.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +18,15 @@ enum class Verdict : uint8_t { equal, not_comparable, candidate };
 class Normalizer {
   public:
     virtual ~Normalizer() = default;
-    /// `reason` receives a bounded class name for a candidate ("value", "order", "ttl", "type_mismatch", ...).
+    /// `reason` receives a bounded class name for a candidate ("value", "order", "ttl",
+    /// "type_mismatch", ...).
     virtual Verdict judge(const ExchangePair& pair, std::string& reason) = 0;
 };
 
 enum class RecheckOutcome : uint8_t { equal, confirmed, unresolved, not_comparable };
 
-/// Reads both sides again, in the order that proves a difference (redis.md 7). Blocks; comparator thread only.
+/// Reads both sides again, in the order that proves a difference (redis.md 7). Blocks; comparator
+/// thread only.
 class Rechecker {
   public:
     virtual ~Rechecker() = default;
@@ -32,10 +35,10 @@ class Rechecker {
 
 /// One confirmed difference in the data.
 struct Divergence {
-    std::string location;    ///< "db0"; "schema.table"; "database.collection"
-    std::string key;         ///< as the family prints it; binary bytes escaped
-    std::string kind;        ///< missing | extra | value | type | expiry | groups | ...
-    std::string detail;      ///< digests, expiries; never a value
+    std::string location;  ///< "db0"; "schema.table"; "database.collection"
+    std::string key;       ///< as the family prints it; binary bytes escaped
+    std::string kind;      ///< missing | extra | value | type | expiry | groups | ...
+    std::string detail;    ///< digests, expiries; never a value
 };
 
 struct VerifyProgress {
@@ -50,21 +53,24 @@ struct VerifyResult {
     uint64_t source_keys = 0;
     uint64_t target_keys = 0;
     uint64_t compared = 0;
-    uint64_t missing = 0;     ///< on source, not on target
-    uint64_t extra = 0;       ///< on target, not on source
+    uint64_t missing = 0;  ///< on source, not on target
+    uint64_t extra = 0;    ///< on target, not on source
     uint64_t different = 0;
-    uint64_t unresolved = 0;  ///< changed faster than they could be read; not a difference, not a proof
-    std::vector<Divergence> samples;   ///< bounded (limits)
+    uint64_t unresolved =
+        0;  ///< changed faster than they could be read; not a difference, not a proof
+    std::vector<Divergence> samples;  ///< bounded (limits)
     [[nodiscard]] bool clean() const { return missing + extra + different + unresolved == 0; }
 };
 
-/// Compares all data of both sides. Runs on a workflow thread, blocks, resumable through the Journal.
+/// Compares all data of both sides. Runs on a workflow thread, blocks, resumable through the
+/// Journal.
 class Verifier {
   public:
     virtual ~Verifier() = default;
     using OnProgress = std::function<void(const VerifyProgress&)>;
     virtual Result<VerifyResult> run(const OnProgress& progress) = 0;
-    /// Inside the hold: nothing moves, so the answer is final. Reads open rows and recently touched keys once more.
+    /// Inside the hold: nothing moves, so the answer is final. Reads open rows and recently touched
+    /// keys once more.
     virtual Result<VerifyResult> final_check(const std::vector<std::string>& touched_keys) = 0;
 };
 

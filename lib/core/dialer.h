@@ -1,5 +1,5 @@
-// Blocking byte transport for workflow threads: families use it below hiredis' formatter and reader (Debian's hiredis has no
-// TLS). core declares it, net implements it with TLS, cli hands it over.
+// Blocking byte transport for workflow threads: families use it below hiredis' formatter and reader
+// (Debian's hiredis has no TLS). core declares it, net implements it with TLS, cli hands it over.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,8 @@
 
 namespace exodus {
 
-/// One connection. Not thread-safe, except that shutdown() may be called from another thread to end a wait.
+/// One connection. Not thread-safe, except that shutdown() may be called from another thread to end
+/// a wait.
 class ByteStream {
   public:
     virtual ~ByteStream() = default;
@@ -27,7 +28,8 @@ class Dialer {
   public:
     virtual ~Dialer() = default;
     /// Errors: unreachable (with host and port), permission (certificate not accepted), timeout.
-    virtual Result<std::unique_ptr<ByteStream>> dial(const Endpoint& endpoint, milliseconds timeout) = 0;
+    virtual Result<std::unique_ptr<ByteStream>> dial(const Endpoint& endpoint,
+                                                     milliseconds timeout) = 0;
 };
 
 }  // namespace exodus

@@ -1,5 +1,5 @@
-// Stopping all writers of one side, whether or not they pass the interlay (step C3). A fence does not expire.
-// Runs on a workflow thread in the phase command's process; blocks within its deadline.
+// Stopping all writers of one side, whether or not they pass the interlay (step C3). A fence does
+// not expire. Runs on a workflow thread in the phase command's process; blocks within its deadline.
 #pragma once
 
 #include <string>
@@ -12,11 +12,13 @@ namespace exodus {
 class Fence {
   public:
     virtual ~Fence() = default;
-    /// What must be durable to lift the fence after a crash, read before anything is changed. The family's own text.
+    /// What must be durable to lift the fence after a crash, read before anything is changed. The
+    /// family's own text.
     virtual Result<std::string> prepare(Deadline deadline) = 0;
     /// Raises it; idempotent. `prepared` is what prepare() returned, by then durable.
     virtual Status raise(const std::string& prepared, Deadline deadline) = 0;
-    /// A write as each application would do it must be refused. Error `safety` names who still could write.
+    /// A write as each application would do it must be refused. Error `safety` names who still
+    /// could write.
     virtual Status prove(const std::string& prepared, Deadline deadline) = 0;
     /// Restores exactly what was there; idempotent.
     virtual Status lift(const std::string& prepared, Deadline deadline) = 0;

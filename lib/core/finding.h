@@ -1,4 +1,5 @@
-// A finding: something about an endpoint, the traffic or the data that an operator should know, with a stable id.
+// A finding: something about an endpoint, the traffic or the data that an operator should know,
+// with a stable id.
 #pragma once
 
 #include <string>
@@ -9,25 +10,29 @@ namespace exodus {
 enum class Severity { pass, info, warn, fail };
 constexpr std::string_view to_string(Severity severity) {
     switch (severity) {
-        case Severity::pass: return "pass";
-        case Severity::info: return "info";
-        case Severity::warn: return "warn";
-        case Severity::fail: return "fail";
+        case Severity::pass:
+            return "pass";
+        case Severity::info:
+            return "info";
+        case Severity::warn:
+            return "warn";
+        case Severity::fail:
+            return "fail";
     }
     return "fail";
 }
 
 struct Finding {
-    std::string id;          ///< "redis.psync", stable; what --only, --skip and --ack name
+    std::string id;  ///< "redis.psync", stable; what --only, --skip and --ack name
     Severity severity = Severity::info;
-    std::string subject;     ///< "source", "target", "both", "traffic"
-    std::string text;        ///< what was found, with the numbers
-    std::string hint;        ///< what to do; the exact command where there is one
+    std::string subject;  ///< "source", "target", "both", "traffic"
+    std::string text;     ///< what was found, with the numbers
+    std::string hint;     ///< what to do; the exact command where there is one
 };
 
 struct CheckInfo {
     std::string id;
-    std::string title;       ///< for --list
+    std::string title;  ///< for --list
 };
 
 }  // namespace exodus

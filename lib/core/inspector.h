@@ -1,4 +1,5 @@
-// Looks at both endpoints without changing them: what pretest and analyze ask. Runs on a workflow thread; blocks.
+// Looks at both endpoints without changing them: what pretest and analyze ask. Runs on a workflow
+// thread; blocks.
 #pragma once
 
 #include <functional>
@@ -16,40 +17,49 @@ namespace exodus {
 /// A probe of one side, for status and telemetry.
 struct EndpointHealth {
     bool reachable = false;
-    std::string version;       ///< "redis 7.0.15"
-    std::string role;          ///< "master", "replica", ...
-    int64_t latency_us = 0;    ///< of the probe
-    uint64_t items = 0;        ///< keys, rows, documents (estimate)
+    std::string version;     ///< "redis 7.0.15"
+    std::string role;        ///< "master", "replica", ...
+    int64_t latency_us = 0;  ///< of the probe
+    uint64_t items = 0;      ///< keys, rows, documents (estimate)
     uint64_t memory_used_bytes = 0;
-    uint64_t memory_max_bytes = 0;   ///< 0: no limit
+    uint64_t memory_max_bytes = 0;  ///< 0: no limit
     uint64_t replicas = 0;
-    std::string error;         ///< why it is not reachable
+    std::string error;  ///< why it is not reachable
 };
 
 class Inspector {
   public:
     virtual ~Inspector() = default;
     [[nodiscard]] virtual std::vector<CheckInfo> checks() const = 0;
-    /// Runs one check of the list. A check that could not run is a finding of severity fail, never an Error.
+    /// Runs one check of the list. A check that could not run is a finding of severity fail, never
+    /// an Error.
     virtual std::vector<Finding> run(const std::string& check_id) = 0;
     virtual EndpointHealth health(Side side) = 0;
-    /// Fingerprint of what must not change between evidence and switch (settings, functions, modules, versions).
+    /// Fingerprint of what must not change between evidence and switch (settings, functions,
+    /// modules, versions).
     virtual Result<std::string> fingerprint(Side side) = 0;
-    /// Data profile for analyze (sizes, types, TTLs, big keys) within the time given; a JSON object.
+    /// Data profile for analyze (sizes, types, TTLs, big keys) within the time given; a JSON
+    /// object.
     virtual Result<nlohmann::json> profile_data(int64_t time_ms_max) = 0;
     /// What the observed traffic means for this pair of endpoints: compatibility findings.
     virtual std::vector<Finding> judge_traffic(const TrafficStats& stats) = 0;
-    /// The plan (how data will move, limits, estimates), a JSON object; made by analyze and used by migrate.
-    virtual Result<nlohmann::json> plan(const TrafficStats& stats, const nlohmann::json& data_profile) = 0;
-    /// Writers on the source that do not come from `interlay_addresses`: "10.0.0.9:4711 (user app, cmd set)".
-    virtual Result<std::vector<std::string>> stray_writers(const std::vector<std::string>& interlay_addresses) = 0;
+    /// The plan (how data will move, limits, estimates), a JSON object; made by analyze and used by
+    /// migrate.
+    virtual Result<nlohmann::json> plan(const TrafficStats& stats,
+                                        const nlohmann::json& data_profile) = 0;
+    /// Writers on the source that do not come from `interlay_addresses`: "10.0.0.9:4711 (user app,
+    /// cmd set)".
+    virtual Result<std::vector<std::string>> stray_writers(
+        const std::vector<std::string>& interlay_addresses) = 0;
     /// What exodus left behind on a side (must be nothing after commit).
     virtual Result<std::vector<std::string>> residue(Side side) = 0;
-    /// Runs one request in the family's text form against a side and returns the reply as text (smoke tests).
+    /// Runs one request in the family's text form against a side and returns the reply as text
+    /// (smoke tests).
     virtual Result<std::string> execute(Side side, const std::string& request) = 0;
-    /// The same inside a scratch namespace (a database number, a schema) that holds nothing of the migration (replay).
-    /// Error not_allowed when the family has none or this one is in use.
-    virtual Result<std::string> execute_in(const std::string& name_space, Side side, const std::string& request) {
+    /// The same inside a scratch namespace (a database number, a schema) that holds nothing of the
+    /// migration (replay). Error not_allowed when the family has none or this one is in use.
+    virtual Result<std::string> execute_in(const std::string& name_space, Side side,
+                                           const std::string& request) {
         static_cast<void>(side);
         static_cast<void>(request);
         return fail(ErrorCode::not_allowed, "this family has no scratch namespace " + name_space);

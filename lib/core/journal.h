@@ -1,5 +1,5 @@
-// What a data movement must have durable. Families write through this; store implements it on the state file. Every call is
-// durable when it returns. Thread-safe.
+// What a data movement must have durable. Families write through this; store implements it on the
+// state file. Every call is durable when it returns. Thread-safe.
 #pragma once
 
 #include <optional>
@@ -13,10 +13,10 @@ namespace exodus {
 
 /// A key, row or document that could not be moved.
 struct ItemError {
-    int64_t id = 0;           ///< given by the store
-    std::string direction;    ///< "forward" | "reverse"
-    std::string location;     ///< "db3"
-    std::string key;          ///< raw bytes; the store escapes
+    int64_t id = 0;         ///< given by the store
+    std::string direction;  ///< "forward" | "reverse"
+    std::string location;   ///< "db3"
+    std::string key;        ///< raw bytes; the store escapes
     std::string reason;
     int attempts = 1;
     int64_t at_ms = 0;
@@ -26,17 +26,24 @@ class Journal {
   public:
     virtual ~Journal() = default;
 
-    /// Named positions, e.g. ("forward", "start"), ("forward", "scan:0"). A value is the family's own text, <= 64 KiB.
-    virtual Status save_position(std::string_view direction, std::string_view name, std::string_view value) = 0;
-    virtual Result<std::optional<std::string>> load_position(std::string_view direction, std::string_view name) = 0;
+    /// Named positions, e.g. ("forward", "start"), ("forward", "scan:0"). A value is the family's
+    /// own text, <= 64 KiB.
+    virtual Status save_position(std::string_view direction, std::string_view name,
+                                 std::string_view value) = 0;
+    virtual Result<std::optional<std::string>> load_position(std::string_view direction,
+                                                             std::string_view name) = 0;
     virtual Status erase_positions(std::string_view direction) = 0;
 
     virtual Status add_item_error(const ItemError& error) = 0;
-    virtual Result<std::vector<ItemError>> item_errors(std::string_view direction, std::size_t limit) = 0;
-    virtual Status resolve_item_error(std::string_view direction, std::string_view location, std::string_view key) = 0;
+    virtual Result<std::vector<ItemError>> item_errors(std::string_view direction,
+                                                       std::size_t limit) = 0;
+    virtual Status resolve_item_error(std::string_view direction, std::string_view location,
+                                      std::string_view key) = 0;
 
-    /// Something the operator should read: severity "info" | "warn" | "critical", a stable code, a sentence.
-    virtual Status add_event(std::string_view severity, std::string_view code, std::string_view text) = 0;
+    /// Something the operator should read: severity "info" | "warn" | "critical", a stable code, a
+    /// sentence.
+    virtual Status add_event(std::string_view severity, std::string_view code,
+                             std::string_view text) = 0;
 };
 
 }  // namespace exodus

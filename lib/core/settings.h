@@ -1,5 +1,6 @@
-// The settings of a migration as values. config reads them from TOML, environment and flags, with every error and its line;
-// everybody else only reads these structs. Defaults are here, each the value an operator would choose without thinking.
+// The settings of a migration as values. config reads them from TOML, environment and flags, with
+// every error and its line; everybody else only reads these structs. Defaults are here, each the
+// value an operator would choose without thinking.
 #pragma once
 
 #include <cstdint>
@@ -17,37 +18,37 @@ enum class DataMovement { copy, repair };
 enum class WriteConsistency { source, target, either, both };
 
 struct InterlaySettings {
-    std::vector<std::string> listen = {"127.0.0.1:6400"};   ///< host:port, [v6]:port or unix:/path
-    std::string http;                ///< telemetry address; empty: off
+    std::vector<std::string> listen = {"127.0.0.1:6400"};  ///< host:port, [v6]:port or unix:/path
+    std::string http;                                      ///< telemetry address; empty: off
     int threads = 1;
-    std::string control;             ///< control socket; empty: <state>.sock
+    std::string control;  ///< control socket; empty: <state>.sock
     int64_t drain_timeout_ms = 30'000;
-    TlsSettings tls;                 ///< of the listener; cert_file and key_file required when enabled
+    TlsSettings tls;  ///< of the listener; cert_file and key_file required when enabled
     bool require_client_cert = false;
 };
 
 struct CompareSettings {
     double mirror_percent = 100;
     double aa_percent = 1;
-    double budget = 1e-5;            ///< tolerated share of confirmed divergences
+    double budget = 1e-5;  ///< tolerated share of confirmed divergences
     double confidence = 0.99;
     struct Rule {
         std::vector<std::string> commands;
-        std::string action;          ///< "exact" | "unordered" | "ignore"
+        std::string action;  ///< "exact" | "unordered" | "ignore"
     };
     std::vector<Rule> rules;
 };
 
 struct CutoverSettings {
-    int64_t max_lag_ms = 200;        ///< more lag than this: the switch is not started
-    int64_t hold_timeout_ms = 3'000; ///< clients wait no longer; then abort and release
+    int64_t max_lag_ms = 200;         ///< more lag than this: the switch is not started
+    int64_t hold_timeout_ms = 3'000;  ///< clients wait no longer; then abort and release
     int64_t watch_ms = 24LL * 3600 * 1000;
 };
 
 /// Steps of the canary strategy.
 struct CanarySettings {
-    std::vector<double> steps = {5, 25, 50, 100};   ///< percent of reads on the target
-    int64_t hold_ms = 600'000;       ///< observation of each step
+    std::vector<double> steps = {5, 25, 50, 100};  ///< percent of reads on the target
+    int64_t hold_ms = 600'000;                     ///< observation of each step
     double abort_error_rate = 0.001;
     double abort_p99_ratio = 1.5;
 };
@@ -59,12 +60,12 @@ struct MigrateSettings {
     WriteConsistency write_consistency = WriteConsistency::source;
     bool preserve_ttl = true;
     bool manual_approval = true;
-    std::map<std::string, std::string> throttle;   ///< as Movement::set_throttle
+    std::map<std::string, std::string> throttle;  ///< as Movement::set_throttle
     CanarySettings canary;
 };
 
 struct ScopeSettings {
-    std::vector<std::string> include;    ///< glob patterns; empty: everything
+    std::vector<std::string> include;  ///< glob patterns; empty: everything
     std::vector<std::string> exclude;
 };
 
@@ -73,7 +74,7 @@ struct GateSettings {
     int64_t evidence_age_ms = 24LL * 3600 * 1000;
     int64_t analyze_duration_ms = 60'000;
     uint64_t analyze_requests_min = 1'000;
-    uint64_t compare_samples_min = 299'572;   ///< 1e-5 at 95 % with none seen
+    uint64_t compare_samples_min = 299'572;  ///< 1e-5 at 95 % with none seen
     int64_t ready_lag_ms = 1'000;
     int64_t ready_lag_for_ms = 60'000;
 };
@@ -90,11 +91,14 @@ struct Settings {
     MigrateSettings migrate;
     ScopeSettings scope;
     GateSettings gates;
-    /// The family's own table of the file ([redis], [postgres], …), flattened: "spool.max" -> "64GiB". The family checks it.
+    /// The family's own table of the file ([redis], [postgres], …), flattened: "spool.max" ->
+    /// "64GiB". The family checks it.
     std::map<std::string, std::string> family_options;
-    std::string config_hash;             ///< SHA-256 over everything above without secrets
+    std::string config_hash;  ///< SHA-256 over everything above without secrets
 
-    [[nodiscard]] const Endpoint& endpoint(Side side) const { return side == Side::source ? source : target; }
+    [[nodiscard]] const Endpoint& endpoint(Side side) const {
+        return side == Side::source ? source : target;
+    }
 };
 
 }  // namespace exodus

@@ -1,5 +1,6 @@
-// The state of a migration as values, and what the interlay's process needs of it. store implements the interfaces on the
-// state file; cli hands them over, because interlay and store do not know each other.
+// The state of a migration as values, and what the interlay's process needs of it. store implements
+// the interfaces on the state file; cli hands them over, because interlay and store do not know
+// each other.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,7 @@ namespace exodus {
 
 /// workflow.md, "State of a migration".
 enum class MigrationState : uint8_t {
-    created,       ///< "new"
+    created,  ///< "new"
     pretested,
     analyzed,
     compared,
@@ -34,21 +35,22 @@ enum class MigrationState : uint8_t {
 std::string_view to_string(MigrationState state);
 std::optional<MigrationState> migration_state_from(std::string_view text);
 
-/// The one row that says how a migration stands. Everything else in the file explains how it came to this.
+/// The one row that says how a migration stands. Everything else in the file explains how it came
+/// to this.
 struct MigrationRow {
     int64_t id = 0;
     std::string name;
     std::string family;
     MigrationState state = MigrationState::created;
-    Route route;                              ///< epoch, authority, serving sides, mirror, hold
-    MovementMode forward = MovementMode::off; ///< what the mover shall do
+    Route route;                               ///< epoch, authority, serving sides, mirror, hold
+    MovementMode forward = MovementMode::off;  ///< what the mover shall do
     MovementMode reverse = MovementMode::off;
     std::string strategy;
     int attempt = 1;
-    int64_t switched_ms = 0;                  ///< Unix ms of the last switch, 0 never
-    std::string flag_paused;                  ///< non-empty: why
+    int64_t switched_ms = 0;  ///< Unix ms of the last switch, 0 never
+    std::string flag_paused;  ///< non-empty: why
     std::string flag_degraded;
-    std::string flag_blocked;                 ///< gate or reason
+    std::string flag_blocked;  ///< gate or reason
     std::string config_hash;
     int64_t created_ms = 0;
     int64_t updated_ms = 0;
@@ -60,19 +62,22 @@ class StateSource {
     virtual ~StateSource() = default;
     /// The row as it is durable now.
     virtual Result<MigrationRow> read() = 0;
-    /// True when the file changed since the last read() of this object (PRAGMA data_version): cheap, for polling.
+    /// True when the file changed since the last read() of this object (PRAGMA data_version):
+    /// cheap, for polling.
     virtual Result<bool> changed() = 0;
 };
 
-/// Registration of an interlay process ("worker" in workflow.md's words), so that a switch can wait for it.
+/// Registration of an interlay process ("worker" in workflow.md's words), so that a switch can wait
+/// for it.
 struct WorkerRow {
-    std::string id;              ///< random
+    std::string id;  ///< random
     int64_t pid = 0;
-    int64_t pid_start = 0;       ///< field 22 of /proc/PID/stat: tells a reused pid from the process itself
+    int64_t pid_start =
+        0;  ///< field 22 of /proc/PID/stat: tells a reused pid from the process itself
     std::string host;
-    std::string control;         ///< path of its control socket
-    std::string listen;          ///< comma-separated addresses
-    uint64_t epoch = 0;          ///< all its loops follow this route
+    std::string control;  ///< path of its control socket
+    std::string listen;   ///< comma-separated addresses
+    uint64_t epoch = 0;   ///< all its loops follow this route
     uint64_t writes_in_flight = 0;
     uint64_t held = 0;
     std::string blocker;
@@ -83,20 +88,21 @@ struct WorkerRow {
 class WorkerRegistry {
   public:
     virtual ~WorkerRegistry() = default;
-    virtual Status put(const WorkerRow& row) = 0;      ///< insert or update by id
+    virtual Status put(const WorkerRow& row) = 0;  ///< insert or update by id
     virtual Status remove(std::string_view id) = 0;
     virtual Result<std::vector<WorkerRow>> list() = 0;
 };
 
-/// Samples of differing answers, in a file of its own that only the interlay's process writes. Bounded per class.
+/// Samples of differing answers, in a file of its own that only the interlay's process writes.
+/// Bounded per class.
 struct DivergenceSample {
     int64_t id = 0;
     int64_t at_ms = 0;
     std::string command;
-    std::string reason;          ///< the normalizer's class name
-    std::string outcome;         ///< "confirmed" | "timing_inflight" | "unresolved" | "not_comparable"
+    std::string reason;   ///< the normalizer's class name
+    std::string outcome;  ///< "confirmed" | "timing_inflight" | "unresolved" | "not_comparable"
     bool aa = false;
-    std::string request;         ///< first bytes, escaped; see --show
+    std::string request;  ///< first bytes, escaped; see --show
     std::string left;
     std::string right;
 };
@@ -112,10 +118,11 @@ struct DivergenceCounts {
 class DivergenceLog {
   public:
     virtual ~DivergenceLog() = default;
-    virtual Status add(const DivergenceSample& sample) = 0;     ///< counts always, keeps a bounded number of samples
+    virtual Status add(
+        const DivergenceSample& sample) = 0;  ///< counts always, keeps a bounded number of samples
     virtual Result<std::vector<DivergenceCounts>> counts() = 0;
     virtual Result<std::vector<DivergenceSample>> samples(std::size_t limit) = 0;
-    virtual Status clear() = 0;                                 ///< a new compare run
+    virtual Status clear() = 0;  ///< a new compare run
 };
 
 }  // namespace exodus

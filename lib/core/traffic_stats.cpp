@@ -18,11 +18,13 @@ Histogram histogram_from_json(const json& value) {
     return histogram;
 }
 
-void merge_counters(std::map<std::string, uint64_t>& into, const std::map<std::string, uint64_t>& from) {
+void merge_counters(std::map<std::string, uint64_t>& into,
+                    const std::map<std::string, uint64_t>& from) {
     for (const auto& [name, value] : from) into[name] += value;
 }
 
-/// The plain counters of a CommandStats by their JSON names: one list for reading, writing and adding.
+/// The plain counters of a CommandStats by their JSON names: one list for reading, writing and
+/// adding.
 template <class Stats, class Visit>
 void visit_counters(Stats& stats, Visit visit) {
     visit("requests", stats.requests);
@@ -73,14 +75,17 @@ void TrafficStats::merge(const TrafficStats& other) {
         CommandStats& mine = commands[name];
         json sums;
         visit_counters(stats, [&](const char* field, uint64_t value) { sums[field] = value; });
-        visit_counters(mine, [&](const char* field, uint64_t& value) { value += sums[field].get<uint64_t>(); });
+        visit_counters(mine, [&](const char* field, uint64_t& value) {
+            value += sums[field].get<uint64_t>();
+        });
         mine.is_write = mine.is_write || stats.is_write;
         mine.latency_us.merge(stats.latency_us);
         mine.shadow_latency_us.merge(stats.shadow_latency_us);
     }
     json sums;
     visit_totals(other, [&](const char* field, uint64_t value) { sums[field] = value; });
-    visit_totals(*this, [&](const char* field, uint64_t& value) { value += sums[field].get<uint64_t>(); });
+    visit_totals(*this,
+                 [&](const char* field, uint64_t& value) { value += sums[field].get<uint64_t>(); });
     merge_counters(protocol_errors, other.protocol_errors);
     merge_counters(counters, other.counters);
     pipeline_depth.merge(other.pipeline_depth);
@@ -108,7 +113,8 @@ json TrafficStats::to_json() const {
 
 TrafficStats TrafficStats::from_json(const json& in) {
     TrafficStats stats;
-    visit_totals(stats, [&](const char* field, uint64_t& value) { value = in.value(field, uint64_t{0}); });
+    visit_totals(stats,
+                 [&](const char* field, uint64_t& value) { value = in.value(field, uint64_t{0}); });
     stats.protocol_errors = in.value("protocol_errors", stats.protocol_errors);
     stats.counters = in.value("counters", stats.counters);
     stats.observations = in.value("observations", stats.observations);
@@ -116,7 +122,9 @@ TrafficStats TrafficStats::from_json(const json& in) {
     stats.hold_us = histogram_from_json(in.at("hold_us"));
     for (const auto& [name, row] : in.at("commands").items()) {
         CommandStats& command = stats.commands[name];
-        visit_counters(command, [&, &fields = row](const char* field, uint64_t& value) { value = fields.value(field, uint64_t{0}); });
+        visit_counters(command, [&, &fields = row](const char* field, uint64_t& value) {
+            value = fields.value(field, uint64_t{0});
+        });
         command.is_write = row.value("is_write", false);
         command.latency_us = histogram_from_json(row.at("latency_us"));
         command.shadow_latency_us = histogram_from_json(row.at("shadow_latency_us"));

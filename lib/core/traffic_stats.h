@@ -1,5 +1,6 @@
-// What traffic looked like: counters and histograms that every family fills and that analyze, compare, status and metrics
-// read. Collected per worker on its own thread, merged here, carried over the control socket as JSON.
+// What traffic looked like: counters and histograms that every family fills and that analyze,
+// compare, status and metrics read. Collected per worker on its own thread, merged here, carried
+// over the control socket as JSON.
 #pragma once
 
 #include <cstdint>
@@ -14,19 +15,19 @@ namespace exodus {
 /// Per command class (a command name, a statement shape): never a key, never a value.
 struct CommandStats {
     uint64_t requests = 0;
-    uint64_t errors = 0;            ///< error replies
-    uint64_t bytes_in = 0;          ///< of requests
-    uint64_t bytes_out = 0;         ///< of replies
+    uint64_t errors = 0;     ///< error replies
+    uint64_t bytes_in = 0;   ///< of requests
+    uint64_t bytes_out = 0;  ///< of replies
     bool is_write = false;
-    Histogram latency_us;           ///< of the authority's answers, as sent to answered
-    Histogram shadow_latency_us;    ///< of the mirrored requests
+    Histogram latency_us;         ///< of the authority's answers, as sent to answered
+    Histogram shadow_latency_us;  ///< of the mirrored requests
 
     // Compare: every mirrored request ends in exactly one of these.
     uint64_t mirrored = 0;
     uint64_t equal = 0;
-    uint64_t candidates = 0;        ///< unequal bytes handed to the comparator
-    uint64_t not_comparable = 0;    ///< dropped, errored on the way, or no rule
-    uint64_t aa_pairs = 0;          ///< the noise arm
+    uint64_t candidates = 0;      ///< unequal bytes handed to the comparator
+    uint64_t not_comparable = 0;  ///< dropped, errored on the way, or no rule
+    uint64_t aa_pairs = 0;        ///< the noise arm
     uint64_t aa_unequal = 0;
 };
 
@@ -41,11 +42,12 @@ struct TrafficStats {
     uint64_t shadow_queued_bytes = 0;
     uint64_t shadow_dropped = 0;
     uint64_t comparator_dropped = 0;
-    std::map<std::string, uint64_t> protocol_errors;   ///< by bounded reason
-    Histogram pipeline_depth;       ///< requests found in one read
-    Histogram hold_us;              ///< how long held requests waited
-    std::map<std::string, uint64_t> counters;          ///< the family's own, bounded names
-    /// The family's own observations by name (hot keys, type mix, findings, ...): JSON objects, merged by the family.
+    std::map<std::string, uint64_t> protocol_errors;  ///< by bounded reason
+    Histogram pipeline_depth;                         ///< requests found in one read
+    Histogram hold_us;                                ///< how long held requests waited
+    std::map<std::string, uint64_t> counters;         ///< the family's own, bounded names
+    /// The family's own observations by name (hot keys, type mix, findings, ...): JSON objects,
+    /// merged by the family.
     std::map<std::string, std::string> observations;
 
     void merge(const TrafficStats& other);

@@ -105,8 +105,8 @@ void Comparator::run() {
 
 void Comparator::judge(const ExchangePair& pair) {
     std::string reason;
-    const Verdict verdict = normalizer_ != nullptr ? normalizer_->judge(pair, reason)
-                                                   : Verdict::not_comparable;
+    const Verdict verdict =
+        normalizer_ != nullptr ? normalizer_->judge(pair, reason) : Verdict::not_comparable;
     if (verdict == Verdict::equal) {
         ++counters_.equal;
         return;

@@ -1,6 +1,6 @@
-// The thread that looks at answers which differ: asks the family whether they mean the same, re-reads
-// both sides before it believes a difference, and writes down what is left. Traffic loops only ever
-// push; a full queue is their signal to drop.
+// The thread that looks at answers which differ: asks the family whether they mean the same,
+// re-reads both sides before it believes a difference, and writes down what is left. Traffic loops
+// only ever push; a full queue is their signal to drop.
 #pragma once
 
 #include <atomic>

@@ -1,11 +1,10 @@
 // One function per operation.
 #include "interlay/control_handlers.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -78,7 +77,8 @@ Result<json> knob(InterlayOperations& operations, const json& request) {
 Result<json> takeover(InterlayOperations& operations) {
     const auto identity = operations.identity();
     if (identity.draining) return fail(ErrorCode::not_allowed, "this interlay is already ending");
-    // A new process in the middle of C1–C7 would not be among the workers that the switch waits for.
+    // A new process in the middle of C1–C7 would not be among the workers that the switch waits
+    // for.
     auto route = operations.watcher().look_now(milliseconds(limits::kLoopAnswer_ms));
     if (!route) return pass(std::move(route).error());
     const MigrationRow row = operations.watcher().row();

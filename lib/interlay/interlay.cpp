@@ -1,17 +1,16 @@
 // Composition of loops, listener, comparator and watcher.
 #include "interlay/interlay.h"
 
-#include <fmt/format.h>
-#include <spdlog/spdlog.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <fmt/format.h>
 #include <fstream>
 #include <mutex>
+#include <spdlog/spdlog.h>
 #include <sstream>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/digest.h"
 #include "base/limits.h"
@@ -125,14 +124,13 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
         auto first = watcher_.open(std::move(row));
         if (!first) return tl::unexpected<Error>(std::move(first).error());
 
-        traffic_parts_ = std::make_unique<TrafficParts>(TrafficParts{
-            parts_.traffic, parts_.source, parts_.target, listener_tls_.get(), source_tls_.get(),
-            target_tls_.get(), comparator_, clients_});
+        traffic_parts_ = std::make_unique<TrafficParts>(
+            TrafficParts{parts_.traffic, parts_.source, parts_.target, listener_tls_.get(),
+                         source_tls_.get(), target_tls_.get(), comparator_, clients_});
         comparator_.start();
         const int threads = std::clamp(settings.threads, 1, kThreads_max);
         for (int i = 0; i < threads; ++i) {
-            auto loop =
-                std::make_unique<TrafficLoop>(i, *traffic_parts_, [this] { loop_ended(); });
+            auto loop = std::make_unique<TrafficLoop>(i, *traffic_parts_, [this] { loop_ended(); });
             {
                 const std::lock_guard lock(mutex_);
                 ++running_;
@@ -144,7 +142,8 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
             loops_.push_back(std::move(loop));
         }
         watcher_.start();
-        EXODUS_TRY(listener_->start([this](Listener::Accepted&& client) { take(std::move(client)); }));
+        EXODUS_TRY(
+            listener_->start([this](Listener::Accepted&& client) { take(std::move(client)); }));
         spdlog::info("listening on {}", fmt::join(addresses_, ", "));
         return {};
     }
@@ -219,7 +218,8 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
             if (total.blocker.empty()) total.blocker = std::move(one->blocker);
         }
         // Before the first loop runs there is no epoch; after the last one, the file's.
-        if (total.epoch == UINT64_MAX) total.epoch = loops_.empty() ? 0 : watcher_.row().route.epoch;
+        if (total.epoch == UINT64_MAX)
+            total.epoch = loops_.empty() ? 0 : watcher_.row().route.epoch;
         return total;
     }
 
@@ -235,8 +235,8 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
 
     // InterlayOperations
     Identity identity() const override {
-        return {worker_id_, parts_.version, addresses_, parts_.settings.threads, started_ms_,
-                draining_.load(), taken_over_};
+        return {worker_id_,  parts_.version,   addresses_, parts_.settings.threads,
+                started_ms_, draining_.load(), taken_over_};
     }
     RouteWatcher& watcher() override { return watcher_; }
     TrafficShared& traffic_shared() override { return parts_.traffic; }
@@ -312,7 +312,7 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
     std::atomic<uint64_t> accepted_{0};
     std::atomic<uint64_t> refused_{0};
     std::atomic<bool> draining_{false};
-    std::size_t next_ = 0;  ///< accepting thread
+    std::size_t next_ = 0;                             ///< accepting thread
     std::vector<std::unique_ptr<TrafficLoop>> loops_;  ///< complete before any other thread looks
     std::mutex tear_down_mutex_;
     std::mutex mutex_;

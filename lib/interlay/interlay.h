@@ -32,20 +32,20 @@ struct InterlayParts {
 class Interlay {
   public:
     /// Binds (or adopts `taken` sockets), registers the worker, reads the state and then accepts
-    /// clients: never before. The target is not asked for anything. Errors: config and files of TLS,
-    /// addresses, the state file.
+    /// clients: never before. The target is not asked for anything. Errors: config and files of
+    /// TLS, addresses, the state file.
     static Result<std::unique_ptr<Interlay>> start(InterlayParts parts,
                                                    std::vector<FileDescriptor> taken = {});
     /// stop_now() and wait().
     virtual ~Interlay() = default;
 
-    /// hello, look-now, quiescence, traffic, knob, drain, takeover, probe, ready. They refer to this
-    /// object: end the server first.
+    /// hello, look-now, quiescence, traffic, knob, drain, takeover, probe, ready. They refer to
+    /// this object: end the server first.
     virtual ControlHandlers handlers() = 0;
     /// Duplicates of the listening sockets for ControlServer::Options::listeners.
     virtual Result<std::vector<FileDescriptor>> listeners() = 0;
-    /// Accepts no more; sessions end at their boundaries, at the latest after drain_timeout_ms. Then
-    /// wait() returns. Thread-safe, quick, idempotent.
+    /// Accepts no more; sessions end at their boundaries, at the latest after drain_timeout_ms.
+    /// Then wait() returns. Thread-safe, quick, idempotent.
     virtual void request_drain() = 0;
     /// Closes everything now. Thread-safe, quick, idempotent.
     virtual void stop_now() = 0;

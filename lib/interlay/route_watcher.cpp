@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
-
 #include <utility>
 
 #include "base/limits.h"
@@ -148,8 +147,9 @@ void RouteWatcher::tick(bool asked) {
 void RouteWatcher::consider(const MigrationRow& row) {
     if (row.route.epoch < row_.route.epoch) {
         // A restored backup or a foreign file: going back could give two sides the truth.
-        return complain({ErrorCode::safety,
-                         "the state file shows an older epoch than the route in force; keeping it"});
+        return complain(
+            {ErrorCode::safety,
+             "the state file shows an older epoch than the route in force; keeping it"});
     }
     if (!(row.route == row_.route) || row.state != row_.state)
         near_until_us_ = steady_us() + limits::kStateNear_ms * 1000;

@@ -1,6 +1,6 @@
-// The thread that keeps an interlay process on the truth: looks at the state file, publishes its route
-// to the traffic loops, and registers the process as a worker that a switch must wait for. The file
-// is the truth; a file that cannot be read changes nothing.
+// The thread that keeps an interlay process on the truth: looks at the state file, publishes its
+// route to the traffic loops, and registers the process as a worker that a switch must wait for.
+// The file is the truth; a file that cannot be read changes nothing.
 #pragma once
 
 #include <condition_variable>
@@ -40,7 +40,8 @@ class RouteWatcher {
     void start();
     /// Ends it and takes the registration back.
     void stop();
-    /// Reads the file at once. The route that every loop follows then. Errors: timeout, those of store.
+    /// Reads the file at once. The route that every loop follows then. Errors: timeout, those of
+    /// store.
     Result<Route> look_now(milliseconds timeout);
     /// The last row that could be read.
     [[nodiscard]] MigrationRow row() const;

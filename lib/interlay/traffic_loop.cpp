@@ -60,7 +60,8 @@ Status TrafficLoop::start(const Route& route) {
             ended_.store(true);
             on_ended_();
         }));
-    // The brain normally stands when this returns; one that is late has adopted no epoch until then.
+    // The brain normally stands when this returns; one that is late has adopted no epoch until
+    // then.
     (void)ask<bool>([] { return true; }, Deadline::in(milliseconds(limits::kLoopAnswer_ms)));
     return {};
 }

@@ -44,10 +44,13 @@ class TrafficLoop final : public WorkerIo,
     // Any thread.
     /// Starts the thread and makes the brain on it, following `route`.
     Status start(const Route& route);
-    /// Hands the route to the loop; false when it cannot be reached (ended, or its mailbox is full).
+    /// Hands the route to the loop; false when it cannot be reached (ended, or its mailbox is
+    /// full).
     bool publish(const Route& route);
     /// Epoch of the route which the brain has adopted.
-    [[nodiscard]] uint64_t adopted_epoch() const { return adopted_.load(std::memory_order_acquire); }
+    [[nodiscard]] uint64_t adopted_epoch() const {
+        return adopted_.load(std::memory_order_acquire);
+    }
     /// Gives it a client. False: not taken.
     bool serve(Listener::Accepted&& client);
     /// Answered by the loop itself. Error: timeout (the loop stands still) or cancelled (it ended).

@@ -2,14 +2,13 @@
 // long as the peer keeps up; uv_write only waits for a full socket.
 #include "net/connection.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <system_error>
 #include <vector>
 
@@ -53,7 +52,8 @@ std::string Connection::tls_subject() const {
 
 void Connection::send(std::string_view bytes) {
     if (state_ >= State::ending || close_when_flushed_ || bytes.empty()) return;
-    const bool encrypted = engine_ != nullptr || (dialling_ != nullptr && dialling_->tls != nullptr);
+    const bool encrypted =
+        engine_ != nullptr || (dialling_ != nullptr && dialling_->tls != nullptr);
     (encrypted ? plain_ : wire_).append(bytes);
     const std::size_t unsent = unsent_bytes();
     if (unsent > limits::kHighWater_bytes) {
@@ -188,7 +188,8 @@ void Connection::encrypt() {
 }
 
 void Connection::flush() {
-    if (!handle_live_ || state_ < State::securing || state_ == State::closed || write_failed_) return;
+    if (!handle_live_ || state_ < State::securing || state_ == State::closed || write_failed_)
+        return;
     // TLS bytes that wait for a full socket are plain as long as possible: nothing to encrypt yet.
     if (write_active_) return;
     if (engine_ != nullptr) encrypt();
@@ -238,8 +239,7 @@ void Connection::send_now() {
 }
 
 void Connection::wait_writable() {
-    const std::size_t size =
-        std::min(inflight_.size() - inflight_at_, limits::kWriteSlice_bytes);
+    const std::size_t size = std::min(inflight_.size() - inflight_at_, limits::kWriteSlice_bytes);
     const uv_buf_t buffer =
         uv_buf_init(inflight_.data() + inflight_at_, static_cast<unsigned>(size));
     write_.data = reinterpret_cast<void*>(size);

@@ -3,11 +3,10 @@
 // loop thread only.
 #pragma once
 
-#include <uv.h>
-
 #include <memory>
 #include <string>
 #include <string_view>
+#include <uv.h>
 #include <vector>
 
 #include "core/endpoint.h"
@@ -86,18 +85,18 @@ class Connection {
     const Rank rank_;
     State state_ = State::resolving;
     CloseReason reason_ = CloseReason::local;
-    bool reading_ = true;         ///< what the owner wants
-    bool handle_live_ = false;    ///< libuv knows the handle
-    bool write_active_ = false;   ///< a uv_write is under way
-    bool dirty_ = false;          ///< in the set's list of this turn
+    bool reading_ = true;        ///< what the owner wants
+    bool handle_live_ = false;   ///< libuv knows the handle
+    bool write_active_ = false;  ///< a uv_write is under way
+    bool dirty_ = false;         ///< in the set's list of this turn
     bool above_high_ = false;
     bool close_when_flushed_ = false;
-    bool resuming_ = false;       ///< in the set's list of connections with decrypted bytes to deliver
-    bool idle_before_ = false;    ///< for trim()
+    bool resuming_ = false;  ///< in the set's list of connections with decrypted bytes to deliver
+    bool idle_before_ = false;  ///< for trim()
     bool write_failed_ = false;
-    bool was_open_ = false;       ///< the owner knows of it
-    bool retrying_ = false;       ///< the handle of a failed address is being closed
-    bool upgraded_ = false;       ///< start_tls on a running connection: no second on_open
+    bool was_open_ = false;  ///< the owner knows of it
+    bool retrying_ = false;  ///< the handle of a failed address is being closed
+    bool upgraded_ = false;  ///< start_tls on a running connection: no second on_open
     int fd_ = -1;
     Handle handle_{};
     uv_connect_t connect_{};

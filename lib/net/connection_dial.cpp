@@ -1,10 +1,9 @@
 // Dialling of a connection: name look-up in libuv's pool, the addresses in turn, one deadline over
 // all of it, TLS included.
+#include <cstring>
 #include <fmt/format.h>
 #include <netdb.h>
 #include <spdlog/spdlog.h>
-
-#include <cstring>
 
 #include "base/limits.h"
 #include "net/connection.h"
@@ -70,10 +69,11 @@ void Connection::resolved(int status, addrinfo* list) {
     const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owned(list, freeaddrinfo);
     if (state_ != State::resolving) return;
     if (status != 0)
-        return end(CloseReason::refused, fmt::format("cannot look up {}: {}",
-                                                     dialling_->endpoint.host, uv_strerror(status)));
-    for (const addrinfo* at = list; at != nullptr && dialling_->addresses.size() <
-                                                         limits::kResolvedAddresses_max;
+        return end(
+            CloseReason::refused,
+            fmt::format("cannot look up {}: {}", dialling_->endpoint.host, uv_strerror(status)));
+    for (const addrinfo* at = list;
+         at != nullptr && dialling_->addresses.size() < limits::kResolvedAddresses_max;
          at = at->ai_next) {
         SocketAddress address;
         std::memcpy(&address.storage, at->ai_addr, at->ai_addrlen);

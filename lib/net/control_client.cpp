@@ -1,14 +1,13 @@
 // Calls over the control socket.
 #include "net/control_client.h"
 
-#include <fmt/format.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <sys/socket.h>
 #include <system_error>
+#include <unistd.h>
 
 #include "net/control_wire.h"
 #include "net/resolve.h"
@@ -41,10 +40,10 @@ Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& reques
     if (::connect(socket.get(), address->raw(), address->length) != 0) {
         const int error = errno;
         if (error == EACCES || error == EPERM)
-            return fail(ErrorCode::permission,
-                        fmt::format("control socket {}: {}", path,
-                                    std::generic_category().message(error)),
-                        "it belongs to the user who started the interlay");
+            return fail(
+                ErrorCode::permission,
+                fmt::format("control socket {}: {}", path, std::generic_category().message(error)),
+                "it belongs to the user who started the interlay");
         return fail(ErrorCode::unreachable,
                     fmt::format("no interlay answers at {}: {}", path,
                                 std::generic_category().message(error)),
@@ -57,8 +56,7 @@ Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& reques
     if (*owner != ::geteuid() && *owner != 0 && ::geteuid() != 0)
         return fail(ErrorCode::permission,
                     fmt::format("control socket {} is answered by another user", path));
-    std::string text =
-        request.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    std::string text = request.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     EXODUS_TRY(send_line(socket.get(), std::move(text), deadline));
     LineReader reader(socket.get());
     auto line = reader.next(deadline, received);

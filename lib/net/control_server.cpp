@@ -1,7 +1,13 @@
 // Accepting and serving of control connections.
 #include "net/control_server.h"
 
+#include <array>
+#include <atomic>
+#include <cerrno>
 #include <fmt/format.h>
+#include <list>
+#include <mutex>
+#include <nlohmann/json.hpp>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,13 +16,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-#include <array>
-#include <atomic>
-#include <cerrno>
-#include <list>
-#include <mutex>
-#include <nlohmann/json.hpp>
 #include <system_error>
 #include <thread>
 
@@ -72,10 +71,10 @@ class Server final : public ControlServer {
         if (!bound) return tl::unexpected<Error>(std::move(bound).error());
         socket_ = FileDescriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         if (!socket_.valid()) return fail_errno("socket", errno);
-        // fchmod before bind is what the new file's mode comes from; no umask of the process needed.
+        // fchmod before bind is what the new file's mode comes from; no umask of the process
+        // needed.
         ::fchmod(socket_.get(), 0600);
-        if (::bind(socket_.get(), bound->raw(), bound->length) != 0)
-            return cannot_create(errno);
+        if (::bind(socket_.get(), bound->raw(), bound->length) != 0) return cannot_create(errno);
         struct stat info {};
         if (::chmod(temporary.c_str(), 0600) != 0 || ::lstat(temporary.c_str(), &info) != 0 ||
             ::listen(socket_.get(), static_cast<int>(limits::kControlClients_max)) != 0 ||
@@ -117,10 +116,10 @@ class Server final : public ControlServer {
     }
 
     [[nodiscard]] tl::unexpected<Error> cannot_create(int error) const {
-        return fail(error == EACCES || error == EPERM ? ErrorCode::permission
-                                                      : ErrorCode::cannot_create,
-                    fmt::format("control socket {}: {}", options_.path,
-                                std::generic_category().message(error)));
+        return fail(
+            error == EACCES || error == EPERM ? ErrorCode::permission : ErrorCode::cannot_create,
+            fmt::format("control socket {}: {}", options_.path,
+                        std::generic_category().message(error)));
     }
 
     Status check_free(const SocketAddress& address) const {

@@ -1,17 +1,17 @@
-// Blocking connections: non-blocking sockets, poll with a deadline, and an eventfd that ends a wait.
+// Blocking connections: non-blocking sockets, poll with a deadline, and an eventfd that ends a
+// wait.
 #include "net/dialer.h"
 
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-
-#include <algorithm>
-#include <array>
-#include <atomic>
-#include <cerrno>
 #include <system_error>
 
 #include "base/limits.h"
@@ -31,8 +31,8 @@ class Stream final : public ByteStream {
         : address_(std::move(address)), wake_(std::move(wake)) {}
 
     Status connect(const SocketAddress& to, Deadline deadline) {
-        socket_ = FileDescriptor(
-            ::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        socket_ =
+            FileDescriptor(::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
         if (!socket_.valid()) return fail_errno("socket", errno);
         if (to.family() != AF_UNIX) {
             const int on = 1;
@@ -97,9 +97,8 @@ class Stream final : public ByteStream {
 
   private:
     [[nodiscard]] tl::unexpected<Error> no_connection(int error) const {
-        return fail(ErrorCode::unreachable,
-                    fmt::format("cannot connect to {}: {}", address_,
-                                std::generic_category().message(error)));
+        return fail(ErrorCode::unreachable, fmt::format("cannot connect to {}: {}", address_,
+                                                        std::generic_category().message(error)));
     }
     [[nodiscard]] tl::unexpected<Error> closed() const {
         return fail(ErrorCode::unreachable, fmt::format("{}: connection closed", address_));
@@ -120,8 +119,7 @@ class Stream final : public ByteStream {
             EXODUS_TRY(check_cancelled());
             const auto left = deadline.left().count();
             if (left == 0)
-                return fail(ErrorCode::timeout,
-                            fmt::format("{} did not answer in time", address_));
+                return fail(ErrorCode::timeout, fmt::format("{} did not answer in time", address_));
             std::array<pollfd, 2> polled{{{socket_.get(), events, 0}, {wake_.get(), POLLIN, 0}}};
             const int ready = ::poll(polled.data(), polled.size(),
                                      static_cast<int>(std::min<int64_t>(left, 60'000)));
@@ -133,8 +131,7 @@ class Stream final : public ByteStream {
     Result<std::size_t> receive(std::span<char> buffer, Deadline deadline) {
         EXODUS_TRY(check_cancelled());
         while (true) {
-            const ssize_t count =
-                ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+            const ssize_t count = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
             if (count > 0) return static_cast<std::size_t>(count);
             if (count == 0) return closed();
             if (errno == EINTR) continue;
@@ -229,8 +226,7 @@ class BlockingDialer final : public Dialer {
             failed = stream->connect(addresses[i], attempt);
             if (!failed) {
                 if (failed.error().code == ErrorCode::timeout)
-                    failed.error().message =
-                        fmt::format("connecting to {} took too long", address);
+                    failed.error().message = fmt::format("connecting to {} took too long", address);
                 continue;
             }
             if (context != nullptr) {

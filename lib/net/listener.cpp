@@ -1,6 +1,9 @@
 // Binding, accepting, and running out of file descriptors.
 #include "net/listener.h"
 
+#include <cerrno>
+#include <charconv>
+#include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -12,10 +15,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-#include <cerrno>
-#include <charconv>
-#include <cstring>
 #include <system_error>
 
 #include "base/clock.h"
@@ -54,11 +53,10 @@ Result<FileDescriptor> bind_one(const SocketAddress& address, const std::string&
     if (::bind(socket.get(), address.raw(), address.length) != 0 ||
         ::listen(socket.get(), limits::kListenBacklog) != 0) {
         const int error = errno;
-        return fail(error == EACCES ? ErrorCode::permission : ErrorCode::cannot_create,
-                    fmt::format("cannot listen on {}: {}", text,
-                                std::generic_category().message(error)),
-                    error == EADDRINUSE ? "another process listens there; choose another address"
-                                        : "");
+        return fail(
+            error == EACCES ? ErrorCode::permission : ErrorCode::cannot_create,
+            fmt::format("cannot listen on {}: {}", text, std::generic_category().message(error)),
+            error == EADDRINUSE ? "another process listens there; choose another address" : "");
     }
     return socket;
 }
@@ -87,8 +85,7 @@ Result<ListenAddress> parse_listen_address(const std::string& text) {
         return bad("an IPv6 address goes into brackets");
     }
     const std::string_view port = std::string_view(text).substr(colon + 1);
-    const auto [end, error] =
-        std::from_chars(port.data(), port.data() + port.size(), address.port);
+    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), address.port);
     if (error != std::errc{} || end != port.data() + port.size() || port.empty())
         return bad("bad port");
     if (address.host == "*") address.host.clear();
@@ -108,9 +105,8 @@ Result<std::unique_ptr<Listener>> Listener::bind(const std::vector<std::string>&
             EXODUS_TRY(clear_stale(parsed->unix_path, *path));
             found.push_back(*path);
         } else {
-            auto resolved =
-                resolve(parsed->host, parsed->port, true,
-                        Deadline::in(milliseconds(limits::kBackendConnect_ms)));
+            auto resolved = resolve(parsed->host, parsed->port, true,
+                                    Deadline::in(milliseconds(limits::kBackendConnect_ms)));
             if (!resolved) return fail(std::move(resolved).error(), "listen address " + text);
             found = std::move(*resolved);
         }

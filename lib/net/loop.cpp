@@ -1,15 +1,15 @@
-// The libuv side of a loop thread: async handle for the mailbox, check and prepare for the turn's end.
+// The libuv side of a loop thread: async handle for the mailbox, check and prepare for the turn's
+// end.
 #include "net/loop.h"
-
-#include <pthread.h>
-#include <signal.h>
-#include <spdlog/spdlog.h>
-#include <uv.h>
 
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
 #include <thread>
+#include <uv.h>
 #include <vector>
 
 #include "base/clock.h"

@@ -2,16 +2,15 @@
 #include "net/resolve.h"
 
 #include <arpa/inet.h>
-#include <fmt/format.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <sys/un.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
+#include <fmt/format.h>
 #include <memory>
 #include <mutex>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/un.h>
 #include <thread>
 
 #include "base/limits.h"
@@ -88,9 +87,8 @@ Result<std::vector<SocketAddress>> resolve(const std::string& host, uint16_t por
 Result<SocketAddress> unix_address(const std::string& path) {
     sockaddr_un address{};
     if (path.empty() || path.size() >= sizeof address.sun_path)
-        return fail(ErrorCode::usage,
-                    fmt::format("{}: a socket's path may have 1 to {} bytes", path,
-                                sizeof address.sun_path - 1));
+        return fail(ErrorCode::usage, fmt::format("{}: a socket's path may have 1 to {} bytes",
+                                                  path, sizeof address.sun_path - 1));
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.data(), path.size());
     SocketAddress result;

@@ -1,9 +1,8 @@
 // Names to addresses with a deadline, for blocking callers. getaddrinfo has none of its own.
 #pragma once
 
-#include <sys/socket.h>
-
 #include <string>
+#include <sys/socket.h>
 #include <vector>
 
 #include "base/clock.h"

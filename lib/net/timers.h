@@ -2,9 +2,8 @@
 // timer per request. Due times are exact to a millisecond and never early.
 #pragma once
 
-#include <uv.h>
-
 #include <cstdint>
+#include <uv.h>
 #include <vector>
 
 #include "core/protocol_worker.h"

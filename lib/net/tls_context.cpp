@@ -2,12 +2,11 @@
 #include "net/tls_context.h"
 
 #include <fmt/format.h>
+#include <memory>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <unistd.h>
-
-#include <memory>
 #include <utility>
 
 namespace exodus {

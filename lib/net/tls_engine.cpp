@@ -1,16 +1,15 @@
 // OpenSSL on memory BIOs, and what its error codes mean to an operator.
 #include "net/tls_engine.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
+#include <climits>
+#include <cstring>
 #include <fmt/format.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-
-#include <algorithm>
-#include <climits>
-#include <cstring>
 
 namespace exodus {
 
@@ -72,8 +71,8 @@ Error refused(long reason, X509* certificate, const std::string& peer, const std
     switch (reason) {
         case X509_V_ERR_CERT_HAS_EXPIRED:
             why = fmt::format("it expired on {}", certificate != nullptr
-                                                       ? time_text(X509_get0_notAfter(certificate))
-                                                       : "an unknown date");
+                                                      ? time_text(X509_get0_notAfter(certificate))
+                                                      : "an unknown date");
             hint = "renew the certificate";
             break;
         case X509_V_ERR_CERT_NOT_YET_VALID:
@@ -84,8 +83,9 @@ Error refused(long reason, X509* certificate, const std::string& peer, const std
             break;
         case X509_V_ERR_HOSTNAME_MISMATCH:
         case X509_V_ERR_IP_ADDRESS_MISMATCH:
-            why = fmt::format("it is for {}, not for {}",
-                              certificate != nullptr ? names_of(certificate) : "another name", name);
+            why =
+                fmt::format("it is for {}, not for {}",
+                            certificate != nullptr ? names_of(certificate) : "another name", name);
             hint = "connect by a name of the certificate or set tls.server_name";
             break;
         case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
@@ -100,8 +100,8 @@ Error refused(long reason, X509* certificate, const std::string& peer, const std
         default:
             why = X509_verify_cert_error_string(reason);
     }
-    return {ErrorCode::permission, fmt::format("the certificate of {} is not accepted: {}", peer, why),
-            hint};
+    return {ErrorCode::permission,
+            fmt::format("the certificate of {} is not accepted: {}", peer, why), hint};
 }
 
 }  // namespace
@@ -148,7 +148,8 @@ Result<std::unique_ptr<TlsEngine>> TlsEngine::make(const TlsContext& context,
         X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
         const int set = address ? X509_VERIFY_PARAM_set1_ip_asc(rules, engine->name_.c_str())
                                 : X509_VERIFY_PARAM_set1_host(rules, engine->name_.c_str(), 0);
-        if (set != 1) return fail(ErrorCode::config, fmt::format("TLS: bad name {}", engine->name_));
+        if (set != 1)
+            return fail(ErrorCode::config, fmt::format("TLS: bad name {}", engine->name_));
     }
     return engine;
 }
@@ -160,8 +161,8 @@ TlsEngine::~TlsEngine() {
 
 int TlsEngine::on_verify(int accepted, x509_store_ctx_st* store) {
     if (accepted == 1) return 1;
-    const auto* ssl = static_cast<SSL*>(
-        X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    const auto* ssl =
+        static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
     auto* engine = static_cast<TlsEngine*>(SSL_get_app_data(ssl));
     X509* certificate = X509_STORE_CTX_get_current_cert(store);
     if (engine->refused_ == nullptr && certificate != nullptr && X509_up_ref(certificate) == 1)

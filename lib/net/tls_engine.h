@@ -54,8 +54,8 @@ class TlsEngine {
     Error failure(int ssl_error) const;
 
     ssl_st* ssl_ = nullptr;
-    bio_st* in_ = nullptr;   ///< owned by ssl_
-    bio_st* out_ = nullptr;  ///< owned by ssl_
+    bio_st* in_ = nullptr;        ///< owned by ssl_
+    bio_st* out_ = nullptr;       ///< owned by ssl_
     x509_st* refused_ = nullptr;  ///< the certificate that did not pass; the session forgets it
     TlsRole role_ = TlsRole::client;
     std::string name_;  ///< the name that is verified

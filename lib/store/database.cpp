@@ -1,14 +1,13 @@
 // Opening, checking and upgrading a SQLite file; the place where the library's exceptions end.
 #include "store/database.h"
 
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 
 #include "base/limits.h"
 #include "store/schema.h"
@@ -40,7 +39,9 @@ std::string directory_of(const std::string& path) {
     return parent.empty() ? "." : parent;
 }
 
-std::string describe(std::string_view what, const std::string& path) { return std::string(what) + " " + path; }
+std::string describe(std::string_view what, const std::string& path) {
+    return std::string(what) + " " + path;
+}
 
 /// Makes the directory entry durable, so that a file which exists for us exists after a power loss.
 void sync_directory(const std::string& directory) {
@@ -63,12 +64,15 @@ Status Database::prepare_file(const std::string& path, Mode mode, const FileKind
         }
         if (errno != ENOENT && errno != ENOTDIR) return fail_errno(name, errno);
         if (mode != Mode::create) {
-            return fail(ErrorCode::no_input, name + " does not exist", "make one with: exodus init, or name it with --state");
+            return fail(ErrorCode::no_input, name + " does not exist",
+                        "make one with: exodus init, or name it with --state");
         }
-        // O_EXCL and a mode in the open itself: never for a moment readable by others, whatever the umask.
+        // O_EXCL and a mode in the open itself: never for a moment readable by others, whatever the
+        // umask.
         const Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
         if (fd.get() < 0 && errno != EEXIST) {
-            return fail(ErrorCode::cannot_create, name + " cannot be created: " + std::strerror(errno),
+            return fail(ErrorCode::cannot_create,
+                        name + " cannot be created: " + std::strerror(errno),
                         "choose a directory that " + std::string("exodus may write with --state"));
         }
         if (fd.get() >= 0) {
@@ -78,8 +82,9 @@ Status Database::prepare_file(const std::string& path, Mode mode, const FileKind
         return {};
     }
     if (!S_ISREG(info.st_mode)) return fail(ErrorCode::data, name + " is not a file");
-    // Never open and close an existing file here: a close drops the POSIX locks that SQLite holds on it for another connection
-    // of this process (sqlite.org/howtocorrupt.html 2.2). What it contains, SQLite tells.
+    // Never open and close an existing file here: a close drops the POSIX locks that SQLite holds
+    // on it for another connection of this process (sqlite.org/howtocorrupt.html 2.2). What it
+    // contains, SQLite tells.
     if (::access(path.c_str(), R_OK) != 0) {
         return fail(ErrorCode::permission, name + " cannot be read: " + std::strerror(errno));
     }
@@ -89,10 +94,11 @@ Status Database::prepare_file(const std::string& path, Mode mode, const FileKind
                     "give this user the right to write it, or look only with --dry-run");
     }
     if (::access(directory.c_str(), W_OK) != 0) {
-        return fail(ErrorCode::cannot_create,
-                    name + ": its directory cannot be written, where the rollback journal must stand: " +
-                        std::strerror(errno),
-                    "give this user the right to write " + directory);
+        return fail(
+            ErrorCode::cannot_create,
+            name + ": its directory cannot be written, where the rollback journal must stand: " +
+                std::strerror(errno),
+            "give this user the right to write " + directory);
     }
     return {};
 }
@@ -100,8 +106,10 @@ Status Database::prepare_file(const std::string& path, Mode mode, const FileKind
 Database::Database(const std::string& path, int flags, std::string_view what)
     : path_(path), what_(what), connection_(path, flags, static_cast<int>(limits::kStoreBusy_ms)) {}
 
-Result<std::unique_ptr<Database>> Database::open(const std::string& path, Mode mode, const FileKind& kind) {
-    // One at a time, so that the descriptor which makes a file is closed before another thread's connection locks it.
+Result<std::unique_ptr<Database>> Database::open(const std::string& path, Mode mode,
+                                                 const FileKind& kind) {
+    // One at a time, so that the descriptor which makes a file is closed before another thread's
+    // connection locks it.
     static std::mutex opening;
     const std::scoped_lock lock(opening);
     EXODUS_TRY(prepare_file(path, mode, kind));
@@ -110,7 +118,8 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, Mode m
     try {
         database.reset(new Database(path, flags, kind.what));
     } catch (const std::exception& error) {
-        return fail(ErrorCode::cannot_create, describe(kind.what, path) + " cannot be opened: " + error.what());
+        return fail(ErrorCode::cannot_create,
+                    describe(kind.what, path) + " cannot be opened: " + error.what());
     }
     EXODUS_TRY(database->check_schema(mode, kind));
     return database;
@@ -125,19 +134,22 @@ Status Database::check_schema(Mode mode, const FileKind& kind) {
         int tables = 0;
     };
     const auto look = [](SQLite::Database& db) {
-        return Head{db.execAndGet("PRAGMA application_id").getInt(), db.execAndGet("PRAGMA user_version").getInt(),
+        return Head{db.execAndGet("PRAGMA application_id").getInt(),
+                    db.execAndGet("PRAGMA user_version").getInt(),
                     db.execAndGet("SELECT count(*) FROM sqlite_schema").getInt()};
     };
     const auto judge = [&](const Head& head) -> Status {
         const bool is_new = head.application == 0 && head.version == 0 && head.tables == 0;
         if (!is_new && head.application != kind.application_id) {
-            return fail(ErrorCode::data, name + " is a database of another program: it was left as it is",
+            return fail(ErrorCode::data,
+                        name + " is a database of another program: it was left as it is",
                         "name another file with --state");
         }
         if (head.version > wanted) {
             return fail(ErrorCode::data,
-                        name + " was written by a newer exodus (schema " + std::to_string(head.version) +
-                            ", this one knows " + std::to_string(wanted) + "): it was left as it is",
+                        name + " was written by a newer exodus (schema " +
+                            std::to_string(head.version) + ", this one knows " +
+                            std::to_string(wanted) + "): it was left as it is",
                         "use that exodus, or a newer one");
         }
         return {};
@@ -147,12 +159,14 @@ Status Database::check_schema(Mode mode, const FileKind& kind) {
     EXODUS_TRY(judge(*head));
     if (mode == Mode::read_only) {
         if (head->version == wanted) return {};
-        if (head->version == 0) return fail(ErrorCode::no_input, name + " is empty", "make it with: exodus init");
+        if (head->version == 0)
+            return fail(ErrorCode::no_input, name + " is empty", "make it with: exodus init");
         return fail(ErrorCode::data, name + " has an older schema",
                     "run a command that may write it once; it is brought up to date then");
     }
-    // TRUNCATE, because in it a commit is synced to the end: with DELETE a power loss can bring the journal back unless
-    // synchronous is EXTRA, and making and unlinking the file costs two syncs of the directory more.
+    // TRUNCATE, because in it a commit is synced to the end: with DELETE a power loss can bring the
+    // journal back unless synchronous is EXTRA, and making and unlinking the file costs two syncs
+    // of the directory more.
     auto pragmas = read("opening " + name, [](SQLite::Database& db) {
         const std::string journal = db.execAndGet("PRAGMA journal_mode=TRUNCATE").getString();
         db.exec("PRAGMA synchronous=FULL");
@@ -162,7 +176,8 @@ Status Database::check_schema(Mode mode, const FileKind& kind) {
     });
     if (!pragmas) return tl::unexpected(std::move(pragmas).error());
     if (*pragmas != "truncate") {
-        return fail(ErrorCode::data, name + " cannot be used in rollback-journal mode (it is in " + *pragmas + " mode)");
+        return fail(ErrorCode::data, name + " cannot be used in rollback-journal mode (it is in " +
+                                         *pragmas + " mode)");
     }
     if (head->version == wanted) return {};
     return write("upgrading " + name, [&](SQLite::Database& db) -> Status {
@@ -189,19 +204,23 @@ Error Database::translate(const std::exception& error, std::string_view doing) c
             return Error{ErrorCode::locked, context + name + " is locked by another process",
                          "try again; if it stays so, look for a stopped exodus process"};
         case SQLITE_FULL:
-            return Error{ErrorCode::cannot_create, context + "the disk of " + name + " is full; nothing was changed",
+            return Error{ErrorCode::cannot_create,
+                         context + "the disk of " + name + " is full; nothing was changed",
                          "free some space and run the command again"};
         case SQLITE_READONLY:
-            return Error{ErrorCode::cannot_create, context + name + " cannot be written: " + error.what(),
+            return Error{ErrorCode::cannot_create,
+                         context + name + " cannot be written: " + error.what(),
                          "check the rights of the file, its directory and its file system"};
         case SQLITE_CANTOPEN:
-            return Error{ErrorCode::cannot_create, context + name + " cannot be opened: " + error.what(),
+            return Error{ErrorCode::cannot_create,
+                         context + name + " cannot be opened: " + error.what(),
                          "check the rights of the file and of its directory"};
         case SQLITE_PERM:
         case SQLITE_AUTH:
             return Error{ErrorCode::permission, context + name + ": " + error.what(), {}};
         case SQLITE_NOTADB:
-            return Error{ErrorCode::data, context + name + " is not a database; it was left as it is",
+            return Error{ErrorCode::data,
+                         context + name + " is not a database; it was left as it is",
                          "name another file with --state"};
         case SQLITE_CORRUPT:
             return Error{ErrorCode::data, context + name + " is damaged: " + error.what(),

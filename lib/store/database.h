@@ -1,9 +1,8 @@
-// One SQLite file, opened the way exodus needs it, with every library exception turned into an Error. Used by the store's own
-// files only. Thread-safe: calls are serialised by a mutex.
+// One SQLite file, opened the way exodus needs it, with every library exception turned into an
+// Error. Used by the store's own files only. Thread-safe: calls are serialised by a mutex.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
-
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -18,8 +17,8 @@ namespace exodus {
 /// Which file this is: both numbers are in its header.
 struct FileKind {
     int32_t application_id = 0;
-    std::string_view what;                 ///< "state file", for messages
-    std::vector<std::string_view> steps;   ///< numbered schema steps
+    std::string_view what;                ///< "state file", for messages
+    std::vector<std::string_view> steps;  ///< numbered schema steps
 };
 FileKind state_file_kind();
 FileKind samples_file_kind();
@@ -28,14 +27,18 @@ class Database {
   public:
     enum class Mode : uint8_t { create, existing, read_only };
 
-    /// Rollback journal (TRUNCATE), synchronous=FULL, foreign keys, mode 0600; brings the schema to this program's version.
-    /// Errors: data (damaged, foreign, or of a newer version), no_input (absent), cannot_create (directory or file not
-    /// writable, disk full), locked, permission. Nothing is changed when it fails.
-    static Result<std::unique_ptr<Database>> open(const std::string& path, Mode mode, const FileKind& kind);
+    /// Rollback journal (TRUNCATE), synchronous=FULL, foreign keys, mode 0600; brings the schema to
+    /// this program's version. Errors: data (damaged, foreign, or of a newer version), no_input
+    /// (absent), cannot_create (directory or file not writable, disk full), locked, permission.
+    /// Nothing is changed when it fails.
+    static Result<std::unique_ptr<Database>> open(const std::string& path, Mode mode,
+                                                  const FileKind& kind);
 
-    /// Runs `action(SQLite::Database&)` outside a transaction (SELECTs); `what` is the context of an error.
+    /// Runs `action(SQLite::Database&)` outside a transaction (SELECTs); `what` is the context of
+    /// an error.
     template <class Action>
-    auto read(std::string_view what, Action&& action) -> Result<std::invoke_result_t<Action, SQLite::Database&>> {
+    auto read(std::string_view what, Action&& action)
+        -> Result<std::invoke_result_t<Action, SQLite::Database&>> {
         const std::scoped_lock lock(mutex_);
         try {
             return action(connection_);
@@ -44,9 +47,11 @@ class Database {
         }
     }
 
-    /// Runs `action(SQLite::Database&) -> Result<T>` in BEGIN IMMEDIATE; commits when it succeeded, else rolls back.
+    /// Runs `action(SQLite::Database&) -> Result<T>` in BEGIN IMMEDIATE; commits when it succeeded,
+    /// else rolls back.
     template <class Action>
-    auto write(std::string_view what, Action&& action) -> std::invoke_result_t<Action, SQLite::Database&> {
+    auto write(std::string_view what, Action&& action)
+        -> std::invoke_result_t<Action, SQLite::Database&> {
         const std::scoped_lock lock(mutex_);
         try {
             SQLite::Transaction transaction(connection_, SQLite::TransactionBehavior::IMMEDIATE);

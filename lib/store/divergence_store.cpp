@@ -1,5 +1,6 @@
-// DivergenceLog on a second file, `<state>.samples`: only the interlay's process writes it, so that a flood of differences
-// never makes the state file wait. Counts are complete; of each class the newest samples are kept.
+// DivergenceLog on a second file, `<state>.samples`: only the interlay's process writes it, so that
+// a flood of differences never makes the state file wait. Counts are complete; of each class the
+// newest samples are kept.
 #include "base/clock.h"
 #include "base/limits.h"
 #include "store/database.h"
@@ -21,18 +22,23 @@ class SqliteDivergenceLog final : public DivergenceLog {
         };
         return database_->write("storing a divergence", [&](SQLite::Database& db) -> Status {
             run(db,
-                "INSERT INTO sample_count (migration, command, reason, outcome, aa, count) VALUES (?, ?, ?, ?, ?, 1) "
+                "INSERT INTO sample_count (migration, command, reason, outcome, aa, count) VALUES "
+                "(?, ?, ?, ?, ?, 1) "
                 "ON CONFLICT DO UPDATE SET count = count + 1",
                 migration_, sample.command, sample.reason, sample.outcome, sample.aa);
             run(db,
-                "INSERT INTO sample (migration, at_ms, command, reason, outcome, aa, request, left, right) "
+                "INSERT INTO sample (migration, at_ms, command, reason, outcome, aa, request, "
+                "left, right) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                migration_, sample.at_ms == 0 ? wall_ms() : sample.at_ms, sample.command, sample.reason, sample.outcome,
-                sample.aa, cut(sample.request), cut(sample.left), cut(sample.right));
+                migration_, sample.at_ms == 0 ? wall_ms() : sample.at_ms, sample.command,
+                sample.reason, sample.outcome, sample.aa, cut(sample.request), cut(sample.left),
+                cut(sample.right));
             run(db,
-                "DELETE FROM sample WHERE id IN (SELECT id FROM sample WHERE migration = ? AND command = ? AND reason = ? "
+                "DELETE FROM sample WHERE id IN (SELECT id FROM sample WHERE migration = ? AND "
+                "command = ? AND reason = ? "
                 "AND outcome = ? AND aa = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
-                migration_, sample.command, sample.reason, sample.outcome, sample.aa, limits::kSamplesPerClass_max);
+                migration_, sample.command, sample.reason, sample.outcome, sample.aa,
+                limits::kSamplesPerClass_max);
             return {};
         });
     }
@@ -40,12 +46,14 @@ class SqliteDivergenceLog final : public DivergenceLog {
     Result<std::vector<DivergenceCounts>> counts() override {
         return database_->read("reading divergence counts", [&](SQLite::Database& db) {
             return collect(statement(db,
-                                     "SELECT command, reason, outcome, aa, count FROM sample_count WHERE migration = ? "
+                                     "SELECT command, reason, outcome, aa, count FROM sample_count "
+                                     "WHERE migration = ? "
                                      "ORDER BY count DESC, command, reason, outcome, aa",
                                      migration_),
                            [](SQLite::Statement& query) {
-                               return DivergenceCounts{text_at(query, 0), text_at(query, 1), text_at(query, 2),
-                                                       bool_at(query, 3), uint_at(query, 4)};
+                               return DivergenceCounts{text_at(query, 0), text_at(query, 1),
+                                                       text_at(query, 2), bool_at(query, 3),
+                                                       uint_at(query, 4)};
                            });
         });
     }
@@ -53,7 +61,8 @@ class SqliteDivergenceLog final : public DivergenceLog {
     Result<std::vector<DivergenceSample>> samples(std::size_t limit) override {
         return database_->read("reading divergences", [&](SQLite::Database& db) {
             return collect(statement(db,
-                                     "SELECT id, at_ms, command, reason, outcome, aa, request, left, right FROM sample "
+                                     "SELECT id, at_ms, command, reason, outcome, aa, request, "
+                                     "left, right FROM sample "
                                      "WHERE migration = ? ORDER BY id DESC LIMIT ?",
                                      migration_, limit),
                            [](SQLite::Statement& query) {
@@ -89,12 +98,15 @@ class SqliteDivergenceLog final : public DivergenceLog {
 
 std::string samples_path(const std::string& state_path) { return state_path + ".samples"; }
 
-Result<std::unique_ptr<DivergenceLog>> open_divergence_log(const std::string& state_path, const std::string& migration,
+Result<std::unique_ptr<DivergenceLog>> open_divergence_log(const std::string& state_path,
+                                                           const std::string& migration,
                                                            bool read_only) {
-    auto database = Database::open(samples_path(state_path), read_only ? Database::Mode::read_only : Database::Mode::create,
+    auto database = Database::open(samples_path(state_path),
+                                   read_only ? Database::Mode::read_only : Database::Mode::create,
                                    samples_file_kind());
     if (!database) return tl::unexpected(std::move(database).error());
-    return std::unique_ptr<DivergenceLog>(std::make_unique<SqliteDivergenceLog>(std::move(*database), migration));
+    return std::unique_ptr<DivergenceLog>(
+        std::make_unique<SqliteDivergenceLog>(std::move(*database), migration));
 }
 
 }  // namespace exodus

@@ -1,4 +1,5 @@
-// The numbered schema steps, embedded from store/schema/**/NNN-*.sql at build time. Step N brings user_version N-1 to N.
+// The numbered schema steps, embedded from store/schema/**/NNN-*.sql at build time. Step N brings
+// user_version N-1 to N.
 #pragma once
 
 #include <string_view>

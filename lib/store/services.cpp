@@ -15,28 +15,36 @@ struct Opened {
     int64_t migration = 0;
 };
 
-Result<Opened> open_existing(const std::string& path, const std::string& migration, Database::Mode mode) {
+Result<Opened> open_existing(const std::string& path, const std::string& migration,
+                             Database::Mode mode) {
     auto database = Database::open(path, mode, state_file_kind());
     if (!database) return tl::unexpected(std::move(database).error());
-    auto row = (*database)->read("reading migration " + migration,
-                                 [&](SQLite::Database& db) { return load_migration(db, migration); });
+    auto row = (*database)->read("reading migration " + migration, [&](SQLite::Database& db) {
+        return load_migration(db, migration);
+    });
     if (!row) return tl::unexpected(std::move(row).error());
-    if (!*row) return fail(ErrorCode::no_input, "the state file has no migration " + migration, "make one with: exodus init");
+    if (!*row)
+        return fail(ErrorCode::no_input, "the state file has no migration " + migration,
+                    "make one with: exodus init");
     return Opened{std::move(*database), (*row)->id};
 }
 
 class SqliteStateSource final : public StateSource {
   public:
-    explicit SqliteStateSource(Opened opened) : database_(std::move(opened.database)), migration_(opened.migration) {}
+    explicit SqliteStateSource(Opened opened)
+        : database_(std::move(opened.database)), migration_(opened.migration) {}
 
     Result<MigrationRow> read() override {
-        // The version first: a change between the two is seen again by the next changed(), never missed.
+        // The version first: a change between the two is seen again by the next changed(), never
+        // missed.
         auto version = data_version();
         if (!version) return tl::unexpected(std::move(version).error());
-        auto row = database_->read("reading the migration",
-                                   [&](SQLite::Database& db) { return load_migration(db, migration_); });
+        auto row = database_->read("reading the migration", [&](SQLite::Database& db) {
+            return load_migration(db, migration_);
+        });
         if (!row) return tl::unexpected(std::move(row).error());
-        if (!*row) return fail(ErrorCode::no_input, "the migration is not in the state file any more");
+        if (!*row)
+            return fail(ErrorCode::no_input, "the migration is not in the state file any more");
         const std::scoped_lock lock(mutex_);
         seen_ = *version;
         return **row;
@@ -64,17 +72,23 @@ class SqliteStateSource final : public StateSource {
 
 class SqliteWorkerRegistry final : public WorkerRegistry {
   public:
-    explicit SqliteWorkerRegistry(Opened opened) : database_(std::move(opened.database)), migration_(opened.migration) {}
+    explicit SqliteWorkerRegistry(Opened opened)
+        : database_(std::move(opened.database)), migration_(opened.migration) {}
 
     Status put(const WorkerRow& row) override {
         return database_->write("registering the worker", [&](SQLite::Database& db) -> Status {
             run(db,
-                "INSERT INTO worker (migration_id, id, pid, pid_start, host, control, listen, epoch, writes_in_flight, held, "
-                "blocker, started_ms, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) "
-                "ON CONFLICT (migration_id, id) DO UPDATE SET pid = ?3, pid_start = ?4, host = ?5, control = ?6, listen = ?7, "
-                "epoch = ?8, writes_in_flight = ?9, held = ?10, blocker = ?11, started_ms = ?12, seen_ms = ?13",
-                migration_, row.id, row.pid, row.pid_start, row.host, row.control, row.listen, row.epoch,
-                row.writes_in_flight, row.held, row.blocker, row.started_ms, row.seen_ms);
+                "INSERT INTO worker (migration_id, id, pid, pid_start, host, control, listen, "
+                "epoch, writes_in_flight, held, "
+                "blocker, started_ms, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+                "?11, ?12, ?13) "
+                "ON CONFLICT (migration_id, id) DO UPDATE SET pid = ?3, pid_start = ?4, host = ?5, "
+                "control = ?6, listen = ?7, "
+                "epoch = ?8, writes_in_flight = ?9, held = ?10, blocker = ?11, started_ms = ?12, "
+                "seen_ms = ?13",
+                migration_, row.id, row.pid, row.pid_start, row.host, row.control, row.listen,
+                row.epoch, row.writes_in_flight, row.held, row.blocker, row.started_ms,
+                row.seen_ms);
             return {};
         });
     }
@@ -87,7 +101,8 @@ class SqliteWorkerRegistry final : public WorkerRegistry {
     }
 
     Result<std::vector<WorkerRow>> list() override {
-        return database_->read("reading the workers", [&](SQLite::Database& db) { return load_workers(db, migration_); });
+        return database_->read("reading the workers",
+                               [&](SQLite::Database& db) { return load_workers(db, migration_); });
     }
 
   private:
@@ -97,24 +112,33 @@ class SqliteWorkerRegistry final : public WorkerRegistry {
 
 class SqliteJournal final : public Journal {
   public:
-    explicit SqliteJournal(Opened opened) : database_(std::move(opened.database)), migration_(opened.migration) {}
+    explicit SqliteJournal(Opened opened)
+        : database_(std::move(opened.database)), migration_(opened.migration) {}
 
-    Status save_position(std::string_view direction, std::string_view name, std::string_view value) override {
+    Status save_position(std::string_view direction, std::string_view name,
+                         std::string_view value) override {
         if (value.size() > limits::kPosition_bytes_max) {
-            return fail(ErrorCode::internal, "position " + std::string(name) + " is larger than 64 KiB");
+            return fail(ErrorCode::internal,
+                        "position " + std::string(name) + " is larger than 64 KiB");
         }
-        return database_->write("storing position " + std::string(name), [&](SQLite::Database& db) -> Status {
-            run(db,
-                "INSERT INTO position (migration_id, direction, name, value, at_ms) VALUES (?1, ?2, ?3, ?4, ?5) "
-                "ON CONFLICT (migration_id, direction, name) DO UPDATE SET value = ?4, at_ms = ?5",
-                migration_, direction, name, value, wall_ms());
-            return {};
-        });
+        return database_->write("storing position " + std::string(name),
+                                [&](SQLite::Database& db) -> Status {
+                                    run(db,
+                                        "INSERT INTO position (migration_id, direction, name, "
+                                        "value, at_ms) VALUES (?1, ?2, ?3, ?4, ?5) "
+                                        "ON CONFLICT (migration_id, direction, name) DO UPDATE SET "
+                                        "value = ?4, at_ms = ?5",
+                                        migration_, direction, name, value, wall_ms());
+                                    return {};
+                                });
     }
 
-    Result<std::optional<std::string>> load_position(std::string_view direction, std::string_view name) override {
+    Result<std::optional<std::string>> load_position(std::string_view direction,
+                                                     std::string_view name) override {
         return database_->read("reading position " + std::string(name), [&](SQLite::Database& db) {
-            return first(statement(db, "SELECT value FROM position WHERE migration_id = ? AND direction = ? AND name = ?",
+            return first(statement(db,
+                                   "SELECT value FROM position WHERE migration_id = ? AND "
+                                   "direction = ? AND name = ?",
                                    migration_, direction, name),
                          [](SQLite::Statement& query) { return text_at(query, 0); });
         });
@@ -122,7 +146,8 @@ class SqliteJournal final : public Journal {
 
     Status erase_positions(std::string_view direction) override {
         return database_->write("erasing positions", [&](SQLite::Database& db) -> Status {
-            run(db, "DELETE FROM position WHERE migration_id = ? AND direction = ?", migration_, direction);
+            run(db, "DELETE FROM position WHERE migration_id = ? AND direction = ?", migration_,
+                direction);
             return {};
         });
     }
@@ -130,30 +155,37 @@ class SqliteJournal final : public Journal {
     Status add_item_error(const ItemError& error) override {
         return database_->write("storing an item error", [&](SQLite::Database& db) -> Status {
             run(db,
-                "INSERT INTO item_error (migration_id, direction, location, key, reason, attempts, at_ms) "
-                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (migration_id, direction, location, key) DO UPDATE SET "
+                "INSERT INTO item_error (migration_id, direction, location, key, reason, attempts, "
+                "at_ms) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (migration_id, direction, "
+                "location, key) DO UPDATE SET "
                 "reason = ?5, attempts = attempts + ?6, at_ms = ?7",
-                migration_, error.direction, error.location, Blob{error.key}, error.reason, error.attempts,
-                error.at_ms == 0 ? wall_ms() : error.at_ms);
+                migration_, error.direction, error.location, Blob{error.key}, error.reason,
+                error.attempts, error.at_ms == 0 ? wall_ms() : error.at_ms);
             return {};
         });
     }
 
-    Result<std::vector<ItemError>> item_errors(std::string_view direction, std::size_t limit) override {
+    Result<std::vector<ItemError>> item_errors(std::string_view direction,
+                                               std::size_t limit) override {
         return database_->read("reading item errors", [&](SQLite::Database& db) {
             return load_item_errors(db, migration_, direction, limit);
         });
     }
 
-    Status resolve_item_error(std::string_view direction, std::string_view location, std::string_view key) override {
+    Status resolve_item_error(std::string_view direction, std::string_view location,
+                              std::string_view key) override {
         return database_->write("resolving an item error", [&](SQLite::Database& db) -> Status {
-            run(db, "DELETE FROM item_error WHERE migration_id = ? AND direction = ? AND location = ? AND key = ?", migration_,
-                direction, location, Blob{key});
+            run(db,
+                "DELETE FROM item_error WHERE migration_id = ? AND direction = ? AND location = ? "
+                "AND key = ?",
+                migration_, direction, location, Blob{key});
             return {};
         });
     }
 
-    Status add_event(std::string_view severity, std::string_view code, std::string_view text) override {
+    Status add_event(std::string_view severity, std::string_view code,
+                     std::string_view text) override {
         return database_->write("storing an event", [&](SQLite::Database& db) -> Status {
             insert_event(db, migration_, severity, code, text, "{}");
             return {};
@@ -166,7 +198,8 @@ class SqliteJournal final : public Journal {
 };
 
 template <class Interface, class Implementation>
-Result<std::unique_ptr<Interface>> open_service(const std::string& path, const std::string& migration) {
+Result<std::unique_ptr<Interface>> open_service(const std::string& path,
+                                                const std::string& migration) {
     auto opened = open_existing(path, migration, Database::Mode::existing);
     if (!opened) return tl::unexpected(std::move(opened).error());
     return std::unique_ptr<Interface>(std::make_unique<Implementation>(std::move(*opened)));
@@ -174,15 +207,18 @@ Result<std::unique_ptr<Interface>> open_service(const std::string& path, const s
 
 }  // namespace
 
-Result<std::unique_ptr<StateSource>> open_state_source(const std::string& state_path, const std::string& migration) {
+Result<std::unique_ptr<StateSource>> open_state_source(const std::string& state_path,
+                                                       const std::string& migration) {
     return open_service<StateSource, SqliteStateSource>(state_path, migration);
 }
 
-Result<std::unique_ptr<WorkerRegistry>> open_worker_registry(const std::string& state_path, const std::string& migration) {
+Result<std::unique_ptr<WorkerRegistry>> open_worker_registry(const std::string& state_path,
+                                                             const std::string& migration) {
     return open_service<WorkerRegistry, SqliteWorkerRegistry>(state_path, migration);
 }
 
-Result<std::unique_ptr<Journal>> open_journal(const std::string& state_path, const std::string& migration) {
+Result<std::unique_ptr<Journal>> open_journal(const std::string& state_path,
+                                              const std::string& migration) {
     return open_service<Journal, SqliteJournal>(state_path, migration);
 }
 

@@ -1,4 +1,5 @@
-// Rows that several of the store's files read and write: migration, worker, item error, event, decision, step.
+// Rows that several of the store's files read and write: migration, worker, item error, event,
+// decision, step.
 #include "store/statement.h"
 
 #include <nlohmann/json.hpp>
@@ -12,8 +13,10 @@ namespace exodus {
 using nlohmann::json;
 
 const std::string kMigrationColumns =
-    "id, name, family, state, epoch, authority, writes, reads, hold, hold_deadline_ms, mirror_percent, aa_percent, "
-    "canary_percent, migrating, forward, reverse, strategy, attempt, switched_ms, flag_paused, flag_degraded, "
+    "id, name, family, state, epoch, authority, writes, reads, hold, hold_deadline_ms, "
+    "mirror_percent, aa_percent, "
+    "canary_percent, migrating, forward, reverse, strategy, attempt, switched_ms, flag_paused, "
+    "flag_degraded, "
     "flag_blocked, config_hash, created_ms, updated_ms";
 
 namespace {
@@ -61,11 +64,14 @@ MigrationRow migration_at(SQLite::Statement& query) {
 }
 
 std::optional<MigrationRow> load_migration(SQLite::Database& db, int64_t id) {
-    return first(statement(db, "SELECT " + kMigrationColumns + " FROM migration WHERE id = ?", id), migration_at);
+    return first(statement(db, "SELECT " + kMigrationColumns + " FROM migration WHERE id = ?", id),
+                 migration_at);
 }
 
 std::optional<MigrationRow> load_migration(SQLite::Database& db, std::string_view name) {
-    return first(statement(db, "SELECT " + kMigrationColumns + " FROM migration WHERE name = ?", name), migration_at);
+    return first(
+        statement(db, "SELECT " + kMigrationColumns + " FROM migration WHERE name = ?", name),
+        migration_at);
 }
 
 WorkerRow worker_at(SQLite::Statement& query) {
@@ -86,34 +92,41 @@ WorkerRow worker_at(SQLite::Statement& query) {
 }
 
 std::vector<WorkerRow> load_workers(SQLite::Database& db, int64_t migration) {
-    return collect(statement(db,
-                             "SELECT id, pid, pid_start, host, control, listen, epoch, writes_in_flight, held, blocker, "
-                             "started_ms, seen_ms FROM worker WHERE migration_id = ? ORDER BY started_ms, id",
-                             migration),
-                   worker_at);
+    return collect(
+        statement(db,
+                  "SELECT id, pid, pid_start, host, control, listen, epoch, writes_in_flight, "
+                  "held, blocker, "
+                  "started_ms, seen_ms FROM worker WHERE migration_id = ? ORDER BY started_ms, id",
+                  migration),
+        worker_at);
 }
 
-std::vector<ItemError> load_item_errors(SQLite::Database& db, int64_t migration, std::string_view direction,
-                                        std::size_t limit) {
-    return collect(statement(db,
-                             "SELECT id, direction, location, key, reason, attempts, at_ms FROM item_error "
-                             "WHERE migration_id = ? AND (? = '' OR direction = ?) ORDER BY id LIMIT ?",
-                             migration, direction, direction, limit),
-                   [](SQLite::Statement& query) {
-                       ItemError error;
-                       error.id = int_at(query, 0);
-                       error.direction = text_at(query, 1);
-                       error.location = text_at(query, 2);
-                       error.key = text_at(query, 3);
-                       error.reason = text_at(query, 4);
-                       error.attempts = static_cast<int>(int_at(query, 5));
-                       error.at_ms = int_at(query, 6);
-                       return error;
-                   });
+std::vector<ItemError> load_item_errors(SQLite::Database& db, int64_t migration,
+                                        std::string_view direction, std::size_t limit) {
+    return collect(
+        statement(db,
+                  "SELECT id, direction, location, key, reason, attempts, at_ms FROM item_error "
+                  "WHERE migration_id = ? AND (? = '' OR direction = ?) ORDER BY id LIMIT ?",
+                  migration, direction, direction, limit),
+        [](SQLite::Statement& query) {
+            ItemError error;
+            error.id = int_at(query, 0);
+            error.direction = text_at(query, 1);
+            error.location = text_at(query, 2);
+            error.key = text_at(query, 3);
+            error.reason = text_at(query, 4);
+            error.attempts = static_cast<int>(int_at(query, 5));
+            error.at_ms = int_at(query, 6);
+            return error;
+        });
 }
 
 std::string owner_json(const Owner& owner) {
-    return json{{"uid", owner.uid}, {"user", owner.user}, {"host", owner.host}, {"channel", owner.channel}, {"pid", owner.pid}}
+    return json{{"uid", owner.uid},
+                {"user", owner.user},
+                {"host", owner.host},
+                {"channel", owner.channel},
+                {"pid", owner.pid}}
         .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -131,30 +144,37 @@ Owner owner_from(const std::string& text) {
 
 std::string owner_name(const Owner& owner) { return owner.user + "@" + owner.host; }
 
-int64_t insert_event(SQLite::Database& db, int64_t migration, std::string_view severity, std::string_view code,
-                     std::string_view text, std::string_view data) {
-    run(db, "INSERT INTO event (migration_id, at_ms, severity, code, text, data) VALUES (?, ?, ?, ?, ?, ?)", migration,
-        wall_ms(), severity, code, text, data);
+int64_t insert_event(SQLite::Database& db, int64_t migration, std::string_view severity,
+                     std::string_view code, std::string_view text, std::string_view data) {
+    run(db,
+        "INSERT INTO event (migration_id, at_ms, severity, code, text, data) VALUES (?, ?, ?, ?, "
+        "?, ?)",
+        migration, wall_ms(), severity, code, text, data);
     const int64_t id = db.getLastInsertRowid();
-    // Bounded: looked at only now and then, since a delete of one row for each insert would double the writes.
+    // Bounded: looked at only now and then, since a delete of one row for each insert would double
+    // the writes.
     if (id % 1024 == 0) run(db, "DELETE FROM event WHERE id <= ?", id - limits::kEvents_max);
     return id;
 }
 
 int64_t insert_decision(SQLite::Database& db, int64_t migration, const DecisionRow& row) {
     run(db,
-        "INSERT INTO decision (migration_id, attempt, kind, subject, reason, owner, config_hash, epoch, at_ms) "
+        "INSERT INTO decision (migration_id, attempt, kind, subject, reason, owner, config_hash, "
+        "epoch, at_ms) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        migration, row.attempt, row.kind, row.subject, row.reason, owner_json(row.owner), row.config_hash, row.epoch,
-        row.at_ms == 0 ? wall_ms() : row.at_ms);
+        migration, row.attempt, row.kind, row.subject, row.reason, owner_json(row.owner),
+        row.config_hash, row.epoch, row.at_ms == 0 ? wall_ms() : row.at_ms);
     return db.getLastInsertRowid();
 }
 
-void upsert_step(SQLite::Database& db, int64_t run_id, std::string_view step, bool done, std::string_view note) {
+void upsert_step(SQLite::Database& db, int64_t run_id, std::string_view step, bool done,
+                 std::string_view note) {
     const int64_t now = wall_us();
     run(db,
-        "INSERT INTO step (run_id, step, done, note, intent_us, done_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
-        "ON CONFLICT (run_id, step) DO UPDATE SET done = max(done, ?3), note = CASE WHEN ?4 = '{}' THEN note ELSE ?4 END, "
+        "INSERT INTO step (run_id, step, done, note, intent_us, done_us) VALUES (?1, ?2, ?3, ?4, "
+        "?5, ?6) "
+        "ON CONFLICT (run_id, step) DO UPDATE SET done = max(done, ?3), note = CASE WHEN ?4 = '{}' "
+        "THEN note ELSE ?4 END, "
         "done_us = CASE WHEN done = 0 THEN ?6 ELSE done_us END",
         run_id, step, done, note, now, done ? now : 0);
 }

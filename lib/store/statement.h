@@ -1,9 +1,8 @@
-// Short ways to bind and read the values of this project's types. Used by the store's own files only; throws what SQLiteCpp
-// throws, so only inside Database::read and Database::write.
+// Short ways to bind and read the values of this project's types. Used by the store's own files
+// only; throws what SQLiteCpp throws, so only inside Database::read and Database::write.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
-
 #include <concepts>
 #include <optional>
 #include <string>
@@ -19,9 +18,15 @@ namespace exodus {
 inline void bind_one(SQLite::Statement& query, int index, std::string_view text) {
     query.bind(index, std::string(text));
 }
-inline void bind_one(SQLite::Statement& query, int index, const std::string& text) { query.bind(index, text); }
-inline void bind_one(SQLite::Statement& query, int index, const char* text) { query.bind(index, text); }
-inline void bind_one(SQLite::Statement& query, int index, double value) { query.bind(index, value); }
+inline void bind_one(SQLite::Statement& query, int index, const std::string& text) {
+    query.bind(index, text);
+}
+inline void bind_one(SQLite::Statement& query, int index, const char* text) {
+    query.bind(index, text);
+}
+inline void bind_one(SQLite::Statement& query, int index, double value) {
+    query.bind(index, value);
+}
 template <std::integral Value>
 void bind_one(SQLite::Statement& query, int index, Value value) {
     query.bind(index, static_cast<int64_t>(value));
@@ -67,12 +72,22 @@ auto first(SQLite::Statement&& query, Make&& make) {
     return row;
 }
 
-inline std::string text_at(SQLite::Statement& query, int column) { return query.getColumn(column).getString(); }
-inline int64_t int_at(SQLite::Statement& query, int column) { return query.getColumn(column).getInt64(); }
-inline uint64_t uint_at(SQLite::Statement& query, int column) { return static_cast<uint64_t>(int_at(query, column)); }
+inline std::string text_at(SQLite::Statement& query, int column) {
+    return query.getColumn(column).getString();
+}
+inline int64_t int_at(SQLite::Statement& query, int column) {
+    return query.getColumn(column).getInt64();
+}
+inline uint64_t uint_at(SQLite::Statement& query, int column) {
+    return static_cast<uint64_t>(int_at(query, column));
+}
 inline bool bool_at(SQLite::Statement& query, int column) { return int_at(query, column) != 0; }
-inline double double_at(SQLite::Statement& query, int column) { return query.getColumn(column).getDouble(); }
-inline Side side_from(std::string_view text) { return text == "target" ? Side::target : Side::source; }
+inline double double_at(SQLite::Statement& query, int column) {
+    return query.getColumn(column).getDouble();
+}
+inline Side side_from(std::string_view text) {
+    return text == "target" ? Side::target : Side::source;
+}
 
 /// The columns of a migration row in the order that migration_at reads them.
 extern const std::string kMigrationColumns;
@@ -84,16 +99,17 @@ std::optional<MigrationRow> load_migration(SQLite::Database& db, std::string_vie
 
 WorkerRow worker_at(SQLite::Statement& query);
 std::vector<WorkerRow> load_workers(SQLite::Database& db, int64_t migration);
-std::vector<ItemError> load_item_errors(SQLite::Database& db, int64_t migration, std::string_view direction,
-                                        std::size_t limit);
+std::vector<ItemError> load_item_errors(SQLite::Database& db, int64_t migration,
+                                        std::string_view direction, std::size_t limit);
 
 std::string owner_json(const Owner& owner);
 Owner owner_from(const std::string& json);
 std::string owner_name(const Owner& owner);
 
-int64_t insert_event(SQLite::Database& db, int64_t migration, std::string_view severity, std::string_view code,
-                     std::string_view text, std::string_view data);
+int64_t insert_event(SQLite::Database& db, int64_t migration, std::string_view severity,
+                     std::string_view code, std::string_view text, std::string_view data);
 int64_t insert_decision(SQLite::Database& db, int64_t migration, const DecisionRow& row);
-void upsert_step(SQLite::Database& db, int64_t run, std::string_view step, bool done, std::string_view note);
+void upsert_step(SQLite::Database& db, int64_t run, std::string_view step, bool done,
+                 std::string_view note);
 
 }  // namespace exodus

@@ -1,4 +1,5 @@
-// WorkflowStore: the migration row, its transitions, context and endpoints. The other tables: workflow_store_*.cpp.
+// WorkflowStore: the migration row, its transitions, context and endpoints. The other tables:
+// workflow_store_*.cpp.
 #include "store/workflow_store.h"
 
 #include <utility>
@@ -14,9 +15,12 @@ namespace {
 
 std::string strategy_name(Strategy strategy) {
     switch (strategy) {
-        case Strategy::big_bang: return "big-bang";
-        case Strategy::canary: return "canary";
-        case Strategy::blue_green: return "blue-green";
+        case Strategy::big_bang:
+            return "big-bang";
+        case Strategy::canary:
+            return "canary";
+        case Strategy::blue_green:
+            return "blue-green";
     }
     return "big-bang";
 }
@@ -28,8 +32,10 @@ std::string fresh_lineage() {
 
 void insert_endpoint(SQLite::Database& db, int64_t migration, const EndpointRow& row) {
     run(db,
-        "INSERT INTO endpoint (migration_id, side, family, address, user, tls, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
-        "ON CONFLICT (migration_id, side) DO UPDATE SET family = ?3, address = ?4, user = ?5, tls = ?6, "
+        "INSERT INTO endpoint (migration_id, side, family, address, user, tls, version) VALUES "
+        "(?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+        "ON CONFLICT (migration_id, side) DO UPDATE SET family = ?3, address = ?4, user = ?5, tls "
+        "= ?6, "
         "version = CASE WHEN ?7 = '' THEN version ELSE ?7 END",
         migration, to_string(row.side), row.family, row.address, row.user, row.tls, row.version);
 }
@@ -45,7 +51,8 @@ EndpointRow endpoint_row(const Endpoint& endpoint) {
 }
 
 std::string stands(const MigrationRow& row) {
-    return "it is '" + std::string(to_string(row.state)) + "' at epoch " + std::to_string(row.route.epoch) + " now";
+    return "it is '" + std::string(to_string(row.state)) + "' at epoch " +
+           std::to_string(row.route.epoch) + " now";
 }
 
 }  // namespace
@@ -64,35 +71,46 @@ Result<std::unique_ptr<WorkflowStore>> WorkflowStore::open(const std::string& pa
 }
 
 Result<MigrationRow> WorkflowStore::create_migration(const Settings& settings, const Owner& owner) {
-    return database_->write("creating migration " + settings.migration, [&](SQLite::Database& db) -> Result<MigrationRow> {
-        if (auto there = load_migration(db, settings.migration)) {
-            if (there->family != settings.family) {
-                return fail(ErrorCode::not_allowed,
-                            "migration " + settings.migration + " exists already, of the family " + there->family,
-                            "name another one with --migration");
+    return database_->write(
+        "creating migration " + settings.migration,
+        [&](SQLite::Database& db) -> Result<MigrationRow> {
+            if (auto there = load_migration(db, settings.migration)) {
+                if (there->family != settings.family) {
+                    return fail(ErrorCode::not_allowed,
+                                "migration " + settings.migration +
+                                    " exists already, of the family " + there->family,
+                                "name another one with --migration");
+                }
+                return *there;
             }
-            return *there;
-        }
-        const int64_t now = wall_ms();
-        run(db,
-            "INSERT INTO migration (name, family, state, epoch, authority, writes, reads, hold, hold_deadline_ms, "
-            "mirror_percent, aa_percent, canary_percent, migrating, forward, reverse, strategy, attempt, switched_ms, "
-            "flag_paused, flag_degraded, flag_blocked, config_hash, plan_hash, lineage, schema_hash, tool_version, "
-            "created_ms, updated_ms) VALUES (?, ?, 'new', 1, 'source', 'source', 'source', 0, 0, 0, 0, 0, 0, 'off', 'off', "
-            "?, 1, 0, '', '', '', ?, '', '', '', '', ?, ?)",
-            settings.migration, settings.family, strategy_name(settings.migrate.strategy), settings.config_hash, now, now);
-        const int64_t id = db.getLastInsertRowid();
-        insert_endpoint(db, id, endpoint_row(settings.source));
-        Endpoint target = settings.target;
-        target.side = Side::target;
-        insert_endpoint(db, id, endpoint_row(target));
-        run(db,
-            "INSERT INTO epoch_log (migration_id, epoch, at_ms, from_state, to_state, authority, writes, reads, hold, command, "
-            "reason, by) VALUES (?, 1, ?, 'new', 'new', 'source', 'source', 'source', 0, 'init', '', ?)",
-            id, now, owner_name(owner));
-        insert_event(db, id, "info", "migration.created", "migration " + settings.migration + " was created", "{}");
-        return *load_migration(db, id);
-    });
+            const int64_t now = wall_ms();
+            run(db,
+                "INSERT INTO migration (name, family, state, epoch, authority, writes, reads, "
+                "hold, hold_deadline_ms, "
+                "mirror_percent, aa_percent, canary_percent, migrating, forward, reverse, "
+                "strategy, attempt, switched_ms, "
+                "flag_paused, flag_degraded, flag_blocked, config_hash, plan_hash, lineage, "
+                "schema_hash, tool_version, "
+                "created_ms, updated_ms) VALUES (?, ?, 'new', 1, 'source', 'source', 'source', 0, "
+                "0, 0, 0, 0, 0, 'off', 'off', "
+                "?, 1, 0, '', '', '', ?, '', '', '', '', ?, ?)",
+                settings.migration, settings.family, strategy_name(settings.migrate.strategy),
+                settings.config_hash, now, now);
+            const int64_t id = db.getLastInsertRowid();
+            insert_endpoint(db, id, endpoint_row(settings.source));
+            Endpoint target = settings.target;
+            target.side = Side::target;
+            insert_endpoint(db, id, endpoint_row(target));
+            run(db,
+                "INSERT INTO epoch_log (migration_id, epoch, at_ms, from_state, to_state, "
+                "authority, writes, reads, hold, command, "
+                "reason, by) VALUES (?, 1, ?, 'new', 'new', 'source', 'source', 'source', 0, "
+                "'init', '', ?)",
+                id, now, owner_name(owner));
+            insert_event(db, id, "info", "migration.created",
+                         "migration " + settings.migration + " was created", "{}");
+            return *load_migration(db, id);
+        });
 }
 
 Result<MigrationRow> WorkflowStore::find_migration(std::string_view name) {
@@ -108,58 +126,72 @@ Result<MigrationRow> WorkflowStore::find_migration(std::string_view name) {
 
 Result<std::vector<MigrationRow>> WorkflowStore::migrations() {
     return database_->read("reading migrations", [](SQLite::Database& db) {
-        return collect(statement(db, "SELECT " + kMigrationColumns + " FROM migration ORDER BY id"), migration_at);
+        return collect(statement(db, "SELECT " + kMigrationColumns + " FROM migration ORDER BY id"),
+                       migration_at);
     });
 }
 
-Result<MigrationRow> WorkflowStore::transition(const MigrationRow& expected, const Transition& change) {
+Result<MigrationRow> WorkflowStore::transition(const MigrationRow& expected,
+                                               const Transition& change) {
     const std::string doing = "changing migration " + expected.name;
     return database_->write(doing, [&](SQLite::Database& db) -> Result<MigrationRow> {
         const auto now_row = load_migration(db, expected.id);
-        if (!now_row) return fail(ErrorCode::no_input, doing + ": it is not in the state file any more");
+        if (!now_row)
+            return fail(ErrorCode::no_input, doing + ": it is not in the state file any more");
         if (now_row->state != expected.state || now_row->route.epoch != expected.route.epoch) {
-            return fail(ErrorCode::not_allowed, doing + ": another command changed it meanwhile; " + stands(*now_row),
+            return fail(ErrorCode::not_allowed,
+                        doing + ": another command changed it meanwhile; " + stands(*now_row),
                         "look with: exodus status");
         }
         const MigrationRow& row = change.row;
         const Route& route = row.route;
         const uint64_t epoch = expected.route.epoch + 1;
         const int64_t now = wall_ms();
-        const bool fill_begins = now_row->forward == MovementMode::off && now_row->reverse == MovementMode::off &&
+        const bool fill_begins = now_row->forward == MovementMode::off &&
+                                 now_row->reverse == MovementMode::off &&
                                  row.forward != MovementMode::off;
         run(db,
-            "UPDATE migration SET state = ?, epoch = ?, authority = ?, writes = ?, reads = ?, hold = ?, hold_deadline_ms = ?, "
-            "mirror_percent = ?, aa_percent = ?, canary_percent = ?, migrating = ?, forward = ?, reverse = ?, strategy = ?, "
-            "attempt = ?, switched_ms = ?, flag_paused = ?, flag_degraded = ?, flag_blocked = ?, config_hash = ?, "
+            "UPDATE migration SET state = ?, epoch = ?, authority = ?, writes = ?, reads = ?, hold "
+            "= ?, hold_deadline_ms = ?, "
+            "mirror_percent = ?, aa_percent = ?, canary_percent = ?, migrating = ?, forward = ?, "
+            "reverse = ?, strategy = ?, "
+            "attempt = ?, switched_ms = ?, flag_paused = ?, flag_degraded = ?, flag_blocked = ?, "
+            "config_hash = ?, "
             "updated_ms = ? WHERE id = ?",
-            to_string(row.state), epoch, to_string(route.authority), to_string(route.writes), to_string(route.reads),
-            route.hold, route.hold_deadline_ms, route.mirror_percent, route.aa_percent, route.canary_percent,
-            route.migrating, to_string(row.forward), to_string(row.reverse), row.strategy, row.attempt, row.switched_ms,
-            row.flag_paused, row.flag_degraded, row.flag_blocked, row.config_hash, now, expected.id);
-        if (fill_begins) run(db, "UPDATE migration SET lineage = ? WHERE id = ?", fresh_lineage(), expected.id);
+            to_string(row.state), epoch, to_string(route.authority), to_string(route.writes),
+            to_string(route.reads), route.hold, route.hold_deadline_ms, route.mirror_percent,
+            route.aa_percent, route.canary_percent, route.migrating, to_string(row.forward),
+            to_string(row.reverse), row.strategy, row.attempt, row.switched_ms, row.flag_paused,
+            row.flag_degraded, row.flag_blocked, row.config_hash, now, expected.id);
+        if (fill_begins)
+            run(db, "UPDATE migration SET lineage = ? WHERE id = ?", fresh_lineage(), expected.id);
         run(db,
-            "INSERT INTO epoch_log (migration_id, epoch, at_ms, from_state, to_state, authority, writes, reads, hold, command, "
+            "INSERT INTO epoch_log (migration_id, epoch, at_ms, from_state, to_state, authority, "
+            "writes, reads, hold, command, "
             "reason, by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            expected.id, epoch, now, to_string(expected.state), to_string(row.state), to_string(route.authority),
-            to_string(route.writes), to_string(route.reads), route.hold, change.command, change.reason,
-            owner_name(change.owner));
+            expected.id, epoch, now, to_string(expected.state), to_string(row.state),
+            to_string(route.authority), to_string(route.writes), to_string(route.reads), route.hold,
+            change.command, change.reason, owner_name(change.owner));
         if (change.decision) {
             DecisionRow decision = *change.decision;
             decision.epoch = epoch;
             insert_decision(db, expected.id, decision);
         }
-        for (const StepMark& mark : change.steps) upsert_step(db, mark.run_id, mark.step, mark.done, mark.note);
+        for (const StepMark& mark : change.steps)
+            upsert_step(db, mark.run_id, mark.step, mark.done, mark.note);
         if (change.run) {
-            run(db, "UPDATE phase_run SET status = ?, detail = ?, ended_ms = ? WHERE id = ?", change.run->status,
-                change.run->detail, change.run->ended_ms, change.run->id);
+            run(db, "UPDATE phase_run SET status = ?, detail = ?, ended_ms = ? WHERE id = ?",
+                change.run->status, change.run->detail, change.run->ended_ms, change.run->id);
         }
-        const std::string text =
-            row.state == expected.state
-                ? "route of epoch " + std::to_string(epoch) + " (" + std::string(to_string(row.state)) + ")" +
-                      (route.hold ? ", writes held" : "")
-                : std::string(to_string(expected.state)) + " → " + std::string(to_string(row.state)) + ", authority " +
-                      std::string(to_string(route.authority));
-        insert_event(db, expected.id, "info", row.state == expected.state ? "route.changed" : "state.changed", text,
+        const std::string text = row.state == expected.state
+                                     ? "route of epoch " + std::to_string(epoch) + " (" +
+                                           std::string(to_string(row.state)) + ")" +
+                                           (route.hold ? ", writes held" : "")
+                                     : std::string(to_string(expected.state)) + " → " +
+                                           std::string(to_string(row.state)) + ", authority " +
+                                           std::string(to_string(route.authority));
+        insert_event(db, expected.id, "info",
+                     row.state == expected.state ? "route.changed" : "state.changed", text,
                      "{\"epoch\":" + std::to_string(epoch) + "}");
         return *load_migration(db, expected.id);
     });
@@ -169,47 +201,55 @@ Status WorkflowStore::set_flag(int64_t migration, std::string_view flag, std::st
     if (flag != "paused" && flag != "degraded" && flag != "blocked") {
         return fail(ErrorCode::internal, "no flag is called " + std::string(flag));
     }
-    return database_->write("setting flag " + std::string(flag), [&](SQLite::Database& db) -> Status {
-        run(db, "UPDATE migration SET flag_" + std::string(flag) + " = ?, updated_ms = ? WHERE id = ?", text, wall_ms(),
-            migration);
-        return {};
-    });
+    return database_->write("setting flag " + std::string(flag),
+                            [&](SQLite::Database& db) -> Status {
+                                run(db,
+                                    "UPDATE migration SET flag_" + std::string(flag) +
+                                        " = ?, updated_ms = ? WHERE id = ?",
+                                    text, wall_ms(), migration);
+                                return {};
+                            });
 }
 
 Result<std::vector<EpochRow>> WorkflowStore::epochs(int64_t migration, std::size_t limit) {
     return database_->read("reading the epoch log", [&](SQLite::Database& db) {
-        return collect(statement(db,
-                                 "SELECT epoch, at_ms, from_state, to_state, authority, writes, reads, hold, command, reason, "
-                                 "by FROM epoch_log WHERE migration_id = ? ORDER BY epoch DESC LIMIT ?",
-                                 migration, limit),
-                       [](SQLite::Statement& query) {
-                           EpochRow row;
-                           row.epoch = uint_at(query, 0);
-                           row.at_ms = int_at(query, 1);
-                           row.from = migration_state_from(text_at(query, 2)).value_or(MigrationState::created);
-                           row.to = migration_state_from(text_at(query, 3)).value_or(MigrationState::created);
-                           row.authority = side_from(text_at(query, 4));
-                           row.writes = side_from(text_at(query, 5));
-                           row.reads = side_from(text_at(query, 6));
-                           row.hold = bool_at(query, 7);
-                           row.command = text_at(query, 8);
-                           row.reason = text_at(query, 9);
-                           row.by = text_at(query, 10);
-                           return row;
-                       });
+        return collect(
+            statement(db,
+                      "SELECT epoch, at_ms, from_state, to_state, authority, writes, reads, hold, "
+                      "command, reason, "
+                      "by FROM epoch_log WHERE migration_id = ? ORDER BY epoch DESC LIMIT ?",
+                      migration, limit),
+            [](SQLite::Statement& query) {
+                EpochRow row;
+                row.epoch = uint_at(query, 0);
+                row.at_ms = int_at(query, 1);
+                row.from =
+                    migration_state_from(text_at(query, 2)).value_or(MigrationState::created);
+                row.to = migration_state_from(text_at(query, 3)).value_or(MigrationState::created);
+                row.authority = side_from(text_at(query, 4));
+                row.writes = side_from(text_at(query, 5));
+                row.reads = side_from(text_at(query, 6));
+                row.hold = bool_at(query, 7);
+                row.command = text_at(query, 8);
+                row.reason = text_at(query, 9);
+                row.by = text_at(query, 10);
+                return row;
+            });
     });
 }
 
 Result<EvidenceContext> WorkflowStore::context(int64_t migration) {
     return database_->read("reading the context", [&](SQLite::Database& db) {
-        const auto row = first(statement(db,
-                                         "SELECT config_hash, plan_hash, lineage, schema_hash, tool_version FROM migration "
-                                         "WHERE id = ?",
-                                         migration),
-                               [](SQLite::Statement& query) {
-                                   return EvidenceContext{text_at(query, 0), text_at(query, 1), text_at(query, 2),
-                                                          text_at(query, 3), text_at(query, 4)};
-                               });
+        const auto row = first(
+            statement(
+                db,
+                "SELECT config_hash, plan_hash, lineage, schema_hash, tool_version FROM migration "
+                "WHERE id = ?",
+                migration),
+            [](SQLite::Statement& query) {
+                return EvidenceContext{text_at(query, 0), text_at(query, 1), text_at(query, 2),
+                                       text_at(query, 3), text_at(query, 4)};
+            });
         return row.value_or(EvidenceContext{});
     });
 }
@@ -221,7 +261,8 @@ Status WorkflowStore::set_context(int64_t migration, const EvidenceContext& cont
             "plan_hash = CASE WHEN ?2 = '' THEN plan_hash ELSE ?2 END, "
             "schema_hash = CASE WHEN ?3 = '' THEN schema_hash ELSE ?3 END, "
             "tool_version = CASE WHEN ?4 = '' THEN tool_version ELSE ?4 END WHERE id = ?5",
-            context.config_hash, context.plan_hash, context.schema_hash, context.tool_version, migration);
+            context.config_hash, context.plan_hash, context.schema_hash, context.tool_version,
+            migration);
         return {};
     });
 }
@@ -235,19 +276,20 @@ Status WorkflowStore::put_endpoint(int64_t migration, const EndpointRow& row) {
 
 Result<std::vector<EndpointRow>> WorkflowStore::endpoints(int64_t migration) {
     return database_->read("reading the endpoints", [&](SQLite::Database& db) {
-        return collect(
-            statement(db, "SELECT side, family, address, user, tls, version FROM endpoint WHERE migration_id = ? ORDER BY side",
-                      migration),
-            [](SQLite::Statement& query) {
-                EndpointRow row;
-                row.side = side_from(text_at(query, 0));
-                row.family = text_at(query, 1);
-                row.address = text_at(query, 2);
-                row.user = text_at(query, 3);
-                row.tls = bool_at(query, 4);
-                row.version = text_at(query, 5);
-                return row;
-            });
+        return collect(statement(db,
+                                 "SELECT side, family, address, user, tls, version FROM endpoint "
+                                 "WHERE migration_id = ? ORDER BY side",
+                                 migration),
+                       [](SQLite::Statement& query) {
+                           EndpointRow row;
+                           row.side = side_from(text_at(query, 0));
+                           row.family = text_at(query, 1);
+                           row.address = text_at(query, 2);
+                           row.user = text_at(query, 3);
+                           row.tls = bool_at(query, 4);
+                           row.version = text_at(query, 5);
+                           return row;
+                       });
     });
 }
 

@@ -1,8 +1,9 @@
-// The state file for phase commands: typed functions over its tables. One object has one connection and may be used by
-// several threads (calls are serialised). Every writing call is durable when it returns; transactions are BEGIN IMMEDIATE.
+// The state file for phase commands: typed functions over its tables. One object has one connection
+// and may be used by several threads (calls are serialised). Every writing call is durable when it
+// returns; transactions are BEGIN IMMEDIATE.
 //
-// Errors of all calls: locked (another process writes longer than the busy timeout), cannot_create (disk full, read-only),
-// data (the file is damaged), not_allowed (compare-and-set lost), internal.
+// Errors of all calls: locked (another process writes longer than the busy timeout), cannot_create
+// (disk full, read-only), data (the file is damaged), not_allowed (compare-and-set lost), internal.
 #pragma once
 
 #include <memory>
@@ -21,9 +22,9 @@ namespace exodus {
 class Database;
 
 enum class OpenMode : uint8_t {
-    create,      ///< makes the file (0600) and its schema when absent
-    existing,    ///< error no_input when absent
-    read_only,   ///< for --dry-run and status; never changes a byte of the file
+    create,     ///< makes the file (0600) and its schema when absent
+    existing,   ///< error no_input when absent
+    read_only,  ///< for --dry-run and status; never changes a byte of the file
 };
 
 /// A step that becomes durable together with something else.
@@ -34,15 +35,17 @@ struct StepMark {
     std::string note = "{}";
 };
 
-/// What a transition changes. Everything in it becomes durable in ONE transaction, with the epoch log and an event.
+/// What a transition changes. Everything in it becomes durable in ONE transaction, with the epoch
+/// log and an event.
 struct Transition {
-    MigrationRow row;                       ///< state, route (its epoch is ignored), modes, attempt, flags, switched_ms
-    std::string command;                    ///< "migrate --switch"
+    MigrationRow row;  ///< state, route (its epoch is ignored), modes, attempt, flags, switched_ms
+    std::string command;  ///< "migrate --switch"
     std::string reason;
     Owner owner;
     std::optional<DecisionRow> decision;
     std::vector<StepMark> steps;
-    std::optional<RunRow> run;              ///< id, status, detail (and ended_ms when it ended) of an existing run
+    std::optional<RunRow>
+        run;  ///< id, status, detail (and ended_ms when it ended) of an existing run
 };
 
 class WorkflowStore {
@@ -53,74 +56,95 @@ class WorkflowStore {
     WorkflowStore& operator=(const WorkflowStore&) = delete;
     [[nodiscard]] const std::string& path() const { return path_; }
 
-    // --- migration ---------------------------------------------------------------------------------------------------
-    /// Creates the row in state `new` with source as authority, and both endpoint rows (no secret of them). When a row of
-    /// that name exists, returns it unchanged. Error not_allowed when it belongs to another family.
+    // --- migration
+    // ---------------------------------------------------------------------------------------------------
+    /// Creates the row in state `new` with source as authority, and both endpoint rows (no secret
+    /// of them). When a row of that name exists, returns it unchanged. Error not_allowed when it
+    /// belongs to another family.
     Result<MigrationRow> create_migration(const Settings& settings, const Owner& owner);
     /// Error no_input when there is none of that name.
     Result<MigrationRow> find_migration(std::string_view name);
     Result<std::vector<MigrationRow>> migrations();
-    /// Compare-and-set on (id, state, epoch) of `expected`; the new row has epoch+1. Error not_allowed, with what stands
-    /// now, when somebody else was faster: nothing is changed then. A forward movement that goes from off to on begins a
-    /// new lineage.
+    /// Compare-and-set on (id, state, epoch) of `expected`; the new row has epoch+1. Error
+    /// not_allowed, with what stands now, when somebody else was faster: nothing is changed then. A
+    /// forward movement that goes from off to on begins a new lineage.
     Result<MigrationRow> transition(const MigrationRow& expected, const Transition& transition);
-    /// Flags beside the state; no epoch, no route. Empty text clears. `flag`: "paused" | "degraded" | "blocked".
+    /// Flags beside the state; no epoch, no route. Empty text clears. `flag`: "paused" | "degraded"
+    /// | "blocked".
     Status set_flag(int64_t migration, std::string_view flag, std::string_view text);
-    Result<std::vector<EpochRow>> epochs(int64_t migration, std::size_t limit);   ///< newest first
+    Result<std::vector<EpochRow>> epochs(int64_t migration, std::size_t limit);  ///< newest first
 
-    /// What evidence depends on as it is now. Lineage is the store's own; the rest is what set_context() got last.
+    /// What evidence depends on as it is now. Lineage is the store's own; the rest is what
+    /// set_context() got last.
     Result<EvidenceContext> context(int64_t migration);
     /// Stores the parts that are not empty (lineage is ignored).
     Status set_context(int64_t migration, const EvidenceContext& context);
     Status put_endpoint(int64_t migration, const EndpointRow& row);
     Result<std::vector<EndpointRow>> endpoints(int64_t migration);
 
-    // --- phase runs and the cutover journal --------------------------------------------------------------------------
-    Result<int64_t> begin_run(int64_t migration, int attempt, std::string_view phase, const Owner& owner,
-                              std::string_view detail = "{}");
-    Status end_run(int64_t run, std::string_view status, std::string_view detail = {});   ///< empty: detail unchanged
-    Status update_run(int64_t run, std::string_view status, std::string_view detail);     ///< without ending it
+    // --- phase runs and the cutover journal
+    // --------------------------------------------------------------------------
+    Result<int64_t> begin_run(int64_t migration, int attempt, std::string_view phase,
+                              const Owner& owner, std::string_view detail = "{}");
+    Status end_run(int64_t run, std::string_view status,
+                   std::string_view detail = {});  ///< empty: detail unchanged
+    Status update_run(int64_t run, std::string_view status,
+                      std::string_view detail);  ///< without ending it
     /// The newest run of a phase that has not ended. `phase_prefix` "cutover." finds both kinds.
     Result<std::optional<RunRow>> open_run(int64_t migration, std::string_view phase_prefix);
-    Result<std::vector<RunRow>> runs(int64_t migration, std::size_t limit);               ///< newest first
-    /// All marks in one transaction. An intent of a step that has a row keeps its time; done keeps the first time.
+    Result<std::vector<RunRow>> runs(int64_t migration, std::size_t limit);  ///< newest first
+    /// All marks in one transaction. An intent of a step that has a row keeps its time; done keeps
+    /// the first time.
     Status mark_steps(const std::vector<StepMark>& marks);
-    Result<std::vector<StepRow>> steps(int64_t run);                                      ///< in order of step
-    /// One row per side. Prepared text is never overwritten while the row stands (it would hold the fenced state).
-    /// Marks given become durable in the same transaction.
-    Status put_fence(int64_t migration, const FenceRow& row, const std::vector<StepMark>& marks = {});
+    Result<std::vector<StepRow>> steps(int64_t run);  ///< in order of step
+    /// One row per side. Prepared text is never overwritten while the row stands (it would hold the
+    /// fenced state). Marks given become durable in the same transaction.
+    Status put_fence(int64_t migration, const FenceRow& row,
+                     const std::vector<StepMark>& marks = {});
     Result<std::optional<FenceRow>> fence(int64_t migration, Side side);
     Status erase_fence(int64_t migration, Side side, const std::vector<StepMark>& marks = {});
 
-    // --- evidence, decisions, findings -------------------------------------------------------------------------------
+    // --- evidence, decisions, findings
+    // -------------------------------------------------------------------------------
     /// Fills id, at_ms (when 0) and the context (when its config_hash is empty) itself.
     Result<int64_t> add_evidence(int64_t migration, EvidenceRow row);
     Result<std::optional<EvidenceRow>> latest_evidence(int64_t migration, std::string_view kind);
-    Result<std::vector<EvidenceRow>> evidence(int64_t migration, std::size_t limit);      ///< newest first
+    Result<std::vector<EvidenceRow>> evidence(int64_t migration,
+                                              std::size_t limit);  ///< newest first
     Result<int64_t> add_decision(int64_t migration, DecisionRow row);
-    /// The newest of these kinds about a subject in an attempt (0: in any), e.g. ({"approve","deny"}, "switch").
-    Result<std::optional<DecisionRow>> latest_decision(int64_t migration, int attempt, const std::vector<std::string>& kinds,
+    /// The newest of these kinds about a subject in an attempt (0: in any), e.g.
+    /// ({"approve","deny"}, "switch").
+    Result<std::optional<DecisionRow>> latest_decision(int64_t migration, int attempt,
+                                                       const std::vector<std::string>& kinds,
                                                        std::string_view subject);
-    Result<std::vector<DecisionRow>> decisions(int64_t migration, std::size_t limit);     ///< newest first
+    Result<std::vector<DecisionRow>> decisions(int64_t migration,
+                                               std::size_t limit);  ///< newest first
     /// Replaces the findings of a phase.
-    Status put_findings(int64_t migration, std::string_view phase, const std::vector<Finding>& findings);
+    Status put_findings(int64_t migration, std::string_view phase,
+                        const std::vector<Finding>& findings);
     Result<std::vector<FindingRow>> findings(int64_t migration);
 
-    // --- data divergences --------------------------------------------------------------------------------------------
+    // --- data divergences
+    // --------------------------------------------------------------------------------------------
     /// A verify run's result: new rows are added, open rows that it no longer found are resolved.
     Status put_divergences(int64_t migration, const std::vector<Divergence>& found);
-    Result<std::vector<DataDivergenceRow>> divergences(int64_t migration, bool open_only, std::size_t limit);
+    Result<std::vector<DataDivergenceRow>> divergences(int64_t migration, bool open_only,
+                                                       std::size_t limit);
 
-    // --- what happened -----------------------------------------------------------------------------------------------
-    Result<int64_t> add_event(int64_t migration, std::string_view severity, std::string_view code, std::string_view text,
-                              std::string_view data = "{}");
-    Result<std::vector<EventRow>> events_since(int64_t migration, int64_t id, std::size_t limit);   ///< oldest first
+    // --- what happened
+    // -----------------------------------------------------------------------------------------------
+    Result<int64_t> add_event(int64_t migration, std::string_view severity, std::string_view code,
+                              std::string_view text, std::string_view data = "{}");
+    Result<std::vector<EventRow>> events_since(int64_t migration, int64_t id,
+                                               std::size_t limit);  ///< oldest first
     Result<int64_t> begin_command(int64_t migration, std::string_view command, const Owner& owner);
     Status end_command(int64_t id, int exit_code, std::string_view headline);
-    Result<std::vector<CommandRow>> commands(int64_t migration, std::size_t limit);                 ///< newest first
+    Result<std::vector<CommandRow>> commands(int64_t migration,
+                                             std::size_t limit);  ///< newest first
     Result<std::vector<WorkerRow>> workers(int64_t migration);
     Status remove_worker(int64_t migration, std::string_view id);
-    Result<std::vector<ItemError>> item_errors(int64_t migration, std::string_view direction, std::size_t limit);
+    Result<std::vector<ItemError>> item_errors(int64_t migration, std::string_view direction,
+                                               std::size_t limit);
     Result<uint64_t> count_item_errors(int64_t migration);
 
   private:

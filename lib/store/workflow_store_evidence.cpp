@@ -13,8 +13,10 @@ namespace exodus {
 namespace {
 
 constexpr const char* kEvidenceColumns =
-    "id, attempt, kind, verdict, data, config_hash, plan_hash, lineage, schema_hash, tool_version, at_ms";
-constexpr const char* kDecisionColumns = "id, attempt, kind, subject, reason, owner, config_hash, epoch, at_ms";
+    "id, attempt, kind, verdict, data, config_hash, plan_hash, lineage, schema_hash, tool_version, "
+    "at_ms";
+constexpr const char* kDecisionColumns =
+    "id, attempt, kind, subject, reason, owner, config_hash, epoch, at_ms";
 
 EvidenceVerdict verdict_from(const std::string& text) {
     if (text == "pass") return EvidenceVerdict::pass;
@@ -30,7 +32,8 @@ EvidenceRow evidence_at(SQLite::Statement& query) {
     row.kind = text_at(query, 2);
     row.verdict = verdict_from(text_at(query, 3));
     row.data = text_at(query, 4);
-    row.context = {text_at(query, 5), text_at(query, 6), text_at(query, 7), text_at(query, 8), text_at(query, 9)};
+    row.context = {text_at(query, 5), text_at(query, 6), text_at(query, 7), text_at(query, 8),
+                   text_at(query, 9)};
     row.at_ms = int_at(query, 10);
     return row;
 }
@@ -60,10 +63,14 @@ Severity severity_from(const std::string& text) {
 
 std::string_view to_string(EvidenceVerdict verdict) {
     switch (verdict) {
-        case EvidenceVerdict::pass: return "pass";
-        case EvidenceVerdict::fail: return "fail";
-        case EvidenceVerdict::warn: return "warn";
-        case EvidenceVerdict::inconclusive: return "inconclusive";
+        case EvidenceVerdict::pass:
+            return "pass";
+        case EvidenceVerdict::fail:
+            return "fail";
+        case EvidenceVerdict::warn:
+            return "warn";
+        case EvidenceVerdict::inconclusive:
+            return "inconclusive";
     }
     return "fail";
 }
@@ -74,34 +81,41 @@ Result<int64_t> WorkflowStore::add_evidence(int64_t migration, EvidenceRow row) 
         if (!now) return tl::unexpected(std::move(now).error());
         row.context = *now;
     }
-    return database_->write("storing evidence " + row.kind, [&](SQLite::Database& db) -> Result<int64_t> {
-        run(db,
-            "INSERT INTO evidence (migration_id, attempt, kind, verdict, data, config_hash, plan_hash, lineage, schema_hash, "
-            "tool_version, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            migration, row.attempt, row.kind, to_string(row.verdict), row.data, row.context.config_hash,
-            row.context.plan_hash, row.context.lineage, row.context.schema_hash, row.context.tool_version,
-            row.at_ms == 0 ? wall_ms() : row.at_ms);
-        return db.getLastInsertRowid();
-    });
+    return database_->write(
+        "storing evidence " + row.kind, [&](SQLite::Database& db) -> Result<int64_t> {
+            run(db,
+                "INSERT INTO evidence (migration_id, attempt, kind, verdict, data, config_hash, "
+                "plan_hash, lineage, schema_hash, "
+                "tool_version, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                migration, row.attempt, row.kind, to_string(row.verdict), row.data,
+                row.context.config_hash, row.context.plan_hash, row.context.lineage,
+                row.context.schema_hash, row.context.tool_version,
+                row.at_ms == 0 ? wall_ms() : row.at_ms);
+            return db.getLastInsertRowid();
+        });
 }
 
-Result<std::optional<EvidenceRow>> WorkflowStore::latest_evidence(int64_t migration, std::string_view kind) {
+Result<std::optional<EvidenceRow>> WorkflowStore::latest_evidence(int64_t migration,
+                                                                  std::string_view kind) {
     return database_->read("reading evidence " + std::string(kind), [&](SQLite::Database& db) {
-        return first(statement(db,
-                               "SELECT " + std::string(kEvidenceColumns) +
-                                   " FROM evidence WHERE migration_id = ? AND kind = ? ORDER BY id DESC LIMIT 1",
-                               migration, kind),
-                     evidence_at);
+        return first(
+            statement(
+                db,
+                "SELECT " + std::string(kEvidenceColumns) +
+                    " FROM evidence WHERE migration_id = ? AND kind = ? ORDER BY id DESC LIMIT 1",
+                migration, kind),
+            evidence_at);
     });
 }
 
 Result<std::vector<EvidenceRow>> WorkflowStore::evidence(int64_t migration, std::size_t limit) {
     return database_->read("reading evidence", [&](SQLite::Database& db) {
-        return collect(statement(db,
-                                 "SELECT " + std::string(kEvidenceColumns) +
-                                     " FROM evidence WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
-                                 migration, limit),
-                       evidence_at);
+        return collect(
+            statement(db,
+                      "SELECT " + std::string(kEvidenceColumns) +
+                          " FROM evidence WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
+                      migration, limit),
+            evidence_at);
     });
 }
 
@@ -113,23 +127,25 @@ Result<int64_t> WorkflowStore::add_decision(int64_t migration, DecisionRow row) 
         }
         const int64_t id = insert_decision(db, migration, row);
         insert_event(db, migration, "info", "decision." + row.kind,
-                     owner_name(row.owner) + ": " + row.kind + " " + row.subject + (row.reason.empty() ? "" : ", ") + row.reason,
+                     owner_name(row.owner) + ": " + row.kind + " " + row.subject +
+                         (row.reason.empty() ? "" : ", ") + row.reason,
                      "{}");
         return id;
     });
 }
 
-Result<std::optional<DecisionRow>> WorkflowStore::latest_decision(int64_t migration, int attempt,
-                                                                  const std::vector<std::string>& kinds,
-                                                                  std::string_view subject) {
+Result<std::optional<DecisionRow>> WorkflowStore::latest_decision(
+    int64_t migration, int attempt, const std::vector<std::string>& kinds,
+    std::string_view subject) {
     return database_->read("reading decisions", [&](SQLite::Database& db) {
         std::string marks;
         for (std::size_t i = 0; i < kinds.size(); ++i) marks += i == 0 ? "?" : ", ?";
         SQLite::Statement query =
             statement(db,
                       "SELECT " + std::string(kDecisionColumns) +
-                          " FROM decision WHERE migration_id = ?1 AND (?2 = 0 OR attempt = ?2) AND subject = ?3 AND kind IN (" + marks +
-                          ") ORDER BY id DESC LIMIT 1",
+                          " FROM decision WHERE migration_id = ?1 AND (?2 = 0 OR attempt = ?2) AND "
+                          "subject = ?3 AND kind IN (" +
+                          marks + ") ORDER BY id DESC LIMIT 1",
                       migration, attempt, subject);
         int index = 3;
         for (const std::string& kind : kinds) bind_one(query, ++index, kind);
@@ -139,44 +155,49 @@ Result<std::optional<DecisionRow>> WorkflowStore::latest_decision(int64_t migrat
 
 Result<std::vector<DecisionRow>> WorkflowStore::decisions(int64_t migration, std::size_t limit) {
     return database_->read("reading decisions", [&](SQLite::Database& db) {
-        return collect(statement(db,
-                                 "SELECT " + std::string(kDecisionColumns) +
-                                     " FROM decision WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
-                                 migration, limit),
-                       decision_at);
+        return collect(
+            statement(db,
+                      "SELECT " + std::string(kDecisionColumns) +
+                          " FROM decision WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
+                      migration, limit),
+            decision_at);
     });
 }
 
-Status WorkflowStore::put_findings(int64_t migration, std::string_view phase, const std::vector<Finding>& findings) {
-    return database_->write("storing findings of " + std::string(phase), [&](SQLite::Database& db) -> Status {
-        run(db, "DELETE FROM finding WHERE migration_id = ? AND phase = ?", migration, phase);
-        const int64_t now = wall_ms();
-        int ordinal = 0;
-        for (const Finding& finding : findings) {
-            run(db,
-                "INSERT INTO finding (migration_id, phase, ordinal, check_id, severity, subject, text, hint, at_ms) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                migration, phase, ordinal++, finding.id, to_string(finding.severity), finding.subject, finding.text,
-                finding.hint, now);
-        }
-        return {};
-    });
+Status WorkflowStore::put_findings(int64_t migration, std::string_view phase,
+                                   const std::vector<Finding>& findings) {
+    return database_->write(
+        "storing findings of " + std::string(phase), [&](SQLite::Database& db) -> Status {
+            run(db, "DELETE FROM finding WHERE migration_id = ? AND phase = ?", migration, phase);
+            const int64_t now = wall_ms();
+            int ordinal = 0;
+            for (const Finding& finding : findings) {
+                run(db,
+                    "INSERT INTO finding (migration_id, phase, ordinal, check_id, severity, "
+                    "subject, text, hint, at_ms) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    migration, phase, ordinal++, finding.id, to_string(finding.severity),
+                    finding.subject, finding.text, finding.hint, now);
+            }
+            return {};
+        });
 }
 
 Result<std::vector<FindingRow>> WorkflowStore::findings(int64_t migration) {
     return database_->read("reading findings", [&](SQLite::Database& db) {
-        return collect(statement(db,
-                                 "SELECT phase, check_id, severity, subject, text, hint, at_ms FROM finding "
-                                 "WHERE migration_id = ? ORDER BY at_ms, phase, ordinal",
-                                 migration),
-                       [](SQLite::Statement& query) {
-                           FindingRow row;
-                           row.phase = text_at(query, 0);
-                           row.finding = {text_at(query, 1), severity_from(text_at(query, 2)), text_at(query, 3),
-                                          text_at(query, 4), text_at(query, 5)};
-                           row.at_ms = int_at(query, 6);
-                           return row;
-                       });
+        return collect(
+            statement(db,
+                      "SELECT phase, check_id, severity, subject, text, hint, at_ms FROM finding "
+                      "WHERE migration_id = ? ORDER BY at_ms, phase, ordinal",
+                      migration),
+            [](SQLite::Statement& query) {
+                FindingRow row;
+                row.phase = text_at(query, 0);
+                row.finding = {text_at(query, 1), severity_from(text_at(query, 2)),
+                               text_at(query, 3), text_at(query, 4), text_at(query, 5)};
+                row.at_ms = int_at(query, 6);
+                return row;
+            });
     });
 }
 
@@ -190,12 +211,15 @@ Status WorkflowStore::put_divergences(int64_t migration, const std::vector<Diver
         }
         const int64_t now = wall_ms();
         std::set<Name> open;
-        for (auto& [id, name] :
-             collect(statement(db, "SELECT id, location, key, kind FROM divergence WHERE migration_id = ? AND resolved_ms = 0",
-                               migration),
-                     [](SQLite::Statement& query) {
-                         return std::pair(int_at(query, 0), Name(text_at(query, 1), text_at(query, 2), text_at(query, 3)));
-                     })) {
+        for (auto& [id, name] : collect(
+                 statement(db,
+                           "SELECT id, location, key, kind FROM divergence WHERE migration_id = ? "
+                           "AND resolved_ms = 0",
+                           migration),
+                 [](SQLite::Statement& query) {
+                     return std::pair(int_at(query, 0), Name(text_at(query, 1), text_at(query, 2),
+                                                             text_at(query, 3)));
+                 })) {
             if (names.contains(name)) {
                 open.insert(name);
             } else {
@@ -206,7 +230,8 @@ Status WorkflowStore::put_divergences(int64_t migration, const std::vector<Diver
             const Name name(one.location, one.key, one.kind);
             if (!names.contains(name) || !open.insert(name).second) continue;
             run(db,
-                "INSERT INTO divergence (migration_id, location, key, kind, detail, found_ms, resolved_ms) "
+                "INSERT INTO divergence (migration_id, location, key, kind, detail, found_ms, "
+                "resolved_ms) "
                 "VALUES (?, ?, ?, ?, ?, ?, 0)",
                 migration, one.location, one.key, one.kind, one.detail, now);
         }
@@ -214,20 +239,24 @@ Status WorkflowStore::put_divergences(int64_t migration, const std::vector<Diver
     });
 }
 
-Result<std::vector<DataDivergenceRow>> WorkflowStore::divergences(int64_t migration, bool open_only, std::size_t limit) {
+Result<std::vector<DataDivergenceRow>> WorkflowStore::divergences(int64_t migration, bool open_only,
+                                                                  std::size_t limit) {
     return database_->read("reading divergences", [&](SQLite::Database& db) {
-        return collect(statement(db,
-                                 "SELECT id, location, key, kind, detail, found_ms, resolved_ms FROM divergence "
-                                 "WHERE migration_id = ? AND (? = 0 OR resolved_ms = 0) ORDER BY id LIMIT ?",
-                                 migration, open_only, limit),
-                       [](SQLite::Statement& query) {
-                           DataDivergenceRow row;
-                           row.id = int_at(query, 0);
-                           row.divergence = {text_at(query, 1), text_at(query, 2), text_at(query, 3), text_at(query, 4)};
-                           row.found_ms = int_at(query, 5);
-                           row.resolved_ms = int_at(query, 6);
-                           return row;
-                       });
+        return collect(
+            statement(
+                db,
+                "SELECT id, location, key, kind, detail, found_ms, resolved_ms FROM divergence "
+                "WHERE migration_id = ? AND (? = 0 OR resolved_ms = 0) ORDER BY id LIMIT ?",
+                migration, open_only, limit),
+            [](SQLite::Statement& query) {
+                DataDivergenceRow row;
+                row.id = int_at(query, 0);
+                row.divergence = {text_at(query, 1), text_at(query, 2), text_at(query, 3),
+                                  text_at(query, 4)};
+                row.found_ms = int_at(query, 5);
+                row.resolved_ms = int_at(query, 6);
+                return row;
+            });
     });
 }
 

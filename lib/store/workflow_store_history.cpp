@@ -1,9 +1,8 @@
 // WorkflowStore: events, commands, workers, item errors; and who the owner of this process is.
-#include <pwd.h>
-#include <unistd.h>
-
 #include <array>
 #include <cstdlib>
+#include <pwd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "store/database.h"
@@ -15,19 +14,21 @@ namespace exodus {
 namespace {
 
 /// The environment variable that each CI system sets, and its name for people.
-constexpr std::array<std::pair<const char*, const char*>, 8> kCiSystems{{{"GITHUB_ACTIONS", "github-actions"},
-                                                                         {"GITLAB_CI", "gitlab-ci"},
-                                                                         {"JENKINS_URL", "jenkins"},
-                                                                         {"BUILDKITE", "buildkite"},
-                                                                         {"CIRCLECI", "circleci"},
-                                                                         {"TEAMCITY_VERSION", "teamcity"},
-                                                                         {"TF_BUILD", "azure-pipelines"},
-                                                                         {"CI", "unnamed"}}};
+constexpr std::array<std::pair<const char*, const char*>, 8> kCiSystems{
+    {{"GITHUB_ACTIONS", "github-actions"},
+     {"GITLAB_CI", "gitlab-ci"},
+     {"JENKINS_URL", "jenkins"},
+     {"BUILDKITE", "buildkite"},
+     {"CIRCLECI", "circleci"},
+     {"TEAMCITY_VERSION", "teamcity"},
+     {"TF_BUILD", "azure-pipelines"},
+     {"CI", "unnamed"}}};
 
 std::string channel_of_process() {
     for (const auto& [variable, name] : kCiSystems) {
         const char* value = std::getenv(variable);
-        if (value != nullptr && *value != '\0' && std::string_view(value) != "false") return std::string("ci ") + name;
+        if (value != nullptr && *value != '\0' && std::string_view(value) != "false")
+            return std::string("ci ") + name;
     }
     std::array<char, 128> name{};
     for (const int fd : {STDIN_FILENO, STDERR_FILENO}) {
@@ -47,7 +48,9 @@ Owner current_owner() {
     std::array<char, 4096> buffer{};
     struct passwd entry {};
     struct passwd* found = nullptr;
-    const bool known = ::getpwuid_r(::getuid(), &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr;
+    const bool known =
+        ::getpwuid_r(::getuid(), &entry, buffer.data(), buffer.size(), &found) == 0 &&
+        found != nullptr;
     owner.user = known ? entry.pw_name : "uid-" + std::to_string(owner.uid);
     std::array<char, 256> host{};
     if (::gethostname(host.data(), host.size() - 1) == 0) owner.host = host.data();
@@ -55,17 +58,20 @@ Owner current_owner() {
     return owner;
 }
 
-Result<int64_t> WorkflowStore::add_event(int64_t migration, std::string_view severity, std::string_view code,
-                                         std::string_view text, std::string_view data) {
+Result<int64_t> WorkflowStore::add_event(int64_t migration, std::string_view severity,
+                                         std::string_view code, std::string_view text,
+                                         std::string_view data) {
     return database_->write("storing an event", [&](SQLite::Database& db) -> Result<int64_t> {
         return insert_event(db, migration, severity, code, text, data);
     });
 }
 
-Result<std::vector<EventRow>> WorkflowStore::events_since(int64_t migration, int64_t id, std::size_t limit) {
+Result<std::vector<EventRow>> WorkflowStore::events_since(int64_t migration, int64_t id,
+                                                          std::size_t limit) {
     return database_->read("reading events", [&](SQLite::Database& db) {
         return collect(statement(db,
-                                 "SELECT id, at_ms, severity, code, text, data FROM event WHERE migration_id = ? AND id > ? "
+                                 "SELECT id, at_ms, severity, code, text, data FROM event WHERE "
+                                 "migration_id = ? AND id > ? "
                                  "ORDER BY id LIMIT ?",
                                  migration, id, limit),
                        [](SQLite::Statement& query) {
@@ -81,10 +87,12 @@ Result<std::vector<EventRow>> WorkflowStore::events_since(int64_t migration, int
     });
 }
 
-Result<int64_t> WorkflowStore::begin_command(int64_t migration, std::string_view command, const Owner& owner) {
+Result<int64_t> WorkflowStore::begin_command(int64_t migration, std::string_view command,
+                                             const Owner& owner) {
     return database_->write("logging the command", [&](SQLite::Database& db) -> Result<int64_t> {
         run(db,
-            "INSERT INTO command_log (migration_id, command, owner, started_ms, ended_ms, exit_code, headline) "
+            "INSERT INTO command_log (migration_id, command, owner, started_ms, ended_ms, "
+            "exit_code, headline) "
             "VALUES (?, ?, ?, ?, 0, -1, '')",
             migration, command, owner_json(owner), wall_ms());
         return db.getLastInsertRowid();
@@ -93,8 +101,8 @@ Result<int64_t> WorkflowStore::begin_command(int64_t migration, std::string_view
 
 Status WorkflowStore::end_command(int64_t id, int exit_code, std::string_view headline) {
     return database_->write("logging the command", [&](SQLite::Database& db) -> Status {
-        run(db, "UPDATE command_log SET ended_ms = ?, exit_code = ?, headline = ? WHERE id = ?", wall_ms(), exit_code, headline,
-            id);
+        run(db, "UPDATE command_log SET ended_ms = ?, exit_code = ?, headline = ? WHERE id = ?",
+            wall_ms(), exit_code, headline, id);
         return {};
     });
 }
@@ -102,7 +110,8 @@ Status WorkflowStore::end_command(int64_t id, int exit_code, std::string_view he
 Result<std::vector<CommandRow>> WorkflowStore::commands(int64_t migration, std::size_t limit) {
     return database_->read("reading the command log", [&](SQLite::Database& db) {
         return collect(statement(db,
-                                 "SELECT id, command, owner, started_ms, ended_ms, exit_code, headline FROM command_log "
+                                 "SELECT id, command, owner, started_ms, ended_ms, exit_code, "
+                                 "headline FROM command_log "
                                  "WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
                                  migration, limit),
                        [](SQLite::Statement& query) {
@@ -120,7 +129,8 @@ Result<std::vector<CommandRow>> WorkflowStore::commands(int64_t migration, std::
 }
 
 Result<std::vector<WorkerRow>> WorkflowStore::workers(int64_t migration) {
-    return database_->read("reading the workers", [&](SQLite::Database& db) { return load_workers(db, migration); });
+    return database_->read("reading the workers",
+                           [&](SQLite::Database& db) { return load_workers(db, migration); });
 }
 
 Status WorkflowStore::remove_worker(int64_t migration, std::string_view id) {
@@ -130,14 +140,18 @@ Status WorkflowStore::remove_worker(int64_t migration, std::string_view id) {
     });
 }
 
-Result<std::vector<ItemError>> WorkflowStore::item_errors(int64_t migration, std::string_view direction, std::size_t limit) {
-    return database_->read("reading item errors",
-                           [&](SQLite::Database& db) { return load_item_errors(db, migration, direction, limit); });
+Result<std::vector<ItemError>> WorkflowStore::item_errors(int64_t migration,
+                                                          std::string_view direction,
+                                                          std::size_t limit) {
+    return database_->read("reading item errors", [&](SQLite::Database& db) {
+        return load_item_errors(db, migration, direction, limit);
+    });
 }
 
 Result<uint64_t> WorkflowStore::count_item_errors(int64_t migration) {
     return database_->read("counting item errors", [&](SQLite::Database& db) {
-        return first(statement(db, "SELECT count(*) FROM item_error WHERE migration_id = ?", migration),
+        return first(statement(db, "SELECT count(*) FROM item_error WHERE migration_id = ?",
+                               migration),
                      [](SQLite::Statement& query) { return uint_at(query, 0); })
             .value_or(0);
     });

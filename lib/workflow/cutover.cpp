@@ -11,9 +11,12 @@ namespace exodus {
 
 namespace {
 
-Side gaining_side(CutoverKind kind) { return kind == CutoverKind::hand_to_target ? Side::target : Side::source; }
+Side gaining_side(CutoverKind kind) {
+    return kind == CutoverKind::hand_to_target ? Side::target : Side::source;
+}
 
-/// From a standing hold to the end: proven and switched, or aborted. An Error means: what is left is durable.
+/// From a standing hold to the end: proven and switched, or aborted. An Error means: what is left
+/// is durable.
 Result<CutoverReport> carry_on(CutoverOperation& operation, bool resumed) {
     Status proven = operation.prove();
     if (proven && operation.rehearsal()) {
@@ -30,7 +33,8 @@ Result<CutoverReport> carry_on(CutoverOperation& operation, bool resumed) {
 
 }  // namespace
 
-Cutover::Cutover(const Settings& settings, CutoverPorts ports) : settings_(settings), ports_(std::move(ports)) {}
+Cutover::Cutover(const Settings& settings, CutoverPorts ports)
+    : settings_(settings), ports_(std::move(ports)) {}
 
 Result<CutoverReport> Cutover::run(const MigrationRow& given, const CutoverRequest& request) {
     MigrationRow row = given;
@@ -40,7 +44,8 @@ Result<CutoverReport> Cutover::run(const MigrationRow& given, const CutoverReque
     if (*recovered) {
         row = (*recovered)->row;
         // What a dead process began is the answer when it got where this request wants to go.
-        if (row.route.authority == gaining && (*recovered)->outcome == CutoverOutcome::done) return **recovered;
+        if (row.route.authority == gaining && (*recovered)->outcome == CutoverOutcome::done)
+            return **recovered;
     } else {
         auto now = ports_.store.find_migration(row.name);
         if (!now) return tl::unexpected(std::move(now).error());
@@ -54,7 +59,8 @@ Result<CutoverReport> Cutover::run(const MigrationRow& given, const CutoverReque
     }
     if (!transition_allowed(row.state, MigrationState::holding)) {
         return fail(ErrorCode::not_allowed,
-                    "a cutover cannot begin in state '" + std::string(to_string(row.state)) + "'", "exodus status");
+                    "a cutover cannot begin in state '" + std::string(to_string(row.state)) + "'",
+                    "exodus status");
     }
     WorkerGroup workers(ports_.store, row.id, ports_.control);
     auto mover = workers.mover_status(Deadline::in(milliseconds(limits::kCutoverCall_ms)));
@@ -73,7 +79,8 @@ Result<CutoverReport> Cutover::run(const MigrationRow& given, const CutoverReque
     auto id = ports_.store.begin_run(row.id, row.attempt, run.phase, request.owner, run.detail);
     if (!id) return tl::unexpected(std::move(id).error());
     run.id = *id;
-    EXODUS_TRY(ports_.store.mark_steps({StepMark{run.id, "C0", true, "{}"}, StepMark{run.id, "C1", false, "{}"}}));
+    EXODUS_TRY(ports_.store.mark_steps(
+        {StepMark{run.id, "C0", true, "{}"}, StepMark{run.id, "C1", false, "{}"}}));
     if (ports_.fault) ports_.fault("C0.after-done");
 
     CutoverOperation operation(settings_, ports_, row, run);
@@ -84,7 +91,8 @@ Result<CutoverReport> Cutover::run(const MigrationRow& given, const CutoverReque
     return carry_on(operation, false);
 }
 
-Result<std::optional<CutoverReport>> Cutover::recover(const MigrationRow& given, const Owner& owner) {
+Result<std::optional<CutoverReport>> Cutover::recover(const MigrationRow& given,
+                                                      const Owner& owner) {
     using Answer = std::optional<CutoverReport>;
     auto row = ports_.store.find_migration(given.name);
     if (!row) return tl::unexpected(std::move(row).error());
@@ -94,8 +102,10 @@ Result<std::optional<CutoverReport>> Cutover::recover(const MigrationRow& given,
         auto stray = ports_.store.fence(row->id, row->route.authority);
         if (!stray) return tl::unexpected(std::move(stray).error());
         if (!*stray) return Answer();
-        // A fence on the authority without an operation: an ended run whose last write was lost. Lifted like an abort's.
-        auto id = ports_.store.begin_run(row->id, row->attempt, "cutover.switch", owner, R"({"rehearse":false})");
+        // A fence on the authority without an operation: an ended run whose last write was lost.
+        // Lifted like an abort's.
+        auto id = ports_.store.begin_run(row->id, row->attempt, "cutover.switch", owner,
+                                         R"({"rehearse":false})");
         if (!id) return tl::unexpected(std::move(id).error());
         RunRow run;
         run.id = *id;
@@ -112,27 +122,32 @@ Result<std::optional<CutoverReport>> Cutover::recover(const MigrationRow& given,
     } else if ((*open)->status == "aborting") {
         EXODUS_TRY(operation.undo());
     } else if (row->state != MigrationState::holding) {
-        EXODUS_TRY(operation.abort(Error{ErrorCode::cancelled, "the process that began it ended before the hold", {}}));
+        EXODUS_TRY(operation.abort(
+            Error{ErrorCode::cancelled, "the process that began it ended before the hold", {}}));
     } else if (operation.hold_left().count() >= limits::kCutoverResume_ms_min) {
         auto report = carry_on(operation, true);
         if (!report) return tl::unexpected(std::move(report).error());
         return Answer(std::move(*report));
     } else {
         EXODUS_TRY(operation.abort(
-            Error{ErrorCode::safety, "the process that began it ended, and its hold was over before it was resumed", {}}));
+            Error{ErrorCode::safety,
+                  "the process that began it ended, and its hold was over before it was resumed",
+                  {}}));
     }
     return Answer(operation.report(true));
 }
 
 std::vector<std::string> cutover_points() {
-    return {"C0.before-effect", "C0.after-done",       "C1.before-effect",      "C1.after-done",       "C2.before-effect",
-            "C2.after-effect",  "C2.after-done",       "C3.before-effect",      "C3.after-raise",      "C3.after-effect",
-            "C3.after-done",    "C4.before-effect",    "C4.after-effect",       "C4.after-done",       "C5.before-effect",
-            "C5.after-catch-up", "C5.after-final-check", "C5.after-effect",     "C5.after-done",       "C6.before-effect",
-            "C6.after-arm",     "C6.after-effect",     "C6.after-done",         "C7.before-effect",    "C7.after-done",
-            "C8.before-effect", "C8.after-adopt",      "C8.after-open",         "C8.after-release",    "C8.after-effect",
-            "C8.after-done",    "abort.before-durable", "abort.after-durable",  "abort.after-lift",    "abort.after-release",
-            "abort.after-take-back"};
+    return {
+        "C0.before-effect",     "C0.after-done",    "C1.before-effect",    "C1.after-done",
+        "C2.before-effect",     "C2.after-effect",  "C2.after-done",       "C3.before-effect",
+        "C3.after-raise",       "C3.after-effect",  "C3.after-done",       "C4.before-effect",
+        "C4.after-effect",      "C4.after-done",    "C5.before-effect",    "C5.after-catch-up",
+        "C5.after-final-check", "C5.after-effect",  "C5.after-done",       "C6.before-effect",
+        "C6.after-arm",         "C6.after-effect",  "C6.after-done",       "C7.before-effect",
+        "C7.after-done",        "C8.before-effect", "C8.after-adopt",      "C8.after-open",
+        "C8.after-release",     "C8.after-effect",  "C8.after-done",       "abort.before-durable",
+        "abort.after-durable",  "abort.after-lift", "abort.after-release", "abort.after-take-back"};
 }
 
 }  // namespace exodus

@@ -1,9 +1,11 @@
-// The cutover journal C0–C8 (workflow.md): hands the authority from one side to the other. Switch and rollback are the same
-// code with the sides exchanged. Each step: intent durable, effect, done durable; run again after a crash it goes on from
-// what is durable. Owns no connection: traffic, movement, fence and final check come in as ports.
+// The cutover journal C0–C8 (workflow.md): hands the authority from one side to the other. Switch
+// and rollback are the same code with the sides exchanged. Each step: intent durable, effect, done
+// durable; run again after a crash it goes on from what is durable. Owns no connection: traffic,
+// movement, fence and final check come in as ports.
 //
-// What stands when a call returns: either the authority moved and everything is released, or it did not move, the fence is
-// lifted and everything is released, or (a crash, a sick endpoint) what is left to do is durable and recover() does it.
+// What stands when a call returns: either the authority moved and everything is released, or it did
+// not move, the fence is lifted and everything is released, or (a crash, a sick endpoint) what is
+// left to do is durable and recover() does it.
 #pragma once
 
 #include <cstdint>
@@ -28,54 +30,62 @@ namespace exodus {
 /// The world of a cutover.
 struct CutoverPorts {
     WorkflowStore& store;
-    /// A connection to the control socket of a registered worker; null when the path cannot be used.
+    /// A connection to the control socket of a registered worker; null when the path cannot be
+    /// used.
     std::function<std::unique_ptr<ControlPort>(const std::string& path)> control;
     /// The fence of a side; made once per side and call.
     std::function<std::unique_ptr<Fence>(Side side)> fence;
-    /// Verifier::final_check of the direction that is ending, with the keys touched last. Clean, or the cutover aborts.
-    std::function<Result<VerifyResult>(Direction direction, const std::vector<std::string>& touched)> final_check;
+    /// Verifier::final_check of the direction that is ending, with the keys touched last. Clean, or
+    /// the cutover aborts.
+    std::function<Result<VerifyResult>(Direction direction,
+                                       const std::vector<std::string>& touched)>
+        final_check;
     /// What the operator sees: ("C5", "waiting for position …"). May be empty.
     std::function<void(std::string_view step, std::string_view text)> progress;
-    /// Called around every effect and durable write: "C4.before-effect" (the intent is durable), "C4.after-effect" (done is
-    /// not yet durable), "C4.after-done", and the finer ones of cutover_points(). Tests and EXODUS_CRASH_AT end the process
-    /// there; an exception thrown by it leaves what a killed process leaves. May be empty.
+    /// Called around every effect and durable write: "C4.before-effect" (the intent is durable),
+    /// "C4.after-effect" (done is not yet durable), "C4.after-done", and the finer ones of
+    /// cutover_points(). Tests and EXODUS_CRASH_AT end the process there; an exception thrown by it
+    /// leaves what a killed process leaves. May be empty.
     std::function<void(std::string_view point)> fault;
 };
 
 enum class CutoverKind : uint8_t {
-    hand_to_target,   ///< switch: source loses the authority
-    hand_to_source,   ///< rollback: target loses it
+    hand_to_target,  ///< switch: source loses the authority
+    hand_to_source,  ///< rollback: target loses it
 };
 
 struct CutoverRequest {
     CutoverKind kind = CutoverKind::hand_to_target;
     int64_t hold_timeout_ms = 3'000;
-    /// C0–C6, then a deliberate abort: everything is proven and measured, the authority never moves (test's rehearsal).
+    /// C0–C6, then a deliberate abort: everything is proven and measured, the authority never moves
+    /// (test's rehearsal).
     bool rehearse_only = false;
-    /// The state after success; none: `switched` or `rolled_back`. test's full rehearsal returns to the state it came from.
+    /// The state after success; none: `switched` or `rolled_back`. test's full rehearsal returns to
+    /// the state it came from.
     std::optional<MigrationState> success_state;
-    std::string command;        ///< for the epoch log, "migrate --switch"
+    std::string command;  ///< for the epoch log, "migrate --switch"
     std::string reason;
     Owner owner;
-    std::optional<DecisionRow> decision;   ///< the typed confirmation; durable together with C1
-    std::string tool_version;              ///< stored as context of the evidence; empty: unchanged
+    std::optional<DecisionRow> decision;  ///< the typed confirmation; durable together with C1
+    std::string tool_version;             ///< stored as context of the evidence; empty: unchanged
 };
 
 enum class CutoverOutcome : uint8_t {
-    done,        ///< the authority is where it was asked to be
-    rehearsed,   ///< rehearse_only: aborted on purpose after C6
-    aborted,     ///< a step failed or the hold's deadline passed: authority unchanged, fence lifted, writes released
+    done,       ///< the authority is where it was asked to be
+    rehearsed,  ///< rehearse_only: aborted on purpose after C6
+    aborted,    ///< a step failed or the hold's deadline passed: authority unchanged, fence lifted,
+                ///< writes released
 };
 
 struct CutoverReport {
     CutoverOutcome outcome = CutoverOutcome::aborted;
-    bool resumed = false;                      ///< an earlier process began it
-    MigrationRow row;                          ///< as it stands now
-    int64_t hold_us = 0;                       ///< C1 durable → release published
-    std::map<std::string, int64_t> step_us;    ///< "C1" … "C8"
-    std::string end_position;                  ///< of the side that lost the authority
-    std::string failed_step;                   ///< when aborted: "C2"
-    Error why;                                 ///< when aborted
+    bool resumed = false;                    ///< an earlier process began it
+    MigrationRow row;                        ///< as it stands now
+    int64_t hold_us = 0;                     ///< C1 durable → release published
+    std::map<std::string, int64_t> step_us;  ///< "C1" … "C8"
+    std::string end_position;                ///< of the side that lost the authority
+    std::string failed_step;                 ///< when aborted: "C2"
+    Error why;                               ///< when aborted
 };
 
 class Cutover {
@@ -83,15 +93,16 @@ class Cutover {
     /// `settings` and what `ports` refers to outlive it.
     Cutover(const Settings& settings, CutoverPorts ports);
 
-    /// Performs or resumes the cutover. The caller holds the lock and has asked gates G6 (or G8) and the operator. When one is
-    /// open, recover() comes first; an operation of the same kind that was not aborted thereby is the answer.
-    /// Errors: not_allowed (state), unreachable (no worker with a mover; nothing was changed), store errors.
-    /// An abort is a report, not an Error.
+    /// Performs or resumes the cutover. The caller holds the lock and has asked gates G6 (or G8)
+    /// and the operator. When one is open, recover() comes first; an operation of the same kind
+    /// that was not aborted thereby is the answer. Errors: not_allowed (state), unreachable (no
+    /// worker with a mover; nothing was changed), store errors. An abort is a report, not an Error.
     Result<CutoverReport> run(const MigrationRow& row, const CutoverRequest& request);
 
-    /// Ends what a dead process left open: before C7 aborts it (resumes it when the hold still has time), from C7 on
-    /// completes it. Also lifts a fence that stands on the authority without a hold. Nothing open: none. Call it at the
-    /// start of every phase command that may change traffic.
+    /// Ends what a dead process left open: before C7 aborts it (resumes it when the hold still has
+    /// time), from C7 on completes it. Also lifts a fence that stands on the authority without a
+    /// hold. Nothing open: none. Call it at the start of every phase command that may change
+    /// traffic.
     Result<std::optional<CutoverReport>> recover(const MigrationRow& row, const Owner& owner);
 
   private:
@@ -99,7 +110,8 @@ class Cutover {
     CutoverPorts ports_;
 };
 
-/// Every name that `fault` is called with: those of a cutover in their order, then those of an abort.
+/// Every name that `fault` is called with: those of a cutover in their order, then those of an
+/// abort.
 std::vector<std::string> cutover_points();
 
 }  // namespace exodus

@@ -19,10 +19,13 @@ namespace {
 void nap() { std::this_thread::sleep_for(milliseconds(limits::kCutoverPoll_ms)); }
 
 json to_json(const Error& error) {
-    return {{"code", static_cast<int>(error.code)}, {"message", error.message}, {"hint", error.hint}};
+    return {
+        {"code", static_cast<int>(error.code)}, {"message", error.message}, {"hint", error.hint}};
 }
 
-std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+std::string dump(const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 MigrationState state_from(const json& detail, const char* name, MigrationState otherwise) {
     return migration_state_from(detail.value(name, "")).value_or(otherwise);
@@ -30,14 +33,16 @@ MigrationState state_from(const json& detail, const char* name, MigrationState o
 
 }  // namespace
 
-CutoverOperation::CutoverOperation(const Settings& settings, CutoverPorts& ports, MigrationRow row, RunRow run)
+CutoverOperation::CutoverOperation(const Settings& settings, CutoverPorts& ports, MigrationRow row,
+                                   RunRow run)
     : settings_(settings),
       ports_(ports),
       store_(ports.store),
       row_(std::move(row)),
       run_(std::move(run)),
       detail_(json::parse(run_.detail, nullptr, false)),
-      kind_(run_.phase == "cutover.switch" ? CutoverKind::hand_to_target : CutoverKind::hand_to_source),
+      kind_(run_.phase == "cutover.switch" ? CutoverKind::hand_to_target
+                                           : CutoverKind::hand_to_source),
       losing_(kind_ == CutoverKind::hand_to_target ? Side::source : Side::target),
       gaining_(other(losing_)),
       ending_(losing_ == Side::source ? Direction::forward : Direction::reverse),
@@ -48,8 +53,8 @@ CutoverOperation::CutoverOperation(const Settings& settings, CutoverPorts& ports
 
 json CutoverOperation::detail_of(const MigrationRow& row, const CutoverRequest& request) {
     const bool to_target = request.kind == CutoverKind::hand_to_target;
-    const MigrationState success =
-        request.success_state.value_or(to_target ? MigrationState::switched : MigrationState::rolled_back);
+    const MigrationState success = request.success_state.value_or(
+        to_target ? MigrationState::switched : MigrationState::rolled_back);
     return {{"back_to", std::string(to_string(row.state))},
             {"success", std::string(to_string(success))},
             {"rehearse", request.rehearse_only},
@@ -58,7 +63,8 @@ json CutoverOperation::detail_of(const MigrationRow& row, const CutoverRequest& 
             {"hold_timeout_ms", request.hold_timeout_ms}};
 }
 
-// --- what all steps use ----------------------------------------------------------------------------------------------
+// --- what all steps use
+// ----------------------------------------------------------------------------------------------
 
 void CutoverOperation::point(std::string_view name) const {
     if (ports_.fault) ports_.fault(name);
@@ -68,8 +74,10 @@ void CutoverOperation::progress(std::string_view step, const std::string& text) 
     if (ports_.progress) ports_.progress(step, text);
 }
 
-void CutoverOperation::event(const char* severity, const char* code, const std::string& text) const {
-    // An event that cannot be stored must not end a cutover; what happened is in the journal and the epoch log as well.
+void CutoverOperation::event(const char* severity, const char* code,
+                             const std::string& text) const {
+    // An event that cannot be stored must not end a cutover; what happened is in the journal and
+    // the epoch log as well.
     (void)store_.add_event(row_.id, severity, code, text);
 }
 
@@ -85,7 +93,8 @@ Status CutoverOperation::load_steps() {
 }
 
 bool CutoverOperation::is_done(std::string_view step) const {
-    return std::any_of(steps_.begin(), steps_.end(), [&](const StepRow& row) { return row.step == step && row.done; });
+    return std::any_of(steps_.begin(), steps_.end(),
+                       [&](const StepRow& row) { return row.step == step && row.done; });
 }
 
 json CutoverOperation::note_of(std::string_view step) const {
@@ -99,7 +108,8 @@ json CutoverOperation::note_of(std::string_view step) const {
 
 milliseconds CutoverOperation::hold_left() const {
     // The abort itself needs a moment before the clients' own limit.
-    const int64_t reserve = std::min<int64_t>(detail_.value("hold_timeout_ms", int64_t{0}) / 10, 200);
+    const int64_t reserve =
+        std::min<int64_t>(detail_.value("hold_timeout_ms", int64_t{0}) / 10, 200);
     return milliseconds(std::max<int64_t>(row_.route.hold_deadline_ms - reserve - wall_ms(), 0));
 }
 
@@ -112,8 +122,9 @@ Status CutoverOperation::reread() {
     return {};
 }
 
-Status CutoverOperation::change(MigrationRow wanted, std::vector<StepMark> marks, const std::string& status,
-                                const std::string& reason, std::optional<DecisionRow> decision) {
+Status CutoverOperation::change(MigrationRow wanted, std::vector<StepMark> marks,
+                                const std::string& status, const std::string& reason,
+                                std::optional<DecisionRow> decision) {
     Transition transition;
     transition.row = std::move(wanted);
     transition.command = detail_.value("command", run_.phase);
@@ -134,16 +145,20 @@ Result<json> CutoverOperation::mover(const char* op, Direction direction, json r
     return workers_.mover(op, direction, std::move(request), deadline());
 }
 
-bool CutoverOperation::switched() const { return run_.status == "switched" || run_.status == "done"; }
+bool CutoverOperation::switched() const {
+    return run_.status == "switched" || run_.status == "done";
+}
 
-// --- the steps ---------------------------------------------------------------------------------------------------------
+// --- the steps
+// ---------------------------------------------------------------------------------------------------------
 
 Status CutoverOperation::hold(const CutoverRequest& request) {
     step_ = "C1";
     point("C1.before-effect");
     detail_["hold_began_us"] = wall_us();
     EXODUS_TRY(change(row_for_hold(row_, wall_ms() + request.hold_timeout_ms),
-                      {mark("C0", true), mark("C1", true), mark("C2", false)}, "running", request.reason, request.decision));
+                      {mark("C0", true), mark("C1", true), mark("C2", false)}, "running",
+                      request.reason, request.decision));
     point("C1.after-done");
     auto count = workers_.refresh();
     if (!count) return tl::unexpected(std::move(count).error());
@@ -172,11 +187,14 @@ Status CutoverOperation::drained() {
         if (*standing) break;
         progress("C2", waiting);
         if (until.passed()) {
-            return fail(ErrorCode::safety, "not every worker stood still in time: " + waiting, "exodus status --workers");
+            return fail(ErrorCode::safety, "not every worker stood still in time: " + waiting,
+                        "exodus status --workers");
         }
         nap();
     }
-    if (workers_.size() == 0) return fail(ErrorCode::unreachable, "no interlay is registered any more", "exodus interlay");
+    if (workers_.size() == 0)
+        return fail(ErrorCode::unreachable, "no interlay is registered any more",
+                    "exodus interlay");
     point("C2.after-effect");
     return {};
 }
@@ -195,18 +213,22 @@ Status CutoverOperation::fence() {
         auto text = fence_->prepare(deadline());
         if (!text) return fail(std::move(text.error()), "preparing the fence");
         prepared = std::move(*text);
-        EXODUS_TRY(store_.put_fence(row_.id, FenceRow{losing_, prepared, false, run_.id, 0}, begin));
+        EXODUS_TRY(
+            store_.put_fence(row_.id, FenceRow{losing_, prepared, false, run_.id, 0}, begin));
     }
     point("C2.after-done");
     step_ = "C3";
     progress("C3", "fencing the " + std::string(to_string(losing_)));
     point("C3.before-effect");
-    if (Status raised = fence_->raise(prepared, deadline()); !raised) return fail(std::move(raised.error()), "raising the fence");
+    if (Status raised = fence_->raise(prepared, deadline()); !raised)
+        return fail(std::move(raised.error()), "raising the fence");
     point("C3.after-raise");
-    if (Status proven = fence_->prove(prepared, deadline()); !proven) return fail(std::move(proven.error()), "proving the fence");
+    if (Status proven = fence_->prove(prepared, deadline()); !proven)
+        return fail(std::move(proven.error()), "proving the fence");
     EXODUS_TRY(workers_.probe_fence(losing_, deadline()));
     point("C3.after-effect");
-    EXODUS_TRY(store_.put_fence(row_.id, FenceRow{losing_, prepared, true, run_.id, 0}, {mark("C3", true), mark("C4", false)}));
+    EXODUS_TRY(store_.put_fence(row_.id, FenceRow{losing_, prepared, true, run_.id, 0},
+                                {mark("C3", true), mark("C4", false)}));
     point("C3.after-done");
     return {};
 }
@@ -239,8 +261,9 @@ Status CutoverOperation::catch_up() {
             auto answer = mover(control_op::kApplied, ending_, {{"position", end_}});
             if (answer && answer->value("applied", false)) break;
             if (until.passed()) {
-                return fail(ErrorCode::safety, "the end position was not applied in time" +
-                                                   (answer ? std::string() : ": " + answer.error().message),
+                return fail(ErrorCode::safety,
+                            "the end position was not applied in time" +
+                                (answer ? std::string() : ": " + answer.error().message),
                             "lower the lag first; exodus status shows it");
             }
             nap();
@@ -250,8 +273,10 @@ Status CutoverOperation::catch_up() {
         if (!answer) return fail(std::move(answer.error()), "asking for the keys touched last");
         std::vector<std::string> touched;
         for (const json& key : answer->value("keys", json::array())) {
-            auto raw = key.is_string() ? base64_decode(key.get<std::string>())
-                                       : Result<std::string>(fail(ErrorCode::protocol, "a touched key is no text"));
+            auto raw =
+                key.is_string()
+                    ? base64_decode(key.get<std::string>())
+                    : Result<std::string>(fail(ErrorCode::protocol, "a touched key is no text"));
             if (!raw) return fail(std::move(raw.error()), "the keys touched last");
             touched.push_back(std::move(*raw));
         }
@@ -261,16 +286,19 @@ Status CutoverOperation::catch_up() {
         unresolved_ = verified->unresolved;
         if (!verified->clean()) {
             return fail(ErrorCode::safety,
-                        "the final re-check found " + std::to_string(verified->missing) + " missing, " +
-                            std::to_string(verified->extra) + " extra, " + std::to_string(verified->different) +
-                            " different and " + std::to_string(verified->unresolved) + " unresolved items",
+                        "the final re-check found " + std::to_string(verified->missing) +
+                            " missing, " + std::to_string(verified->extra) + " extra, " +
+                            std::to_string(verified->different) + " different and " +
+                            std::to_string(verified->unresolved) + " unresolved items",
                         "exodus divergences");
         }
         point("C5.after-final-check");
     }
     // Again when it was done already: a mover that was restarted meanwhile must know it too.
     auto handed = mover(control_op::kHandOver, ending_);
-    if (!handed) return fail(std::move(handed.error()), "handing over the " + std::string(to_string(ending_)) + " stream");
+    if (!handed)
+        return fail(std::move(handed.error()),
+                    "handing over the " + std::string(to_string(ending_)) + " stream");
     handed_by_ = workers_.mover_id();
     point("C5.after-effect");
     EXODUS_TRY(store_.mark_steps({mark("C5", true), mark("C6", false)}));
@@ -283,15 +311,21 @@ Status CutoverOperation::way_back() {
     progress("C6", "arming the way back");
     point("C6.before-effect");
     json note = note_of("C6");
-    // The first start position is kept: what was written to the gaining side since must be in the reverse stream.
+    // The first start position is kept: what was written to the gaining side since must be in the
+    // reverse stream.
     if (!is_done("C6")) {
         auto armed = mover(control_op::kArm, back_);
-        if (!armed) return fail(std::move(armed.error()), "arming the " + std::string(to_string(back_)) + " stream");
+        if (!armed)
+            return fail(std::move(armed.error()),
+                        "arming the " + std::string(to_string(back_)) + " stream");
         note = {{"position", armed->value("position", "")}};
         point("C6.after-arm");
     }
-    auto proven = mover(control_op::kProve, back_, {{"timeout_ms", std::max<int64_t>(hold_left().count(), 1)}});
-    if (!proven) return fail(std::move(proven.error()), "proving the " + std::string(to_string(back_)) + " stream");
+    auto proven = mover(control_op::kProve, back_,
+                        {{"timeout_ms", std::max<int64_t>(hold_left().count(), 1)}});
+    if (!proven)
+        return fail(std::move(proven.error()),
+                    "proving the " + std::string(to_string(back_)) + " stream");
     point("C6.after-effect");
     EXODUS_TRY(store_.mark_steps({mark("C6", true, note), mark("C7", false)}));
     point("C6.after-done");
@@ -303,14 +337,24 @@ Status CutoverOperation::standstill() {
     std::string waiting;
     auto standing = workers_.standing(row_.route.epoch, true, deadline(), waiting);
     if (!standing) return tl::unexpected(std::move(standing).error());
-    if (!*standing) return fail(ErrorCode::safety, "a worker no longer stands still: " + waiting, "exodus status --workers");
-    if (workers_.size() == 0) return fail(ErrorCode::unreachable, "no interlay is registered any more", "exodus interlay");
-    // A mover that was restarted after C5 keeps what was handed over only if it is told before the authority moves.
+    if (!*standing)
+        return fail(ErrorCode::safety, "a worker no longer stands still: " + waiting,
+                    "exodus status --workers");
+    if (workers_.size() == 0)
+        return fail(ErrorCode::unreachable, "no interlay is registered any more",
+                    "exodus interlay");
+    // A mover that was restarted after C5 keeps what was handed over only if it is told before the
+    // authority moves.
     auto handed = mover(control_op::kHandOver, ending_);
-    if (!handed) return fail(std::move(handed.error()), "handing over the " + std::string(to_string(ending_)) + " stream");
+    if (!handed)
+        return fail(std::move(handed.error()),
+                    "handing over the " + std::string(to_string(ending_)) + " stream");
     if (workers_.mover_id() != handed_by_) {
-        auto proven = mover(control_op::kProve, back_, {{"timeout_ms", std::max<int64_t>(hold_left().count(), 1)}});
-        if (!proven) return fail(std::move(proven.error()), "proving the way back after a restart of the mover");
+        auto proven = mover(control_op::kProve, back_,
+                            {{"timeout_ms", std::max<int64_t>(hold_left().count(), 1)}});
+        if (!proven)
+            return fail(std::move(proven.error()),
+                        "proving the way back after a restart of the mover");
     }
     EvidenceRow evidence;
     evidence.attempt = row_.attempt;
@@ -329,7 +373,8 @@ Status CutoverOperation::standstill() {
     auto gate = evaluate(Gate::cutover, GateInput{store_, settings_, row_, *context, wall_ms()});
     if (!gate) return tl::unexpected(std::move(gate).error());
     EXODUS_TRY(require(*gate));
-    if (hold_left().count() == 0) return fail(ErrorCode::safety, "the hold's deadline passed before the switch");
+    if (hold_left().count() == 0)
+        return fail(ErrorCode::safety, "the hold's deadline passed before the switch");
     return {};
 }
 
@@ -339,8 +384,9 @@ Status CutoverOperation::switch_over() {
     point("C7.before-effect");
     const MigrationState success = state_from(detail_, "success", MigrationState::switched);
     const uint64_t epoch = row_.route.epoch;
-    Status moved = change(row_for_switch(row_, gaining_, success, wall_ms()), {mark("C7", true), mark("C8", false)}, "switched",
-                          detail_.value("reason", ""));
+    Status moved =
+        change(row_for_switch(row_, gaining_, success, wall_ms()),
+               {mark("C7", true), mark("C8", false)}, "switched", detail_.value("reason", ""));
     if (!moved) {
         // Whether it is durable decides, not whether the call said so.
         run_.status = "running";
@@ -360,8 +406,9 @@ Status CutoverOperation::complete() {
     if (!count) return tl::unexpected(std::move(count).error());
     if (row_.route.hold) {
         workers_.look_now();
-        // All follow the new authority before the first held write goes out, so that no worker reads stale data meanwhile. A
-        // silent one cannot hold up the others for ever: what it could write to the losing side is fenced.
+        // All follow the new authority before the first held write goes out, so that no worker
+        // reads stale data meanwhile. A silent one cannot hold up the others for ever: what it
+        // could write to the losing side is fenced.
         const Deadline until = Deadline::in(milliseconds(limits::kCutoverAdopt_ms));
         std::string waiting;
         while (true) {
@@ -388,8 +435,9 @@ Status CutoverOperation::complete() {
         }
         if (stage == "following" || stage == "repairing" || stage == "filling") break;
         if (until.passed()) {
-            event("warn", "cutover.way-back", "the " + std::string(to_string(back_)) + " stream does not run yet" +
-                                                  (stage.empty() ? "" : " (" + stage + ")"));
+            event("warn", "cutover.way-back",
+                  "the " + std::string(to_string(back_)) + " stream does not run yet" +
+                      (stage.empty() ? "" : " (" + stage + ")"));
             break;
         }
         nap();
@@ -423,9 +471,11 @@ Status CutoverOperation::lift(Side side, const char* name) {
         Status lifted = fence->lift((*stored)->prepared, one_try);
         if (lifted) break;
         if (until.passed()) {
-            event("critical", "cutover.fence", "the fence of the " + std::string(to_string(side)) +
-                                                   " could not be lifted: " + lifted.error().message);
-            return fail(Error{lifted.error().code, lifted.error().message, "run the same command again: it goes on here"},
+            event("critical", "cutover.fence",
+                  "the fence of the " + std::string(to_string(side)) +
+                      " could not be lifted: " + lifted.error().message);
+            return fail(Error{lifted.error().code, lifted.error().message,
+                              "run the same command again: it goes on here"},
                         "lifting the fence of the " + std::string(to_string(side)));
         }
         std::this_thread::sleep_for(milliseconds(limits::kCutoverPoll_ms * 10));
@@ -434,19 +484,24 @@ Status CutoverOperation::lift(Side side, const char* name) {
     return store_.erase_fence(row_.id, side);
 }
 
-// --- the way back out ------------------------------------------------------------------------------------------------
+// --- the way back out
+// ------------------------------------------------------------------------------------------------
 
 Status CutoverOperation::abort(const std::optional<Error>& why) {
     detail_["failed_step"] = step_;
     if (why) detail_["why"] = to_json(*why);
-    const std::string reason = why ? "aborted at " + step_ + ": " + why->message : "rehearsal: ends before the switch";
+    const std::string reason =
+        why ? "aborted at " + step_ + ": " + why->message : "rehearsal: ends before the switch";
     progress("abort", reason);
     point("abort.before-durable");
     // What failed may have been a transition whose outcome nobody told.
     EXODUS_TRY(reread());
     if (row_.state == MigrationState::holding) {
-        // Durable first: from here on no process may complete this operation. Held writes stay held until the fence is down.
-        EXODUS_TRY(change(row_for_abort(row_, state_from(detail_, "back_to", MigrationState::ready)), {}, "aborting", reason));
+        // Durable first: from here on no process may complete this operation. Held writes stay held
+        // until the fence is down.
+        EXODUS_TRY(
+            change(row_for_abort(row_, state_from(detail_, "back_to", MigrationState::ready)), {},
+                   "aborting", reason));
         event(why ? "warn" : "info", why ? "cutover.aborted" : "cutover.rehearsed", reason);
     } else {
         run_.status = "aborting";
@@ -463,12 +518,16 @@ Status CutoverOperation::undo() {
     EXODUS_TRY(lift(row_.route.authority, "abort.after-lift"));
     EXODUS_TRY(release());
     point("abort.after-release");
-    // After the release, since no client waits for it. The mover does the same by itself when it sees the new epoch.
-    const bool handing = std::any_of(steps_.begin(), steps_.end(), [](const StepRow& row) { return row.step == "C5"; });
+    // After the release, since no client waits for it. The mover does the same by itself when it
+    // sees the new epoch.
+    const bool handing = std::any_of(steps_.begin(), steps_.end(),
+                                     [](const StepRow& row) { return row.step == "C5"; });
     if (handing) {
         const auto taken = workers_.mover(control_op::kTakeBack, ending_, json::object(),
                                           Deadline::in(milliseconds(limits::kCutoverUndo_ms)));
-        if (!taken) event("warn", "cutover.take-back", "the mover will go on by itself: " + taken.error().message);
+        if (!taken)
+            event("warn", "cutover.take-back",
+                  "the mover will go on by itself: " + taken.error().message);
     }
     point("abort.after-take-back");
     const bool rehearsed = rehearsal() && !detail_.contains("why");
@@ -493,7 +552,8 @@ Status CutoverOperation::finish(const char* status, const char* outcome) {
     EvidenceRow evidence;
     evidence.attempt = row_.attempt;
     evidence.kind = evidence_kind::kCutover;
-    evidence.verdict = std::string_view(outcome) == "aborted" ? EvidenceVerdict::fail : EvidenceVerdict::pass;
+    evidence.verdict =
+        std::string_view(outcome) == "aborted" ? EvidenceVerdict::fail : EvidenceVerdict::pass;
     evidence.data = dump({{"kind", kind_ == CutoverKind::hand_to_target ? "switch" : "rollback"},
                           {"outcome", outcome},
                           {"hold_us", detail_.value("hold_us", int64_t{0})},
@@ -521,8 +581,9 @@ CutoverReport CutoverOperation::report(bool resumed) const {
     if (report.outcome == CutoverOutcome::aborted) {
         report.failed_step = detail_.value("failed_step", "C0");
         const json why = detail_.value("why", json::object());
-        report.why = Error{static_cast<ErrorCode>(why.value("code", static_cast<int>(ErrorCode::cancelled))),
-                           why.value("message", "the process that began it ended"), why.value("hint", "")};
+        report.why =
+            Error{static_cast<ErrorCode>(why.value("code", static_cast<int>(ErrorCode::cancelled))),
+                  why.value("message", "the process that began it ended"), why.value("hint", "")};
     }
     return report;
 }

@@ -1,5 +1,6 @@
-// One cutover operation: the steps C0–C8, the abort and its undo. Internal to cutover.cpp, which decides what to begin, resume
-// or undo. Everything it knows is in the run's row and its steps, so that any process can go on.
+// One cutover operation: the steps C0–C8, the abort and its undo. Internal to cutover.cpp, which
+// decides what to begin, resume or undo. Everything it knows is in the run's row and its steps, so
+// that any process can go on.
 #pragma once
 
 #include <memory>
@@ -52,15 +53,17 @@ class CutoverOperation {
     Status release();
     Status lift(Side side, const char* point);
     Status load_steps();
-    Status change(MigrationRow wanted, std::vector<StepMark> marks, const std::string& status, const std::string& reason,
-                  std::optional<DecisionRow> decision = std::nullopt);
+    Status change(MigrationRow wanted, std::vector<StepMark> marks, const std::string& status,
+                  const std::string& reason, std::optional<DecisionRow> decision = std::nullopt);
     /// Reads the row again after a transition whose outcome is not known.
     Status reread();
     Status finish(const char* status, const char* outcome);
-    Result<nlohmann::json> mover(const char* op, Direction direction, nlohmann::json request = nlohmann::json::object());
+    Result<nlohmann::json> mover(const char* op, Direction direction,
+                                 nlohmann::json request = nlohmann::json::object());
     [[nodiscard]] bool is_done(std::string_view step) const;
     [[nodiscard]] nlohmann::json note_of(std::string_view step) const;
-    StepMark mark(const char* step, bool done, const nlohmann::json& note = nlohmann::json::object()) const;
+    StepMark mark(const char* step, bool done,
+                  const nlohmann::json& note = nlohmann::json::object()) const;
     [[nodiscard]] Deadline deadline() const;
     void point(std::string_view name) const;
     void progress(std::string_view step, const std::string& text) const;
@@ -75,13 +78,13 @@ class CutoverOperation {
     CutoverKind kind_;
     Side losing_;
     Side gaining_;
-    Direction ending_;     ///< losing to gaining side: ends with this cutover
-    Direction back_;       ///< gaining to losing side: keeps the way back
+    Direction ending_;  ///< losing to gaining side: ends with this cutover
+    Direction back_;    ///< gaining to losing side: keeps the way back
     WorkerGroup workers_;
     std::vector<StepRow> steps_;
-    std::string step_ = "C0";   ///< where it is; the failed one after an error
+    std::string step_ = "C0";  ///< where it is; the failed one after an error
     std::string end_;
-    std::string handed_by_;     ///< the process whose mover handed over
+    std::string handed_by_;  ///< the process whose mover handed over
     uint64_t unresolved_ = 0;
     std::unique_ptr<Fence> fence_;
 };

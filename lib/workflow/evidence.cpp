@@ -29,26 +29,38 @@ EvidenceDependence dependence_of(std::string_view kind) {
     return on;
 }
 
-std::string why_stale(const EvidenceRow& row, const EvidenceContext& now, int64_t now_ms, const GateSettings& settings) {
+std::string why_stale(const EvidenceRow& row, const EvidenceContext& now, int64_t now_ms,
+                      const GateSettings& settings) {
     const EvidenceDependence on = dependence_of(row.kind);
-    const int64_t age_max = on.age_ms_max > 0 ? std::min(on.age_ms_max, settings.evidence_age_ms) : settings.evidence_age_ms;
-    const auto differs = [](const std::string& then, const std::string& current) { return then != current; };
-    if (on.config && differs(row.context.config_hash, now.config_hash)) return "the configuration changed since";
+    const int64_t age_max = on.age_ms_max > 0 ? std::min(on.age_ms_max, settings.evidence_age_ms)
+                                              : settings.evidence_age_ms;
+    const auto differs = [](const std::string& then, const std::string& current) {
+        return then != current;
+    };
+    if (on.config && differs(row.context.config_hash, now.config_hash))
+        return "the configuration changed since";
     if (on.plan && differs(row.context.plan_hash, now.plan_hash)) return "the plan changed since";
-    if (on.lineage && differs(row.context.lineage, now.lineage)) return "the data was copied anew since";
-    if (on.schema && differs(row.context.schema_hash, now.schema_hash)) return "the endpoints' settings or schema changed since";
-    if (on.tool && differs(row.context.tool_version, now.tool_version)) return "another version of exodus took it";
+    if (on.lineage && differs(row.context.lineage, now.lineage))
+        return "the data was copied anew since";
+    if (on.schema && differs(row.context.schema_hash, now.schema_hash))
+        return "the endpoints' settings or schema changed since";
+    if (on.tool && differs(row.context.tool_version, now.tool_version))
+        return "another version of exodus took it";
     if (now_ms - row.at_ms > age_max) {
-        return "it is older than " + (age_max >= 3'600'000 ? std::to_string(age_max / 3'600'000) + " h"
-                                                            : std::to_string(age_max / 1000) + " s");
+        return "it is older than " + (age_max >= 3'600'000
+                                          ? std::to_string(age_max / 3'600'000) + " h"
+                                          : std::to_string(age_max / 1000) + " s");
     }
     return {};
 }
 
 std::string verify_json(const VerifyResult& result) {
-    return nlohmann::json{{"source_keys", result.source_keys}, {"target_keys", result.target_keys},
-                          {"compared", result.compared},       {"missing", result.missing},
-                          {"extra", result.extra},             {"different", result.different},
+    return nlohmann::json{{"source_keys", result.source_keys},
+                          {"target_keys", result.target_keys},
+                          {"compared", result.compared},
+                          {"missing", result.missing},
+                          {"extra", result.extra},
+                          {"different", result.different},
                           {"unresolved", result.unresolved}}
         .dump();
 }

@@ -1,5 +1,6 @@
-// The kinds of evidence, the JSON fields that gates read, and what each kind depends on. Phases write them with
-// WorkflowStore::add_evidence; further fields are welcome (report and status show them), gates ignore them.
+// The kinds of evidence, the JSON fields that gates read, and what each kind depends on. Phases
+// write them with WorkflowStore::add_evidence; further fields are welcome (report and status show
+// them), gates ignore them.
 #pragma once
 
 #include <string>
@@ -14,21 +15,24 @@ namespace evidence_kind {
 // G1
 /// {"checks":[{"id","severity":"pass|info|warn|fail","text"}]}
 inline constexpr const char* kPretestChecks = "pretest.checks";
-/// {"source":"pcap:eth0","connections":N,"requests":N,"unparsed":N}: requests that the family's session understood. A pretest
-/// without a tap writes none; the gate then wants --ack tap.
+/// {"source":"pcap:eth0","connections":N,"requests":N,"unparsed":N}: requests that the family's
+/// session understood. A pretest without a tap writes none; the gate then wants --ack tap.
 inline constexpr const char* kPretestTap = "pretest.tap";
-/// {"exodus_writes":N,"events_stored":true}: writes of exodus that the source saw (0), and whether an event that was
-/// written to the state file could be read back.
+/// {"exodus_writes":N,"events_stored":true}: writes of exodus that the source saw (0), and whether
+/// an event that was written to the state file could be read back.
 inline constexpr const char* kPretestUntouched = "pretest.untouched";
 // G2
-/// {"plan":{…}}; the plan's hash goes to the context first (set_context), so that later evidence depends on it.
+/// {"plan":{…}}; the plan's hash goes to the context first (set_context), so that later evidence
+/// depends on it.
 inline constexpr const char* kPlan = "analyze.plan";
-/// {"requests":N,"duration_ms":N,"findings":[{"id","severity","text"}]}: severity fail is a critical finding.
+/// {"requests":N,"duration_ms":N,"findings":[{"id","severity","text"}]}: severity fail is a
+/// critical finding.
 inline constexpr const char* kTraffic = "analyze.traffic";
 // G3
 /// {"classes":[{"class":"GET","comparisons":N,"confirmed":K,"unresolved":U,"aa_comparisons":N,"aa_confirmed":K}]}
 inline constexpr const char* kCompareReads = "compare.reads";
-/// VerifyResult: {"source_keys","target_keys","compared","missing","extra","different","unresolved"}
+/// VerifyResult:
+/// {"source_keys","target_keys","compared","missing","extra","different","unresolved"}
 inline constexpr const char* kCompareData = "compare.data";
 // G4
 /// {"total":N,"passed":N,"failed":["name: why"]}
@@ -38,11 +42,13 @@ inline constexpr const char* kRehearsal = "test.rehearsal";
 /// {"drills":[{"name":"crash at C3","passed":bool,"text"}]}
 inline constexpr const char* kDrills = "test.drills";
 // G5
-/// {"lag_ms_max":N,"for_ms":N,"repairs_open":N,"failed_items":N,"retention_ms":N,"eta_ms":N}: the lag's maximum over the last
-/// for_ms. retention_ms 0: the source keeps its log without a bound (or the movement spools it).
+/// {"lag_ms_max":N,"for_ms":N,"repairs_open":N,"failed_items":N,"retention_ms":N,"eta_ms":N}: the
+/// lag's maximum over the last for_ms. retention_ms 0: the source keeps its log without a bound (or
+/// the movement spools it).
 inline constexpr const char* kFollow = "follow.lag";
 // G6
-/// {"lag_ms":N,"repairs_open":N,"failed_items":N,"reverse_stage":"standby","reverse_proven_ms":N (Unix ms),
+/// {"lag_ms":N,"repairs_open":N,"failed_items":N,"reverse_stage":"standby","reverse_proven_ms":N
+/// (Unix ms),
 ///  "sessions_ready":bool,"capacity_ok":bool,"problems":["text"]}; asked anew just before a switch.
 inline constexpr const char* kReadiness = "switch.readiness";
 // G7, written by the cutover itself
@@ -64,12 +70,13 @@ struct EvidenceDependence {
     bool lineage = false;
     bool schema = true;
     bool tool = true;
-    int64_t age_ms_max = 0;    ///< 0: the setting (24 h)
+    int64_t age_ms_max = 0;  ///< 0: the setting (24 h)
 };
 EvidenceDependence dependence_of(std::string_view kind);
 
 /// Why a row no longer counts ("older than 24 h", "the configuration changed"); empty when it does.
-std::string why_stale(const EvidenceRow& row, const EvidenceContext& now, int64_t now_ms, const GateSettings& settings);
+std::string why_stale(const EvidenceRow& row, const EvidenceContext& now, int64_t now_ms,
+                      const GateSettings& settings);
 
 /// VerifyResult as the JSON of compare.data and commit.verify.
 std::string verify_json(const VerifyResult& result);

@@ -1,4 +1,5 @@
-// What the gates' rules share: rows of a report from evidence that still counts. Internal to gates.cpp and gate_rules*.cpp.
+// What the gates' rules share: rows of a report from evidence that still counts. Internal to
+// gates.cpp and gate_rules*.cpp.
 #pragma once
 
 #include <functional>
@@ -29,15 +30,18 @@ class GateRules {
     Status commit();
 
     using Judge = std::function<Status(const nlohmann::json& data)>;
-    /// Reads the latest evidence of a kind. Missing or stale adds a row; otherwise `judge` adds rows. A field of the wrong type
-    /// fails the requirement.
-    Status with_evidence(const char* kind, const std::string& requirement, const std::string& hint, const Judge& judge);
+    /// Reads the latest evidence of a kind. Missing or stale adds a row; otherwise `judge` adds
+    /// rows. A field of the wrong type fails the requirement.
+    Status with_evidence(const char* kind, const std::string& requirement, const std::string& hint,
+                         const Judge& judge);
     Status full_verify(const char* kind, const std::string& requirement);
     Status compare_classes(const nlohmann::json& data);
     Status workers_current();
-    void add(std::string requirement, std::string found, GateVerdict verdict, std::string hint = {});
+    void add(std::string requirement, std::string found, GateVerdict verdict,
+             std::string hint = {});
     void add(std::string requirement, std::string found, bool passed, std::string hint);
-    /// The newest acknowledgement of a check by name, as "mira@ops1: reason"; empty when there is none.
+    /// The newest acknowledgement of a check by name, as "mira@ops1: reason"; empty when there is
+    /// none.
     Result<std::string> acknowledged(const std::string& check);
     Result<std::optional<DecisionRow>> approval(std::string_view subject);
 

@@ -9,7 +9,8 @@
 namespace exodus {
 
 namespace {
-constexpr std::array<std::string_view, 8> kNames{"pretest", "analyze", "compare", "test", "follow", "switch", "cutover", "commit"};
+constexpr std::array<std::string_view, 8> kNames{"pretest", "analyze", "compare", "test",
+                                                 "follow",  "switch",  "cutover", "commit"};
 constexpr std::array<std::string_view, 8> kNumbers{"G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8"};
 }  // namespace
 
@@ -25,12 +26,18 @@ std::optional<Gate> gate_from(std::string_view name) {
 
 std::string_view to_string(GateVerdict verdict) {
     switch (verdict) {
-        case GateVerdict::pass: return "pass";
-        case GateVerdict::fail: return "fail";
-        case GateVerdict::missing: return "missing";
-        case GateVerdict::stale: return "stale";
-        case GateVerdict::inconclusive: return "inconclusive";
-        case GateVerdict::skipped: return "skipped";
+        case GateVerdict::pass:
+            return "pass";
+        case GateVerdict::fail:
+            return "fail";
+        case GateVerdict::missing:
+            return "missing";
+        case GateVerdict::stale:
+            return "stale";
+        case GateVerdict::inconclusive:
+            return "inconclusive";
+        case GateVerdict::skipped:
+            return "skipped";
     }
     return "fail";
 }
@@ -43,7 +50,8 @@ Result<GateReport> evaluate(Gate gate, const GateInput& input) {
             GateReport report;
             report.gate = gate;
             report.verdict = GateVerdict::skipped;
-            report.skipped_by = (*skip)->owner.user + "@" + (*skip)->owner.host + ": " + (*skip)->reason;
+            report.skipped_by =
+                (*skip)->owner.user + "@" + (*skip)->owner.host + ": " + (*skip)->reason;
             return report;
         }
     }
@@ -59,21 +67,27 @@ Status require(const GateReport& report) {
     bool only_approval = true;
     for (const GateRow& row : report.rows) {
         if (row.verdict == GateVerdict::pass || row.verdict == GateVerdict::skipped) continue;
-        text += (text.empty() ? "" : "; ") + row.requirement + " — " + row.found + " (" + std::string(to_string(row.verdict)) + ")";
+        text += (text.empty() ? "" : "; ") + row.requirement + " — " + row.found + " (" +
+                std::string(to_string(row.verdict)) + ")";
         if (hint.empty()) hint = row.hint;
         if (row.requirement != kApprovalRequirement) only_approval = false;
     }
     const std::string name(to_string(report.gate));
-    if (only_approval) return fail(ErrorCode::approval_missing, "gate " + name + " waits for approval: " + text, hint);
+    if (only_approval)
+        return fail(ErrorCode::approval_missing, "gate " + name + " waits for approval: " + text,
+                    hint);
     return fail(ErrorCode::gate_not_met, "gate " + name + " is not met: " + text, hint);
 }
 
-Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason, const Owner& owner) {
+Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason,
+                 const Owner& owner) {
     if (gate != Gate::compare && gate != Gate::test) {
-        return fail(ErrorCode::usage, "gate " + std::string(to_string(gate)) + " cannot be skipped; only compare and test can");
+        return fail(ErrorCode::usage, "gate " + std::string(to_string(gate)) +
+                                          " cannot be skipped; only compare and test can");
     }
     if (reason.empty()) {
-        return fail(ErrorCode::approval_missing, "skipping " + std::string(to_string(gate)) + " needs a reason",
+        return fail(ErrorCode::approval_missing,
+                    "skipping " + std::string(to_string(gate)) + " needs a reason",
                     "add --reason TEXT");
     }
     auto there = is_skipped(store, row, gate);
@@ -97,8 +111,8 @@ Result<bool> is_skipped(WorkflowStore& store, const MigrationRow& row, Gate gate
     return skip->has_value();
 }
 
-Status decide(WorkflowStore& store, const MigrationRow& row, bool approve, std::string_view gate, std::string_view reason,
-              const Owner& owner, const std::string& config_hash) {
+Status decide(WorkflowStore& store, const MigrationRow& row, bool approve, std::string_view gate,
+              std::string_view reason, const Owner& owner, const std::string& config_hash) {
     const auto known = gate_from(gate);
     if (!known) {
         std::string names;
@@ -117,8 +131,8 @@ Status decide(WorkflowStore& store, const MigrationRow& row, bool approve, std::
     return {};
 }
 
-Status acknowledge(WorkflowStore& store, const MigrationRow& row, std::string_view check, std::string_view reason,
-                   const Owner& owner, const std::string& config_hash) {
+Status acknowledge(WorkflowStore& store, const MigrationRow& row, std::string_view check,
+                   std::string_view reason, const Owner& owner, const std::string& config_hash) {
     DecisionRow decision;
     decision.attempt = row.attempt;
     decision.kind = "ack";

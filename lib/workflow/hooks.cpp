@@ -1,29 +1,28 @@
 #include "workflow/hooks.h"
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <thread>
+#include <unistd.h>
 
 #include "base/limits.h"
 
-extern char** environ;   // NOLINT(readability-redundant-declaration)
+extern char** environ;  // NOLINT(readability-redundant-declaration)
 
 namespace exodus {
 
 namespace {
 
-constexpr int kTookTooLong = 124;   // as timeout(1)
+constexpr int kTookTooLong = 124;  // as timeout(1)
 constexpr milliseconds kPoll{20};
 
 Result<std::vector<std::string>> scripts_in(const std::string& directory) {
@@ -33,9 +32,12 @@ Result<std::vector<std::string>> scripts_in(const std::string& directory) {
     for (const auto& entry : std::filesystem::directory_iterator(directory, code)) {
         const std::string path = entry.path().string();
         struct stat info {};
-        if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || ::access(path.c_str(), X_OK) != 0) continue;
+        if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
+            ::access(path.c_str(), X_OK) != 0)
+            continue;
         if ((info.st_mode & (S_IWOTH | S_IWGRP)) != 0) {
-            return fail(ErrorCode::permission, "hook " + path + " may be written by others", "chmod go-w " + path);
+            return fail(ErrorCode::permission, "hook " + path + " may be written by others",
+                        "chmod go-w " + path);
         }
         scripts.push_back(path);
     }
@@ -52,7 +54,8 @@ std::vector<std::string> environment_of(const HookEvent& event) {
     out.push_back("EXODUS_OUTCOME=" + event.outcome);
     for (const auto& [name, value] : event.more) {
         std::string upper = name;
-        std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+        std::transform(upper.begin(), upper.end(), upper.begin(),
+                       [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
         out.push_back("EXODUS_" + upper + "=" + value);
     }
     return out;
@@ -65,18 +68,21 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
     return out;
 }
 
-/// Reads what is there without waiting; keeps the first kHookOutput_bytes_max and throws the rest away.
+/// Reads what is there without waiting; keeps the first kHookOutput_bytes_max and throws the rest
+/// away.
 void drain(int fd, std::string& output) {
     std::array<char, 4096> buffer{};
     while (true) {
         const ssize_t got = ::read(fd, buffer.data(), buffer.size());
         if (got <= 0) return;
-        const std::size_t room = limits::kHookOutput_bytes_max - std::min(output.size(), limits::kHookOutput_bytes_max);
+        const std::size_t room =
+            limits::kHookOutput_bytes_max - std::min(output.size(), limits::kHookOutput_bytes_max);
         output.append(buffer.data(), std::min(static_cast<std::size_t>(got), room));
     }
 }
 
-Result<HookResult> run_one(const std::string& script, const HookEvent& event, milliseconds limit, const std::stop_token& stop) {
+Result<HookResult> run_one(const std::string& script, const HookEvent& event, milliseconds limit,
+                           const std::stop_token& stop) {
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) return fail_errno("pipe", errno);
     posix_spawn_file_actions_t actions;
@@ -92,14 +98,15 @@ Result<HookResult> run_one(const std::string& script, const HookEvent& event, mi
     std::vector<std::string> arguments{script, event.moment, event.phase};
     std::vector<std::string> environment = environment_of(event);
     pid_t pid = 0;
-    const int started = ::posix_spawn(&pid, script.c_str(), &actions, &attributes, pointers(arguments).data(),
-                                      pointers(environment).data());
+    const int started = ::posix_spawn(&pid, script.c_str(), &actions, &attributes,
+                                      pointers(arguments).data(), pointers(environment).data());
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     ::close(pipe[1]);
     if (started != 0) {
         ::close(pipe[0]);
-        return fail(ErrorCode::safety, "hook " + script + " cannot be started: " + std::strerror(started));
+        return fail(ErrorCode::safety,
+                    "hook " + script + " cannot be started: " + std::strerror(started));
     }
     HookResult result;
     result.script = script;
@@ -117,16 +124,20 @@ Result<HookResult> run_one(const std::string& script, const HookEvent& event, mi
             }
             ended = true;
         } else {
-            struct pollfd wait {pipe[0], POLLIN, 0};
+            struct pollfd wait {
+                pipe[0], POLLIN, 0
+            };
             (void)::poll(&wait, 1, static_cast<int>(kPoll.count()));
-            // A closed pipe is always readable: a script that closed its output must not make this a busy loop.
+            // A closed pipe is always readable: a script that closed its output must not make this
+            // a busy loop.
             if ((wait.revents & POLLHUP) != 0) std::this_thread::sleep_for(kPoll);
         }
     }
     drain(pipe[0], result.output);
     ::close(pipe[0]);
     result.took_ms = (steady_us() - began) / 1000;
-    result.exit_code = ended ? kTookTooLong : (WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    result.exit_code =
+        ended ? kTookTooLong : (WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     return result;
 }
 
@@ -134,13 +145,14 @@ std::string last_line(const std::string& text) {
     const auto end = text.find_last_not_of("\r\n ");
     if (end == std::string::npos) return {};
     const auto begin = text.rfind('\n', end);
-    return text.substr(begin == std::string::npos ? 0 : begin + 1, end - (begin == std::string::npos ? 0 : begin + 1) + 1);
+    return text.substr(begin == std::string::npos ? 0 : begin + 1,
+                       end - (begin == std::string::npos ? 0 : begin + 1) + 1);
 }
 
 }  // namespace
 
-Result<std::vector<HookResult>> run_hooks(const std::string& directory, const HookEvent& event, milliseconds limit,
-                                          const std::stop_token& stop) {
+Result<std::vector<HookResult>> run_hooks(const std::string& directory, const HookEvent& event,
+                                          milliseconds limit, const std::stop_token& stop) {
     auto scripts = scripts_in(directory);
     if (!scripts) return tl::unexpected(std::move(scripts).error());
     std::vector<HookResult> results;
@@ -149,9 +161,11 @@ Result<std::vector<HookResult>> run_hooks(const std::string& directory, const Ho
         if (!result) return tl::unexpected(std::move(result).error());
         results.push_back(*result);
         if (result->exit_code == 0 || event.moment != "before") continue;
-        const std::string why = result->exit_code == kTookTooLong ? "took longer than " + std::to_string(limit.count()) + " ms"
-                                                                  : "ended with " + std::to_string(result->exit_code);
-        return fail(ErrorCode::safety, "hook " + script + " " + why + ": " + last_line(result->output),
+        const std::string why = result->exit_code == kTookTooLong
+                                    ? "took longer than " + std::to_string(limit.count()) + " ms"
+                                    : "ended with " + std::to_string(result->exit_code);
+        return fail(ErrorCode::safety,
+                    "hook " + script + " " + why + ": " + last_line(result->output),
                     "nothing was begun; correct what it found and run the command again");
     }
     return results;

@@ -1,14 +1,13 @@
 #include "workflow/lock.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <nlohmann/json.hpp>
+#include <sys/file.h>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 #include "base/limits.h"
@@ -23,7 +22,8 @@ std::optional<LockHolder> read_holder(int fd) {
     std::array<char, 4096> buffer{};
     const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), 0);
     if (got <= 0) return std::nullopt;
-    const json in = json::parse(std::string_view(buffer.data(), static_cast<std::size_t>(got)), nullptr, false);
+    const json in =
+        json::parse(std::string_view(buffer.data(), static_cast<std::size_t>(got)), nullptr, false);
     if (!in.is_object()) return std::nullopt;
     LockHolder holder;
     try {
@@ -42,20 +42,22 @@ std::optional<LockHolder> read_holder(int fd) {
 
 std::string describe(const std::optional<LockHolder>& holder) {
     if (!holder) return "another command";
-    return "'" + holder->command + "' of " + holder->owner.user + "@" + holder->owner.host + " (pid " +
-           std::to_string(holder->owner.pid) + ", since " + iso8601(holder->since_ms) + ")";
+    return "'" + holder->command + "' of " + holder->owner.user + "@" + holder->owner.host +
+           " (pid " + std::to_string(holder->owner.pid) + ", since " + iso8601(holder->since_ms) +
+           ")";
 }
 
 }  // namespace
 
 std::string lock_path(const std::string& state_path) { return state_path + ".lock"; }
 
-Result<StateLock> StateLock::take(const std::string& state_path, const Owner& owner, const std::string& command,
-                                  milliseconds timeout) {
+Result<StateLock> StateLock::take(const std::string& state_path, const Owner& owner,
+                                  const std::string& command, milliseconds timeout) {
     const std::string path = lock_path(state_path);
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
-        return fail(ErrorCode::cannot_create, "the lock file " + path + " cannot be opened: " + std::strerror(errno),
+        return fail(ErrorCode::cannot_create,
+                    "the lock file " + path + " cannot be opened: " + std::strerror(errno),
                     "the directory of the state file must be writable");
     }
     StateLock lock(fd);
@@ -64,23 +66,24 @@ Result<StateLock> StateLock::take(const std::string& state_path, const Owner& ow
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK) return fail_errno("locking " + path, errno);
         if (deadline.passed()) {
-            return fail(ErrorCode::locked, "the migration is locked by " + describe(read_holder(fd)),
+            return fail(ErrorCode::locked,
+                        "the migration is locked by " + describe(read_holder(fd)),
                         "wait for it, or use --lock-timeout");
         }
         std::this_thread::sleep_for(std::min(deadline.left(), milliseconds(limits::kLockPoll_ms)));
     }
-    // The file stays when the lock goes: removing it would let two processes lock two files of one name.
-    const std::string text = json{{"pid", owner.pid},
-                                  {"uid", owner.uid},
-                                  {"user", owner.user},
-                                  {"host", owner.host},
-                                  {"channel", owner.channel},
-                                  {"command", command},
-                                  {"since_ms", wall_ms()}}
-                                 .dump(-1, ' ', false, json::error_handler_t::replace) +
-                             "\n";
-    if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-        return fail(ErrorCode::cannot_create, "the lock file " + path + " cannot be written: " + std::strerror(errno));
+    // The file stays when the lock goes: removing it would let two processes lock two files of one
+    // name.
+    const std::string text =
+        json{{"pid", owner.pid},     {"uid", owner.uid},         {"user", owner.user},
+             {"host", owner.host},   {"channel", owner.channel}, {"command", command},
+             {"since_ms", wall_ms()}}
+            .dump(-1, ' ', false, json::error_handler_t::replace) +
+        "\n";
+    if (::ftruncate(fd, 0) != 0 ||
+        ::pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+        return fail(ErrorCode::cannot_create,
+                    "the lock file " + path + " cannot be written: " + std::strerror(errno));
     }
     return lock;
 }

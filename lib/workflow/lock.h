@@ -1,5 +1,5 @@
-// The lock of a phase command: flock on `<state>.lock`, which the kernel drops when the process dies, and inside the file who
-// holds it. Reading commands take none.
+// The lock of a phase command: flock on `<state>.lock`, which the kernel drops when the process
+// dies, and inside the file who holds it. Reading commands take none.
 #pragma once
 
 #include <optional>
@@ -20,8 +20,8 @@ struct LockHolder {
 class StateLock {
   public:
     /// Waits up to `timeout` (0: does not wait). Errors: locked (with who holds it), cannot_create.
-    static Result<StateLock> take(const std::string& state_path, const Owner& owner, const std::string& command,
-                                  milliseconds timeout);
+    static Result<StateLock> take(const std::string& state_path, const Owner& owner,
+                                  const std::string& command, milliseconds timeout);
     StateLock(StateLock&& other) noexcept;
     StateLock& operator=(StateLock&& other) noexcept;
     StateLock(const StateLock&) = delete;

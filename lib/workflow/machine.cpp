@@ -9,41 +9,44 @@ namespace {
 
 using S = MigrationState;
 
-constexpr std::array<std::string_view, 7> kCommandNames{"pretest", "analyze", "compare", "test", "migrate", "rollback", "commit"};
+constexpr std::array<std::string_view, 7> kCommandNames{"pretest", "analyze",  "compare", "test",
+                                                        "migrate", "rollback", "commit"};
 
 struct Arrow {
     S from;
     S to;
 };
 
-/// Every arrow of workflow.md. Preparation phases lead forward by state_after(); a cutover goes through `holding`.
+/// Every arrow of workflow.md. Preparation phases lead forward by state_after(); a cutover goes
+/// through `holding`.
 constexpr std::array<Arrow, 47> kArrows{{
     {S::created, S::pretested},
     {S::pretested, S::analyzed},
     {S::analyzed, S::compared},
-    {S::analyzed, S::tested},        // compare skipped by decision
+    {S::analyzed, S::tested},  // compare skipped by decision
     {S::compared, S::tested},
-    {S::analyzed, S::copying},       // compare and test skipped
-    {S::compared, S::copying},       // test skipped
+    {S::analyzed, S::copying},  // compare and test skipped
+    {S::compared, S::copying},  // test skipped
     {S::tested, S::copying},
     {S::copying, S::following},
     {S::following, S::ready},
-    {S::ready, S::following},        // lag came back
-    {S::following, S::copying},      // the stream broke and the fill begins again
+    {S::ready, S::following},    // lag came back
+    {S::following, S::copying},  // the stream broke and the fill begins again
     {S::ready, S::copying},
     {S::ready, S::holding},
-    {S::following, S::holding},      // a canary's or blue-green's step from a state whose gate was asked just now
-    {S::analyzed, S::holding},       // test's rehearsal (compare skipped)
-    {S::compared, S::holding},       // test's rehearsal
-    {S::tested, S::holding},         // test run again
+    {S::following,
+     S::holding},  // a canary's or blue-green's step from a state whose gate was asked just now
+    {S::analyzed, S::holding},  // test's rehearsal (compare skipped)
+    {S::compared, S::holding},  // test's rehearsal
+    {S::tested, S::holding},    // test run again
     {S::holding, S::analyzed},
     {S::holding, S::compared},
     {S::holding, S::tested},
     {S::holding, S::following},
-    {S::holding, S::ready},          // abort of a switch
+    {S::holding, S::ready},  // abort of a switch
     {S::holding, S::switched},
     {S::holding, S::rolled_back},
-    {S::switched, S::holding},       // rollback, blue-green toggle
+    {S::switched, S::holding},  // rollback, blue-green toggle
     {S::switched, S::committed},
     {S::rolled_back, S::following},  // the next attempt: nothing has to be copied again
     {S::rolled_back, S::copying},    // unless the way was lost
@@ -61,38 +64,52 @@ constexpr std::array<Arrow, 47> kArrows{{
     {S::aborted, S::compared},
     {S::aborted, S::tested},
     {S::aborted, S::copying},
-    {S::rolled_back, S::holding},    // blue-green toggle back to the target
-    {S::holding, S::copying},        // abort of a cutover whose stream broke meanwhile
+    {S::rolled_back, S::holding},  // blue-green toggle back to the target
+    {S::holding, S::copying},      // abort of a cutover whose stream broke meanwhile
     {S::rolled_back, S::ready},
-    {S::copying, S::ready},          // copied and followed in one look
+    {S::copying, S::ready},  // copied and followed in one look
 }};
 
 bool before_copy(S state) {
-    return state == S::created || state == S::pretested || state == S::analyzed || state == S::compared || state == S::tested;
+    return state == S::created || state == S::pretested || state == S::analyzed ||
+           state == S::compared || state == S::tested;
 }
-
 
 int rank(S state) {
     switch (state) {
-        case S::created: return 0;
-        case S::aborted: return 0;
-        case S::pretested: return 1;
-        case S::analyzed: return 2;
-        case S::compared: return 3;
-        case S::tested: return 4;
-        default: return 5;
+        case S::created:
+            return 0;
+        case S::aborted:
+            return 0;
+        case S::pretested:
+            return 1;
+        case S::analyzed:
+            return 2;
+        case S::compared:
+            return 3;
+        case S::tested:
+            return 4;
+        default:
+            return 5;
     }
 }
 
 S goal_of(Command phase) {
     switch (phase) {
-        case Command::pretest: return S::pretested;
-        case Command::analyze: return S::analyzed;
-        case Command::compare: return S::compared;
-        case Command::test: return S::tested;
-        case Command::migrate: return S::ready;
-        case Command::rollback: return S::rolled_back;
-        case Command::commit: return S::committed;
+        case Command::pretest:
+            return S::pretested;
+        case Command::analyze:
+            return S::analyzed;
+        case Command::compare:
+            return S::compared;
+        case Command::test:
+            return S::tested;
+        case Command::migrate:
+            return S::ready;
+        case Command::rollback:
+            return S::rolled_back;
+        case Command::commit:
+            return S::committed;
     }
     return S::created;
 }
@@ -100,41 +117,63 @@ S goal_of(Command phase) {
 std::string why_not(Command command, const MigrationRow& row, const Skips& skips) {
     const std::string state(to_string(row.state));
     const std::string name(to_string(command));
-    if (row.state == S::committed) return name + " is not possible: the migration is committed, the target is final";
-    if (row.state == S::holding) return name + " is not possible while writes are held: a cutover has begun and was not ended";
-    if (row.state == S::switched) return name + " is not possible after the switch: the target is authoritative";
+    if (row.state == S::committed)
+        return name + " is not possible: the migration is committed, the target is final";
+    if (row.state == S::holding)
+        return name +
+               " is not possible while writes are held: a cutover has begun and was not ended";
+    if (row.state == S::switched)
+        return name + " is not possible after the switch: the target is authoritative";
     switch (command) {
-        case Command::analyze: return "analyze needs pretest first (state '" + state + "')";
-        case Command::compare: return "compare needs analyze first (state '" + state + "')";
+        case Command::analyze:
+            return "analyze needs pretest first (state '" + state + "')";
+        case Command::compare:
+            return "compare needs analyze first (state '" + state + "')";
         case Command::test:
             return row.state == S::analyzed && !skips.compare
-                       ? "test needs compare first, or a decision that skips it (--skip-gate compare --reason TEXT)"
+                       ? "test needs compare first, or a decision that skips it (--skip-gate "
+                         "compare --reason TEXT)"
                        : "test needs compare first (state '" + state + "')";
         case Command::migrate:
-            if (row.state == S::analyzed) return "migrate needs compare and test first, or decisions that skip them";
-            if (row.state == S::compared) return "migrate needs test first, or a decision that skips it";
+            if (row.state == S::analyzed)
+                return "migrate needs compare and test first, or decisions that skip them";
+            if (row.state == S::compared)
+                return "migrate needs test first, or a decision that skips it";
             return "migrate needs the phases before it (state '" + state + "')";
-        case Command::commit: return "commit needs a migration that is ready or switched (state '" + state + "')";
-        default: return name + " is not possible in state '" + state + "'";
+        case Command::commit:
+            return "commit needs a migration that is ready or switched (state '" + state + "')";
+        default:
+            return name + " is not possible in state '" + state + "'";
     }
 }
 
 bool command_allowed(Command command, const MigrationRow& row, const Skips& skips) {
     const S state = row.state;
-    if (state == S::committed) return command == Command::commit;   // says that its goal holds
-    if (state == S::holding) return command == Command::migrate || command == Command::rollback || command == Command::commit ||
-                                    command == Command::test;       // each resumes or undoes what is open
-    if (state == S::switched) return command == Command::migrate || command == Command::rollback || command == Command::commit;
+    if (state == S::committed) return command == Command::commit;  // says that its goal holds
+    if (state == S::holding)
+        return command == Command::migrate || command == Command::rollback ||
+               command == Command::commit ||
+               command == Command::test;  // each resumes or undoes what is open
+    if (state == S::switched)
+        return command == Command::migrate || command == Command::rollback ||
+               command == Command::commit;
     const int at = rank(state);
     switch (command) {
-        case Command::pretest: return true;
-        case Command::analyze: return at >= 1 || state == S::aborted;
-        case Command::compare: return at >= 2 || state == S::aborted;
-        case Command::test: return at >= 3 || (at == 2 && skips.compare) || state == S::aborted;
+        case Command::pretest:
+            return true;
+        case Command::analyze:
+            return at >= 1 || state == S::aborted;
+        case Command::compare:
+            return at >= 2 || state == S::aborted;
+        case Command::test:
+            return at >= 3 || (at == 2 && skips.compare) || state == S::aborted;
         case Command::migrate:
-            return at >= 4 || (at == 3 && skips.test) || (at == 2 && skips.compare && skips.test) || state == S::aborted;
-        case Command::rollback: return true;                        // in `new` and `aborted` its goal holds
-        case Command::commit: return state == S::ready;
+            return at >= 4 || (at == 3 && skips.test) || (at == 2 && skips.compare && skips.test) ||
+                   state == S::aborted;
+        case Command::rollback:
+            return true;  // in `new` and `aborted` its goal holds
+        case Command::commit:
+            return state == S::ready;
     }
     return false;
 }
@@ -152,7 +191,7 @@ void set_movements(MigrationRow& row) {
         case S::analyzed:
         case S::compared:
         case S::tested:
-            break;   // from compare's start on the target follows; nothing stops that
+            break;  // from compare's start on the target follows; nothing stops that
         case S::copying:
             row.forward = MovementMode::apply;
             row.reverse = MovementMode::off;
@@ -164,7 +203,7 @@ void set_movements(MigrationRow& row) {
             row.reverse = MovementMode::standby;
             break;
         case S::holding:
-            break;   // as before the hold, until C7
+            break;  // as before the hold, until C7
         case S::switched:
             row.forward = MovementMode::standby;
             row.reverse = MovementMode::apply;
@@ -173,8 +212,8 @@ void set_movements(MigrationRow& row) {
 }
 
 bool migrating_in(S state) {
-    return state == S::copying || state == S::following || state == S::ready || state == S::holding || state == S::switched ||
-           state == S::rolled_back;
+    return state == S::copying || state == S::following || state == S::ready ||
+           state == S::holding || state == S::switched || state == S::rolled_back;
 }
 
 MigrationRow at_authority(MigrationRow row, Side side) {
@@ -189,7 +228,9 @@ MigrationRow at_authority(MigrationRow row, Side side) {
 
 }  // namespace
 
-std::string_view to_string(Command command) { return kCommandNames[static_cast<std::size_t>(command)]; }
+std::string_view to_string(Command command) {
+    return kCommandNames[static_cast<std::size_t>(command)];
+}
 
 std::optional<Command> command_from(std::string_view text) {
     for (std::size_t i = 0; i < kCommandNames.size(); ++i) {
@@ -203,18 +244,34 @@ std::vector<Command> allowed_commands(const MigrationRow& row, const Skips& skip
     Command next = Command::pretest;
     switch (row.state) {
         case S::created:
-        case S::aborted: next = Command::pretest; break;
-        case S::pretested: next = Command::analyze; break;
-        case S::analyzed: next = skips.compare ? (skips.test ? Command::migrate : Command::test) : Command::compare; break;
-        case S::compared: next = skips.test ? Command::migrate : Command::test; break;
-        case S::holding: next = row.route.authority == Side::source ? Command::migrate : Command::rollback; break;
+        case S::aborted:
+            next = Command::pretest;
+            break;
+        case S::pretested:
+            next = Command::analyze;
+            break;
+        case S::analyzed:
+            next =
+                skips.compare ? (skips.test ? Command::migrate : Command::test) : Command::compare;
+            break;
+        case S::compared:
+            next = skips.test ? Command::migrate : Command::test;
+            break;
+        case S::holding:
+            next = row.route.authority == Side::source ? Command::migrate : Command::rollback;
+            break;
         case S::switched:
-        case S::committed: next = Command::commit; break;
-        default: next = Command::migrate; break;
+        case S::committed:
+            next = Command::commit;
+            break;
+        default:
+            next = Command::migrate;
+            break;
     }
     std::vector<Command> out{next};
-    for (const Command command : {Command::migrate, Command::rollback, Command::commit, Command::pretest, Command::analyze,
-                                  Command::compare, Command::test}) {
+    for (const Command command :
+         {Command::migrate, Command::rollback, Command::commit, Command::pretest, Command::analyze,
+          Command::compare, Command::test}) {
         if (command == next || !command_allowed(command, row, skips)) continue;
         if (command == Command::rollback && goal_holds(command, row)) continue;
         if (command == Command::rollback && row.state == S::created) continue;
@@ -230,47 +287,59 @@ Status check_command(Command command, const MigrationRow& row, const Skips& skip
     for (const Command allowed : allowed_commands(row, skips)) {
         hint += (hint.empty() ? "allowed now: " : ", ") + std::string(to_string(allowed));
     }
-    return fail(ErrorCode::not_allowed, why_not(command, row, skips), hint.empty() ? "allowed now: status, report" : hint);
+    return fail(ErrorCode::not_allowed, why_not(command, row, skips),
+                hint.empty() ? "allowed now: status, report" : hint);
 }
 
 bool goal_holds(Command command, const MigrationRow& row) {
     switch (command) {
-        case Command::migrate: return row.state == S::ready || row.state == S::switched;
+        case Command::migrate:
+            return row.state == S::ready || row.state == S::switched;
         case Command::rollback:
             return row.state == S::aborted || row.state == S::created ||
-                   (row.state == S::rolled_back && row.route.authority == Side::source && !row.route.hold);
-        case Command::commit: return row.state == S::committed;
-        default: return false;
+                   (row.state == S::rolled_back && row.route.authority == Side::source &&
+                    !row.route.hold);
+        case Command::commit:
+            return row.state == S::committed;
+        default:
+            return false;
     }
 }
 
 bool transition_allowed(S from, S to) {
-    return std::any_of(kArrows.begin(), kArrows.end(), [&](const Arrow& arrow) { return arrow.from == from && arrow.to == to; });
+    return std::any_of(kArrows.begin(), kArrows.end(),
+                       [&](const Arrow& arrow) { return arrow.from == from && arrow.to == to; });
 }
 
 S state_after(Command phase, S now) {
-    if (phase == Command::migrate || phase == Command::rollback || phase == Command::commit) return now;
+    if (phase == Command::migrate || phase == Command::rollback || phase == Command::commit)
+        return now;
     const S goal = goal_of(phase);
     return rank(goal) > rank(now) && transition_allowed(now, goal) ? goal : now;
 }
 
 Result<MigrationRow> row_for(const MigrationRow& now, S to, int64_t now_ms) {
     if (!transition_allowed(now.state, to)) {
-        return fail(ErrorCode::not_allowed, "a migration cannot go from '" + std::string(to_string(now.state)) + "' to '" +
+        return fail(ErrorCode::not_allowed, "a migration cannot go from '" +
+                                                std::string(to_string(now.state)) + "' to '" +
                                                 std::string(to_string(to)) + "'");
     }
-    // The authority moves only in a cutover (row_for_switch); a state that implies another one is a mistake of the caller.
+    // The authority moves only in a cutover (row_for_switch); a state that implies another one is a
+    // mistake of the caller.
     const bool target_state = to == S::switched || to == S::committed;
-    if (to != S::holding && now.state != S::holding && target_state != (now.route.authority == Side::target)) {
-        return fail(ErrorCode::not_allowed, "state '" + std::string(to_string(to)) + "' needs a cutover: the " +
-                                                std::string(to_string(now.route.authority)) + " is authoritative");
+    if (to != S::holding && now.state != S::holding &&
+        target_state != (now.route.authority == Side::target)) {
+        return fail(ErrorCode::not_allowed,
+                    "state '" + std::string(to_string(to)) + "' needs a cutover: the " +
+                        std::string(to_string(now.route.authority)) + " is authoritative");
     }
     MigrationRow row = now;
     row.state = to;
     set_movements(row);
     row.route.migrating = migrating_in(to);
     if (now.state == S::aborted || (now.state == S::rolled_back && to != S::aborted)) ++row.attempt;
-    if (before_copy(to) || to == S::aborted || to == S::committed || to == S::copying) row.route.canary_percent = 0;
+    if (before_copy(to) || to == S::aborted || to == S::committed || to == S::copying)
+        row.route.canary_percent = 0;
     if (to != S::compared || now.state == S::holding) {
         row.route.mirror_percent = 0;
         row.route.aa_percent = 0;
@@ -307,10 +376,12 @@ MigrationRow row_for_rehearsal(const MigrationRow& now) {
 }
 
 Result<MigrationRow> row_for_canary(const MigrationRow& now, double percent) {
-    if (percent < 0 || percent > 100) return fail(ErrorCode::usage, "a canary's share is between 0 and 100 %");
+    if (percent < 0 || percent > 100)
+        return fail(ErrorCode::usage, "a canary's share is between 0 and 100 %");
     if (percent > 0 && now.state != S::following && now.state != S::ready) {
-        return fail(ErrorCode::not_allowed, "reads can move to the target only while it follows (state '" +
-                                                std::string(to_string(now.state)) + "')");
+        return fail(ErrorCode::not_allowed,
+                    "reads can move to the target only while it follows (state '" +
+                        std::string(to_string(now.state)) + "')");
     }
     MigrationRow row = now;
     row.route.canary_percent = percent;
@@ -325,7 +396,8 @@ MigrationRow row_for_hold(const MigrationRow& now, int64_t deadline_ms) {
     row.route.migrating = true;
     row.route.mirror_percent = 0;
     row.route.aa_percent = 0;
-    // The way back is attached before it is needed: a rehearsal begins in states that do not keep it.
+    // The way back is attached before it is needed: a rehearsal begins in states that do not keep
+    // it.
     MovementMode& back = now.route.authority == Side::source ? row.reverse : row.forward;
     if (back == MovementMode::off) back = MovementMode::standby;
     return row;

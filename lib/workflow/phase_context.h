@@ -92,9 +92,9 @@ struct PhaseContext {
     Journal& journal;
     DivergenceLog* divergences = nullptr;  ///< samples file, read-only here; may be null
     InterlayAccess& interlay;
-    std::string directory;     ///< as FamilyContext::directory
-    Owner owner;               ///< who decides: uid, host, terminal or CI
-    std::string reason;        ///< --reason
+    std::string directory;               ///< as FamilyContext::directory
+    Owner owner;                         ///< who decides: uid, host, terminal or CI
+    std::string reason;                  ///< --reason
     std::vector<std::string> skip_gate;  ///< --skip-gate PHASE, may be given twice; needs a reason
     std::string tool_version;  ///< of this binary: evidence of another version does not count
     std::vector<std::string> command_line;  ///< for command_log; no secrets are ever on it

@@ -439,8 +439,11 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
          {std::pair{Gate::compare, &skips.compare}, std::pair{Gate::test, &skips.test}}) {
         auto skipped = is_skipped(store(), row_, gate);
         if (!skipped) return tl::unexpected(skipped.error());
-        const auto named = [gate = gate](const std::string& name) { return gate_from(name) == gate; };
-        *flag = *skipped || (context_.dry_run && std::any_of(context_.skip_gate.begin(), context_.skip_gate.end(), named));
+        const auto named = [gate = gate](const std::string& name) {
+            return gate_from(name) == gate;
+        };
+        *flag = *skipped || (context_.dry_run && std::any_of(context_.skip_gate.begin(),
+                                                             context_.skip_gate.end(), named));
     }
     if (!goal_holds(*command, row_)) EXODUS_TRY(check_command(*command, row_, skips));
     if (context_.dry_run) return {};

@@ -8,11 +8,13 @@ namespace exodus {
 
 namespace {
 
-/// Continued fraction of the incomplete beta function (modified Lentz; DLMF 8.17.22). Converges fast for x < (a+1)/(a+b+2).
+/// Continued fraction of the incomplete beta function (modified Lentz; DLMF 8.17.22). Converges
+/// fast for x < (a+1)/(a+b+2).
 double beta_fraction(double a, double b, double x) {
     constexpr double kTiny = 1e-300;
     constexpr double kEpsilon = 1e-15;
-    constexpr int kSteps_max = 100'000;   // sqrt(max(a, b)) steps are enough; a and b are counts below 1e9
+    constexpr int kSteps_max =
+        100'000;  // sqrt(max(a, b)) steps are enough; a and b are counts below 1e9
     double c = 1;
     double d = 1 - (a + b) * x / (a + 1);
     if (std::fabs(d) < kTiny) d = kTiny;
@@ -39,9 +41,12 @@ double beta_fraction(double a, double b, double x) {
     return h;
 }
 
-double log_choose(double n, double k) { return std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1); }
+double log_choose(double n, double k) {
+    return std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1);
+}
 
-/// The p at which `at` (monotone in p) crosses `goal`: bisection in log space, since budgets are as small as 1e-9.
+/// The p at which `at` (monotone in p) crosses `goal`: bisection in log space, since budgets are as
+/// small as 1e-9.
 template <class Function>
 double solve(Function&& at, double goal, bool rising) {
     double low = std::log(1e-15);
@@ -62,8 +67,8 @@ double solve(Function&& at, double goal, bool rising) {
 double incomplete_beta(double a, double b, double x) {
     if (x <= 0) return 0;
     if (x >= 1) return 1;
-    const double front =
-        std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x));
+    const double front = std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) +
+                                  a * std::log(x) + b * std::log1p(-x));
     if (x < (a + 1) / (a + b + 2)) return front * beta_fraction(a, b, x) / a;
     return 1 - front * beta_fraction(b, a, 1 - x) / b;
 }
@@ -73,7 +78,8 @@ double upper_bound(uint64_t events, uint64_t trials, double confidence) {
     const double alpha = 1 - confidence;
     const auto k = static_cast<double>(events);
     const auto n = static_cast<double>(trials);
-    if (events == 0) return -std::expm1(std::log(alpha) / n);   // 1 - alpha^(1/n), exact for no events
+    if (events == 0)
+        return -std::expm1(std::log(alpha) / n);  // 1 - alpha^(1/n), exact for no events
     // P(X <= k | p) = 1 - I_p(k+1, n-k); the bound is where it is alpha.
     return solve([&](double p) { return incomplete_beta(k + 1, n - k, p); }, 1 - alpha, true);
 }
@@ -121,7 +127,7 @@ double fisher_greater(uint64_t events_a, uint64_t trials_a, uint64_t events_b, u
         const double term = std::exp(log_choose(na, static_cast<double>(k)) +
                                      log_choose(nb, static_cast<double>(events - k)) - all);
         sum += term;
-        if (k > events_a && term < sum * 1e-12) break;   // the tail falls from here on
+        if (k > events_a && term < sum * 1e-12) break;  // the tail falls from here on
     }
     return std::min(sum, 1.0);
 }
@@ -133,20 +139,22 @@ ClassVerdict decide_class(const ClassCounts& counts, double budget, double confi
     verdict.upper = upper_bound(k, n, confidence);
     verdict.lower = lower_bound(k, n, confidence);
     verdict.rate = n == 0 ? 0 : static_cast<double>(k) / static_cast<double>(n);
-    verdict.noise = counts.aa_comparisons == 0
-                        ? 0
-                        : static_cast<double>(counts.aa_confirmed) / static_cast<double>(counts.aa_comparisons);
+    verdict.noise = counts.aa_comparisons == 0 ? 0
+                                               : static_cast<double>(counts.aa_confirmed) /
+                                                     static_cast<double>(counts.aa_comparisons);
     verdict.needed = trials_needed(k, budget, confidence);
     if (n > 0 && verdict.upper <= budget) {
         verdict.decision = ClassDecision::within_budget;
         return verdict;
     }
-    // Above the budget, or not enough to tell. Noise excuses divergences only where the noise arm itself has shown them, and
-    // has enough pairs to have shown a rate as high as this one.
+    // Above the budget, or not enough to tell. Noise excuses divergences only where the noise arm
+    // itself has shown them, and has enough pairs to have shown a rate as high as this one.
     const bool noise_seen = counts.aa_confirmed > 0;
     const bool worse_than_noise =
-        !noise_seen || fisher_greater(k, n, counts.aa_confirmed, counts.aa_comparisons) < 1 - confidence;
-    const bool noise_measured = counts.aa_comparisons > 0 && upper_bound(0, counts.aa_comparisons, confidence) <= verdict.rate;
+        !noise_seen ||
+        fisher_greater(k, n, counts.aa_confirmed, counts.aa_comparisons) < 1 - confidence;
+    const bool noise_measured = counts.aa_comparisons > 0 &&
+                                upper_bound(0, counts.aa_comparisons, confidence) <= verdict.rate;
     if (k > 0 && noise_seen && noise_measured && !worse_than_noise) {
         verdict.decision = ClassDecision::within_noise;
     } else if (verdict.lower > budget && worse_than_noise) {

@@ -1,12 +1,11 @@
 #include "workflow/worker_group.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <unistd.h>
 
 #include "base/limits.h"
 
@@ -16,7 +15,8 @@ using nlohmann::json;
 
 namespace {
 
-/// Field 22 of /proc/PID/stat, counted after the command's closing bracket, since the name may hold anything; 0 when gone.
+/// Field 22 of /proc/PID/stat, counted after the command's closing bracket, since the name may hold
+/// anything; 0 when gone.
 int64_t start_time_of(int64_t pid) {
     std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
     std::string line;
@@ -26,7 +26,7 @@ int64_t start_time_of(int64_t pid) {
     std::istringstream fields(line.substr(bracket + 1));
     std::string state;
     fields >> state;
-    if (state == "Z" || state == "X") return 0;   // dead, only not yet waited for
+    if (state == "Z" || state == "X") return 0;  // dead, only not yet waited for
     std::string word;
     for (int field = 4; field <= 22; ++field) fields >> word;
     return std::strtoll(word.c_str(), nullptr, 10);
@@ -38,7 +38,8 @@ std::string host_name() {
 }
 
 std::string describe(const WorkerRow& worker) {
-    return "interlay " + worker.id.substr(0, 8) + " (pid " + std::to_string(worker.pid) + " on " + worker.host + ")";
+    return "interlay " + worker.id.substr(0, 8) + " (pid " + std::to_string(worker.pid) + " on " +
+           worker.host + ")";
 }
 
 }  // namespace
@@ -65,13 +66,16 @@ Result<std::size_t> WorkerGroup::refresh() {
     for (WorkerRow& row : *rows) {
         if (!worker_may_live(row)) {
             EXODUS_TRY(store_.remove_worker(migration_, row.id));
-            auto event = store_.add_event(migration_, "warn", "worker.dropped", describe(row) + " is gone and was dropped");
+            auto event = store_.add_event(migration_, "warn", "worker.dropped",
+                                          describe(row) + " is gone and was dropped");
             if (!event) return tl::unexpected(std::move(event).error());
             continue;
         }
-        const auto known = std::find_if(workers_.begin(), workers_.end(),
-                                        [&](const auto& member) { return member && member->row.id == row.id; });
-        std::unique_ptr<Member> member = known == workers_.end() ? std::make_unique<Member>() : std::move(*known);
+        const auto known = std::find_if(workers_.begin(), workers_.end(), [&](const auto& member) {
+            return member && member->row.id == row.id;
+        });
+        std::unique_ptr<Member> member =
+            known == workers_.end() ? std::make_unique<Member>() : std::move(*known);
         if (member->row.control != row.control) member->port.reset();
         member->row = std::move(row);
         members.push_back(std::move(member));
@@ -82,8 +86,10 @@ Result<std::size_t> WorkerGroup::refresh() {
 
 Result<json> WorkerGroup::call(Member& member, const json& request, Deadline deadline) {
     if (!member.port) member.port = connect_(member.row.control);
-    if (!member.port) return fail(ErrorCode::unreachable, describe(member.row) + " has no usable control socket");
-    const milliseconds timeout = std::clamp(deadline.left(), milliseconds(1), milliseconds(limits::kCutoverCall_ms));
+    if (!member.port)
+        return fail(ErrorCode::unreachable, describe(member.row) + " has no usable control socket");
+    const milliseconds timeout =
+        std::clamp(deadline.left(), milliseconds(1), milliseconds(limits::kCutoverCall_ms));
     auto answer = member.port->call(request, timeout);
     if (!answer && answer.error().code == ErrorCode::unreachable) member.port.reset();
     return answer;
@@ -91,11 +97,13 @@ Result<json> WorkerGroup::call(Member& member, const json& request, Deadline dea
 
 void WorkerGroup::look_now() {
     for (const auto& member : workers_) {
-        (void)call(*member, json{{"op", control_op::kLookNow}}, Deadline::in(milliseconds(limits::kCutoverCall_ms / 4)));
+        (void)call(*member, json{{"op", control_op::kLookNow}},
+                   Deadline::in(milliseconds(limits::kCutoverCall_ms / 4)));
     }
 }
 
-Result<bool> WorkerGroup::standing(uint64_t epoch, bool drained, Deadline deadline, std::string& waiting_for) {
+Result<bool> WorkerGroup::standing(uint64_t epoch, bool drained, Deadline deadline,
+                                   std::string& waiting_for) {
     auto count = refresh();
     if (!count) return tl::unexpected(std::move(count).error());
     waiting_for.clear();
@@ -108,13 +116,14 @@ Result<bool> WorkerGroup::standing(uint64_t epoch, bool drained, Deadline deadli
         const uint64_t at = answer->value("epoch", uint64_t{0});
         const uint64_t in_flight = answer->value("writes_in_flight", uint64_t{1});
         if (at < epoch) {
-            waiting_for = describe(member->row) + " is at epoch " + std::to_string(at) + " of " + std::to_string(epoch);
+            waiting_for = describe(member->row) + " is at epoch " + std::to_string(at) + " of " +
+                          std::to_string(epoch);
             return false;
         }
         if (drained && in_flight > 0) {
             const std::string blocker = answer->value("blocker", "");
-            waiting_for = describe(member->row) + " waits for " + std::to_string(in_flight) + " writes in flight" +
-                          (blocker.empty() ? "" : ", the oldest: " + blocker);
+            waiting_for = describe(member->row) + " waits for " + std::to_string(in_flight) +
+                          " writes in flight" + (blocker.empty() ? "" : ", the oldest: " + blocker);
             return false;
         }
     }
@@ -129,7 +138,9 @@ Status WorkerGroup::probe_fence(Side side, Deadline deadline) {
                                       {"side", std::string(to_string(side))},
                                       {"timeout_ms", std::min(left, limits::kCutoverCall_ms)}},
                                  deadline);
-        if (!answer) return fail(Error(answer.error()), "proving the fence through " + describe(member->row));
+        if (!answer)
+            return fail(Error(answer.error()),
+                        "proving the fence through " + describe(member->row));
     }
     return {};
 }
@@ -145,18 +156,22 @@ Status WorkerGroup::find_mover(Deadline deadline) {
         why = describe(member->row) + ": " + answer.error().message;
     }
     mover_id_.clear();
-    return fail(ErrorCode::unreachable, "no interlay with a mover answers: " + why, "start one: exodus interlay");
+    return fail(ErrorCode::unreachable, "no interlay with a mover answers: " + why,
+                "start one: exodus interlay");
 }
 
-Result<json> WorkerGroup::mover(const char* op, Direction direction, json request, Deadline deadline) {
+Result<json> WorkerGroup::mover(const char* op, Direction direction, json request,
+                                Deadline deadline) {
     request["op"] = op;
     request["direction"] = std::string(to_string(direction));
     for (int attempt = 0;; ++attempt) {
-        const auto at = std::find_if(workers_.begin(), workers_.end(),
-                                     [&](const auto& member) { return member->row.id == mover_id_; });
+        const auto at = std::find_if(workers_.begin(), workers_.end(), [&](const auto& member) {
+            return member->row.id == mover_id_;
+        });
         if (at != workers_.end()) {
             auto answer = call(**at, request, deadline);
-            if (answer || answer.error().code != ErrorCode::unreachable || attempt > 0) return answer;
+            if (answer || answer.error().code != ErrorCode::unreachable || attempt > 0)
+                return answer;
         }
         if (attempt > 1) return fail(ErrorCode::unreachable, "the mover does not answer");
         auto count = refresh();

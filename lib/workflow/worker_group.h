@@ -1,5 +1,6 @@
-// All registered interlay processes of a migration as a cutover sees them: every one must answer. One whose process is gone
-// on this host is dropped with an event; a silent living one, or one on another host, is never excluded.
+// All registered interlay processes of a migration as a cutover sees them: every one must answer.
+// One whose process is gone on this host is dropped with an event; a silent living one, or one on
+// another host, is never excluded.
 #pragma once
 
 #include <functional>
@@ -31,14 +32,19 @@ class WorkerGroup {
     Result<std::size_t> refresh();
     /// Tells all to read the state file now; best effort, since they poll it anyway.
     void look_now();
-    /// True when all follow `epoch` (or a later one) and, when `drained`, have no write in flight. `waiting_for` says what
-    /// is missing. Never an error for a worker that does not answer: that is "not yet".
-    Result<bool> standing(uint64_t epoch, bool drained, Deadline deadline, std::string& waiting_for);
-    /// As each identity that it has seen, every worker sends a write to `side`, which must be refused.
+    /// True when all follow `epoch` (or a later one) and, when `drained`, have no write in flight.
+    /// `waiting_for` says what is missing. Never an error for a worker that does not answer: that
+    /// is "not yet".
+    Result<bool> standing(uint64_t epoch, bool drained, Deadline deadline,
+                          std::string& waiting_for);
+    /// As each identity that it has seen, every worker sends a write to `side`, which must be
+    /// refused.
     Status probe_fence(Side side, Deadline deadline);
 
-    /// A mover operation at the process that has the mover. `mover_id()` tells whether it is still the same process.
-    Result<nlohmann::json> mover(const char* op, Direction direction, nlohmann::json request, Deadline deadline);
+    /// A mover operation at the process that has the mover. `mover_id()` tells whether it is still
+    /// the same process.
+    Result<nlohmann::json> mover(const char* op, Direction direction, nlohmann::json request,
+                                 Deadline deadline);
     Result<nlohmann::json> mover_status(Deadline deadline);
     [[nodiscard]] const std::string& mover_id() const { return mover_id_; }
     [[nodiscard]] std::size_t size() const { return workers_.size(); }

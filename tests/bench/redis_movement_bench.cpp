@@ -1,13 +1,13 @@
-// Copy and apply rates of the Redis data movement beside the target's own limit (RESTORE pipelined from memory), in one run.
-// Prints keys/s, MB/s, changes/s and CPU of both servers; asserts nothing.
-#include <fmt/format.h>
-#include <unistd.h>
-
+// Copy and apply rates of the Redis data movement beside the target's own limit (RESTORE pipelined
+// from memory), in one run. Prints keys/s, MB/s, changes/s and CPU of both servers; asserts
+// nothing.
 #include <cstdlib>
+#include <fmt/format.h>
 #include <map>
 #include <mutex>
 #include <sstream>
 #include <stdexcept>
+#include <unistd.h>
 
 #include "families/registry.h"
 #include "net/dialer.h"
@@ -22,12 +22,14 @@ namespace {
 /// A journal that forgets at the end of the process: durability is not what is measured.
 class MemoryJournal : public Journal {
   public:
-    Status save_position(std::string_view direction, std::string_view name, std::string_view value) override {
+    Status save_position(std::string_view direction, std::string_view name,
+                         std::string_view value) override {
         const std::lock_guard lock(mutex_);
         positions_[fmt::format("{}/{}", direction, name)] = value;
         return {};
     }
-    Result<std::optional<std::string>> load_position(std::string_view direction, std::string_view name) override {
+    Result<std::optional<std::string>> load_position(std::string_view direction,
+                                                     std::string_view name) override {
         const std::lock_guard lock(mutex_);
         const auto found = positions_.find(fmt::format("{}/{}", direction, name));
         return found == positions_.end() ? std::nullopt : std::optional(found->second);
@@ -37,9 +39,14 @@ class MemoryJournal : public Journal {
         fmt::print("failed: {}\n", error.reason);
         return {};
     }
-    Result<std::vector<ItemError>> item_errors(std::string_view, std::size_t) override { return std::vector<ItemError>{}; }
-    Status resolve_item_error(std::string_view, std::string_view, std::string_view) override { return {}; }
-    Status add_event(std::string_view severity, std::string_view code, std::string_view text) override {
+    Result<std::vector<ItemError>> item_errors(std::string_view, std::size_t) override {
+        return std::vector<ItemError>{};
+    }
+    Status resolve_item_error(std::string_view, std::string_view, std::string_view) override {
+        return {};
+    }
+    Status add_event(std::string_view severity, std::string_view code,
+                     std::string_view text) override {
         fmt::print("event {} {}: {}\n", severity, code, text);
         return {};
     }
@@ -104,7 +111,8 @@ double restore_keys_per_s(RedisServer& source, RedisServer& target, uint64_t key
 template <class Condition>
 double seconds_until(Condition condition) {
     const int64_t start_us = steady_us();
-    if (!eventually(milliseconds(300'000), condition, milliseconds(5))) throw std::runtime_error("did not end in time");
+    if (!eventually(milliseconds(300'000), condition, milliseconds(5)))
+        throw std::runtime_error("did not end in time");
     return static_cast<double>(steady_us() - start_us) / 1e6;
 }
 
@@ -117,7 +125,8 @@ int main(int argc, char** argv) try {
     RedisServer target({Engine::valkey, {}, {}});
     const auto writer = source.connect();
     std::vector<std::vector<std::string>> fill;
-    for (uint64_t i = 0; i < keys; ++i) fill.push_back({"SET", fmt::format("key:{:012}", i), std::string(64, 'x')});
+    for (uint64_t i = 0; i < keys; ++i)
+        fill.push_back({"SET", fmt::format("key:{:012}", i), std::string(64, 'x')});
     pipeline(writer.get(), fill);
     const double limit = restore_keys_per_s(source, target, std::min<uint64_t>(keys, 100'000));
 
@@ -145,14 +154,21 @@ int main(int argc, char** argv) try {
     const double source_cpu = cpu_seconds(source.pid());
     const double target_cpu = cpu_seconds(target.pid());
     const double own_cpu = cpu_seconds(getpid());
-    if (auto status = movement->set_mode(MovementMode::apply); !status) throw std::runtime_error(status.error().message);
-    const double copy_s = seconds_until([&] { return movement->status().stage == MovementStage::following; });
+    if (auto status = movement->set_mode(MovementMode::apply); !status)
+        throw std::runtime_error(status.error().message);
+    const double copy_s =
+        seconds_until([&] { return movement->status().stage == MovementStage::following; });
     const double per_key = 1e6 / static_cast<double>(keys);
-    fmt::print("copy: {:.0f} keys/s, {:.1f} MB/s; RESTORE from memory {:.0f} keys/s ({:.0f} %); CPU per key: source {:.2f} µs, target {:.2f} µs, "
-               "exodus {:.2f} µs\n",
-               static_cast<double>(keys) / copy_s, static_cast<double>(movement->status().bytes_copied) / copy_s / 1e6, limit,
-               100 * static_cast<double>(keys) / copy_s / limit, (cpu_seconds(source.pid()) - source_cpu) * per_key,
-               (cpu_seconds(target.pid()) - target_cpu) * per_key, (cpu_seconds(getpid()) - own_cpu) * per_key);
+    fmt::print(
+        "copy: {:.0f} keys/s, {:.1f} MB/s; RESTORE from memory {:.0f} keys/s ({:.0f} %); CPU per "
+        "key: source {:.2f} µs, target {:.2f} µs, "
+        "exodus {:.2f} µs\n",
+        static_cast<double>(keys) / copy_s,
+        static_cast<double>(movement->status().bytes_copied) / copy_s / 1e6, limit,
+        100 * static_cast<double>(keys) / copy_s / limit,
+        (cpu_seconds(source.pid()) - source_cpu) * per_key,
+        (cpu_seconds(target.pid()) - target_cpu) * per_key,
+        (cpu_seconds(getpid()) - own_cpu) * per_key);
 
     // Changes gather while the target stands still; then the stream is applied as fast as it goes.
     target.freeze(true);
@@ -173,7 +189,8 @@ int main(int argc, char** argv) try {
         const auto applied = movement->applied_through(*end);
         return applied && *applied;
     });
-    fmt::print("apply: {:.0f} changes/s (SET and APPEND, half each)\n", static_cast<double>(changes) / apply_s);
+    fmt::print("apply: {:.0f} changes/s (SET and APPEND, half each)\n",
+               static_cast<double>(changes) / apply_s);
     const auto compared = compare_servers(writer.get(), target.connect().get(), 1);
     fmt::print("{} keys, {} differences\n", compared.keys, compared.count);
     movement->stop();

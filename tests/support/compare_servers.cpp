@@ -1,10 +1,9 @@
 #include "tests/support/compare_servers.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <map>
 #include <cstdlib>
+#include <fmt/format.h>
+#include <map>
 #include <stdexcept>
 
 #include "base/clock.h"
@@ -24,17 +23,20 @@ struct Seen {
 
 ReplyPtr next_reply(redisContext* context) {
     void* raw = nullptr;
-    if (redisGetReply(context, &raw) != REDIS_OK) throw std::runtime_error("comparing servers: connection lost");
+    if (redisGetReply(context, &raw) != REDIS_OK)
+        throw std::runtime_error("comparing servers: connection lost");
     return {static_cast<redisReply*>(raw), freeReplyObject};
 }
 
 std::map<std::string, Seen> read_database(redisContext* context, int database) {
     std::map<std::string, Seen> all;
-    if (to_text(send_command(context, {"SELECT", std::to_string(database)}).get()) != "OK") return all;
+    if (to_text(send_command(context, {"SELECT", std::to_string(database)}).get()) != "OK")
+        return all;
     std::string cursor = "0";
     do {
         const auto page = send_command(context, {"SCAN", cursor, "COUNT", "1000"});
-        if (!page || page->type != REDIS_REPLY_ARRAY) throw std::runtime_error("SCAN: " + to_text(page.get()));
+        if (!page || page->type != REDIS_REPLY_ARRAY)
+            throw std::runtime_error("SCAN: " + to_text(page.get()));
         cursor = to_text(page->element[0]);
         std::vector<std::string> keys;
         for (size_t i = 0; i < page->element[1]->elements; ++i) {
@@ -54,18 +56,21 @@ std::map<std::string, Seen> read_database(redisContext* context, int database) {
             seen.digest = to_text(next_reply(context).get());
             const auto expiry = next_reply(context);
             seen.expiry = to_text(expiry.get());
-            const bool going = seen.type == "none" || (expiry->integer >= 0 && expiry->integer < soon_ms);
+            const bool going =
+                seen.type == "none" || (expiry->integer >= 0 && expiry->integer < soon_ms);
             if (!going) all[key] = std::move(seen);
         }
-        // DEBUG DIGEST-VALUE hashes the text of a score, which 7.0 prints with 17 digits and 8.0 as short as possible: the same
-        // number has two digests. So sorted sets are compared by member and value.
+        // DEBUG DIGEST-VALUE hashes the text of a score, which 7.0 prints with 17 digits and 8.0 as
+        // short as possible: the same number has two digests. So sorted sets are compared by member
+        // and value.
         for (const auto& key : keys) {
             const auto found = all.find(key);
             if (found == all.end() || found->second.type != "zset") continue;
             const auto members = send_command(context, {"ZRANGE", key, "0", "-1", "WITHSCORES"});
             std::string text;
             for (size_t i = 0; members && i + 1 < members->elements; i += 2) {
-                text += to_text(members->element[i]) + fmt::format("={:a};", std::strtod(members->element[i + 1]->str, nullptr));
+                text += to_text(members->element[i]) +
+                        fmt::format("={:a};", std::strtod(members->element[i + 1]->str, nullptr));
             }
             found->second.digest = sha1_hex(text);
         }
@@ -93,14 +98,17 @@ ServersCompared compare_servers(redisContext* left, redisContext* right, int dat
         for (const auto& [key, seen] : a) {
             const auto found = b.find(key);
             if (found == b.end()) {
-                if (!expiring(seen)) differ(fmt::format("db{} {}: only on the left", database, key));
+                if (!expiring(seen))
+                    differ(fmt::format("db{} {}: only on the left", database, key));
             } else if (!(found->second == seen)) {
-                differ(fmt::format("db{} {}: {} {} {} | {} {} {}", database, key, seen.type, seen.digest, seen.expiry,
-                                   found->second.type, found->second.digest, found->second.expiry));
+                differ(fmt::format("db{} {}: {} {} {} | {} {} {}", database, key, seen.type,
+                                   seen.digest, seen.expiry, found->second.type,
+                                   found->second.digest, found->second.expiry));
             }
         }
         for (const auto& [key, seen] : b) {
-            if (!a.contains(key) && !expiring(seen)) differ(fmt::format("db{} {}: only on the right", database, key));
+            if (!a.contains(key) && !expiring(seen))
+                differ(fmt::format("db{} {}: only on the right", database, key));
         }
     }
     return result;

@@ -1,9 +1,9 @@
-// Are two servers equal? An answer that owes nothing to exodus' own verifier: every key of every database by DEBUG DIGEST-VALUE,
-// type and exact expiry. Keys under "exodus:" are exodus' own book-keeping on the side without authority and do not count.
+// Are two servers equal? An answer that owes nothing to exodus' own verifier: every key of every
+// database by DEBUG DIGEST-VALUE, type and exact expiry. Keys under "exodus:" are exodus' own
+// book-keeping on the side without authority and do not count.
 #pragma once
 
 #include <hiredis/hiredis.h>
-
 #include <string>
 #include <vector>
 
@@ -15,7 +15,8 @@ struct ServersCompared {
     uint64_t count = 0;                    ///< all differences
 };
 
-/// Both contexts logged in, servers at rest. Sub-millisecond expiries pass while reading: keys expiring within 2 s are left out.
+/// Both contexts logged in, servers at rest. Sub-millisecond expiries pass while reading: keys
+/// expiring within 2 s are left out.
 ServersCompared compare_servers(redisContext* left, redisContext* right, int databases = 16);
 
 }  // namespace exodus::test

@@ -1,6 +1,5 @@
 // A realistic data set for tests and the example; see fill_server in ledger.h.
 #include <fmt/format.h>
-
 #include <random>
 #include <stdexcept>
 
@@ -21,16 +20,19 @@ class Filler {
             arguments.push_back(word.data());
             sizes.push_back(word.size());
         }
-        redisAppendCommandArgv(context_, static_cast<int>(words.size()), arguments.data(), sizes.data());
+        redisAppendCommandArgv(context_, static_cast<int>(words.size()), arguments.data(),
+                               sizes.data());
         if (++pending_ == 1000) settle();
     }
 
     void settle() {
         for (; pending_ > 0; --pending_) {
             void* raw = nullptr;
-            if (redisGetReply(context_, &raw) != REDIS_OK) throw std::runtime_error("filling: connection lost");
+            if (redisGetReply(context_, &raw) != REDIS_OK)
+                throw std::runtime_error("filling: connection lost");
             const ReplyPtr reply(static_cast<redisReply*>(raw), freeReplyObject);
-            if (reply->type == REDIS_REPLY_ERROR) throw std::runtime_error("filling: " + to_text(reply.get()));
+            if (reply->type == REDIS_REPLY_ERROR)
+                throw std::runtime_error("filling: " + to_text(reply.get()));
         }
     }
 
@@ -45,7 +47,8 @@ class Filler {
 
     void one(uint64_t i) {
         switch (pick(20)) {
-            case 0: case 1: {
+            case 0:
+            case 1: {
                 const std::string key = fmt::format("user:{}", i);
                 std::vector<std::string> words{"HSET", key};
                 for (uint64_t f = 0, n = 3 + pick(12); f < n; ++f) {
@@ -64,14 +67,16 @@ class Filler {
             case 3: {
                 std::vector<std::string> words{"SADD", fmt::format("tags:{}", i)};
                 const bool numbers = pick(2) == 0;
-                for (uint64_t n = 1 + pick(30); n > 0; --n) words.push_back(numbers ? std::to_string(pick(100000)) : text(12));
+                for (uint64_t n = 1 + pick(30); n > 0; --n)
+                    words.push_back(numbers ? std::to_string(pick(100000)) : text(12));
                 send(words);
                 break;
             }
             case 4: {
                 std::vector<std::string> words{"ZADD", fmt::format("board:{}", i)};
                 for (uint64_t n = 1 + pick(40); n > 0; --n) {
-                    words.push_back(fmt::format("{:.6f}", static_cast<double>(pick(1000000)) / 7.0));
+                    words.push_back(
+                        fmt::format("{:.6f}", static_cast<double>(pick(1000000)) / 7.0));
                     words.push_back(fmt::format("player{}", pick(100000)));
                 }
                 send(words);
@@ -83,12 +88,17 @@ class Filler {
                     break;
                 }
                 [[fallthrough]];
-            case 6: send({"INCRBY", fmt::format("counter:{}", i), std::to_string(pick(1000000))}); break;
-            case 7: send({"SET", fmt::format("raw:{}", i), text(200 + pick(2000))}); break;
+            case 6:
+                send({"INCRBY", fmt::format("counter:{}", i), std::to_string(pick(1000000))});
+                break;
+            case 7:
+                send({"SET", fmt::format("raw:{}", i), text(200 + pick(2000))});
+                break;
             default: {
                 const std::string key = fmt::format("session:{}", i);
                 if (pick(2) == 0) {
-                    send({"SET", key, text(64 + pick(100)), "PX", std::to_string(3'600'000 + pick(3'600'000))});
+                    send({"SET", key, text(64 + pick(100)), "PX",
+                          std::to_string(3'600'000 + pick(3'600'000))});
                 } else {
                     send({"SET", key, text(64)});
                 }
@@ -106,7 +116,8 @@ class Filler {
     void specials() {
         for (int n = 0; n < 500; ++n) send({"PFADD", "visitors", std::to_string(pick(1000000))});
         for (int n = 0; n < 200; ++n) send({"SETBIT", "bitmap", std::to_string(pick(100000)), "1"});
-        send({"GEOADD", "places", "13.361389", "38.115556", "Palermo", "15.087269", "37.502669", "Catania"});
+        send({"GEOADD", "places", "13.361389", "38.115556", "Palermo", "15.087269", "37.502669",
+              "Catania"});
         for (int n = 0; n < 200; ++n) {
             std::vector<std::string> words{"HSET", "big:hash"};
             for (int f = 0; f < 500; ++f) {
@@ -116,7 +127,8 @@ class Filler {
             send(words);
         }
         send({"FUNCTION", "LOAD", "REPLACE",
-              "#!lua name=shop\nredis.register_function('total', function(keys, args) return redis.call('INCRBY', keys[1], args[1]) end)"});
+              "#!lua name=shop\nredis.register_function('total', function(keys, args) return "
+              "redis.call('INCRBY', keys[1], args[1]) end)"});
     }
 
   private:

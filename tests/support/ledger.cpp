@@ -1,9 +1,8 @@
 #include "tests/support/ledger.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
+#include <fmt/format.h>
 #include <mutex>
 #include <optional>
 #include <random>
@@ -15,7 +14,7 @@ namespace exodus::test {
 
 namespace {
 
-constexpr uint64_t kPerKey = 500;      ///< ids in one list, string or stream before the next key begins
+constexpr uint64_t kPerKey = 500;  ///< ids in one list, string or stream before the next key begins
 constexpr int kTtlKeys = 64;
 constexpr std::size_t kViolations_max = 50;
 constexpr const char* kScript =
@@ -26,32 +25,34 @@ constexpr int kKinds = 10;
 
 /// Ids written to keys that keep them, e.g. a list: acknowledged or unknown.
 struct IdLog {
-    std::vector<std::pair<uint64_t, bool>> ids;   ///< id, acknowledged
+    std::vector<std::pair<uint64_t, bool>> ids;  ///< id, acknowledged
     void add(uint64_t id, bool acknowledged) { ids.emplace_back(id, acknowledged); }
 };
 
 struct Counter {
     int64_t acknowledged = 0;
     int64_t unknown = 0;
-    int64_t last = 0;          ///< last value that a reply showed
-    int64_t unknown_since = 0; ///< unknown increments since then
+    int64_t last = 0;           ///< last value that a reply showed
+    int64_t unknown_since = 0;  ///< unknown increments since then
 };
 
 struct TtlState {
     bool certain = false;
     std::string value;
-    int64_t expire_ms = -1;    ///< -1: none
+    int64_t expire_ms = -1;  ///< -1: none
 };
 
 enum class Outcome { acknowledged, unknown, refused };
 
 bool starts_with(const redisReply* reply, const char* prefix) {
-    return std::string_view(reply->str, reply->len).substr(0, std::string_view(prefix).size()) == prefix;
+    return std::string_view(reply->str, reply->len).substr(0, std::string_view(prefix).size()) ==
+           prefix;
 }
 
 }  // namespace
 
-/// What all threads of one kind share: counting, errors, latency. One mutex per thread's own account: never contended.
+/// What all threads of one kind share: counting, errors, latency. One mutex per thread's own
+/// account: never contended.
 class Ledger::Account {
   public:
     void violation(std::string text) {
@@ -73,7 +74,8 @@ class Ledger::Account {
     void lost(bool allowed) {
         const std::lock_guard lock(mutex_);
         ++summary_.connections_lost;
-        if (!allowed && violations_.size() < kViolations_max) violations_.emplace_back("a client connection was lost");
+        if (!allowed && violations_.size() < kViolations_max)
+            violations_.emplace_back("a client connection was lost");
     }
     /// Sorts an answer into what it means for the ledger.
     Outcome judge(const redisReply* reply) {
@@ -82,13 +84,17 @@ class Ledger::Account {
         const std::string text(reply->str, reply->len);
         {
             const std::lock_guard lock(mutex_);
-            if (summary_.errors.size() < 50 || summary_.errors.contains(text)) ++summary_.errors[text];
+            if (summary_.errors.size() < 50 || summary_.errors.contains(text))
+                ++summary_.errors[text];
         }
-        if (starts_with(reply, "TRYAGAIN exodus:") || starts_with(reply, "EXECABORT")) return Outcome::refused;
+        if (starts_with(reply, "TRYAGAIN exodus:") || starts_with(reply, "EXECABORT"))
+            return Outcome::refused;
         if (text.find("exodus: connection to") != std::string::npos) {
-            return text.find("outcome unknown") != std::string::npos ? Outcome::unknown : Outcome::refused;
+            return text.find("outcome unknown") != std::string::npos ? Outcome::unknown
+                                                                     : Outcome::refused;
         }
-        if (starts_with(reply, "LOADING") || starts_with(reply, "ERR exodus:")) return Outcome::refused;
+        if (starts_with(reply, "LOADING") || starts_with(reply, "ERR exodus:"))
+            return Outcome::refused;
         violation("undocumented error: " + text);
         return Outcome::unknown;
     }
@@ -117,7 +123,8 @@ class Ledger::Account {
 namespace {
 
 /// Logged in and in its database, or empty after the deadline or when stopping.
-ContextPtr open_client(const LedgerOptions& options, int database, const std::atomic<bool>& stopping) {
+ContextPtr open_client(const LedgerOptions& options, int database,
+                       const std::atomic<bool>& stopping) {
     ContextPtr context(nullptr, redisFree);
     eventually(
         milliseconds(30'000),
@@ -129,11 +136,14 @@ ContextPtr open_client(const LedgerOptions& options, int database, const std::at
                 return false;
             }
             if (!options.user.empty() &&
-                to_text(send_command(context.get(), {"AUTH", options.user, options.password}).get()) != "OK") {
+                to_text(
+                    send_command(context.get(), {"AUTH", options.user, options.password}).get()) !=
+                    "OK") {
                 context.reset();
                 return false;
             }
-            if (to_text(send_command(context.get(), {"SELECT", std::to_string(database)}).get()) != "OK") {
+            if (to_text(send_command(context.get(), {"SELECT", std::to_string(database)}).get()) !=
+                "OK") {
                 context.reset();
                 return false;
             }
@@ -148,7 +158,10 @@ ContextPtr open_client(const LedgerOptions& options, int database, const std::at
 class Ledger::Writer {
   public:
     Writer(const LedgerOptions& options, int number, Switches& switches)
-        : options_(options), number_(number), switches_(switches), random_(options.seed * 1000 + static_cast<uint64_t>(number)) {}
+        : options_(options),
+          number_(number),
+          switches_(switches),
+          random_(options.seed * 1000 + static_cast<uint64_t>(number)) {}
 
     Account account;
 
@@ -167,7 +180,8 @@ class Ledger::Writer {
             if (!switches_.enter()) return;
             one_batch(context.get(), batch);
             switches_.leave();
-            if (options_.pause_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(options_.pause_us));
+            if (options_.pause_us > 0)
+                std::this_thread::sleep_for(std::chrono::microseconds(options_.pause_us));
         }
     }
 
@@ -197,7 +211,8 @@ class Ledger::Writer {
         for (const auto& [k, log] : sadd_) {
             std::vector<std::string> ids;
             const auto reply = send_command(context, {"SMEMBERS", k});
-            for (size_t i = 0; reply && i < reply->elements; ++i) ids.push_back(to_text(reply->element[i]));
+            for (size_t i = 0; reply && i < reply->elements; ++i)
+                ids.push_back(to_text(reply->element[i]));
             check_log(k, log, ids, false, note);
         }
         check_atomic(context, multi_, {"GET", key("mcount")}, "MULTI", note);
@@ -208,7 +223,8 @@ class Ledger::Writer {
             const std::string k = ttl_key(i);
             const std::string value = to_text(send_command(context, {"GET", k}).get());
             const std::string expiry = to_text(send_command(context, {"PEXPIRETIME", k}).get());
-            if (value != state.value) note(fmt::format("{}: value {} instead of {}", k, value, state.value));
+            if (value != state.value)
+                note(fmt::format("{}: value {} instead of {}", k, value, state.value));
             if (expiry != std::to_string(state.expire_ms)) {
                 note(fmt::format("{}: expiry {} instead of {}", k, expiry, state.expire_ms));
             }
@@ -220,13 +236,15 @@ class Ledger::Writer {
         Kind kind;
         uint64_t id;
         std::string key;
-        int replies;               ///< MULTI has four
+        int replies;  ///< MULTI has four
         TtlState wanted;
         int ttl_index = 0;
     };
 
     [[nodiscard]] int database() const { return number_ % std::max(options_.databases, 1); }
-    [[nodiscard]] std::string key(const std::string& name) const { return fmt::format("led:{{{}}}:{}", number_, name); }
+    [[nodiscard]] std::string key(const std::string& name) const {
+        return fmt::format("led:{{{}}}:{}", number_, name);
+    }
     [[nodiscard]] std::string ttl_key(int index) const { return key(fmt::format("ttl:{}", index)); }
     [[nodiscard]] std::string log_key(const char* name, uint64_t id) const {
         return key(fmt::format("{}:{}", name, id / kPerKey / static_cast<uint64_t>(kKinds)));
@@ -239,7 +257,8 @@ class Ledger::Writer {
             arguments.push_back(word.data());
             sizes.push_back(word.size());
         }
-        redisAppendCommandArgv(context, static_cast<int>(words.size()), arguments.data(), sizes.data());
+        redisAppendCommandArgv(context, static_cast<int>(words.size()), arguments.data(),
+                               sizes.data());
     }
 
     Pending send_one(redisContext* context) {
@@ -248,9 +267,15 @@ class Ledger::Writer {
         const std::string text = std::to_string(id);
         Pending pending{kind, id, {}, 1, {}, 0};
         switch (kind) {
-            case Kind::incr: append(context, {"INCR", key("incr")}); break;
-            case Kind::get: append(context, {"GET", key("incr")}); break;
-            case Kind::hincrby: append(context, {"HINCRBY", key("hincrby"), "n", "1"}); break;
+            case Kind::incr:
+                append(context, {"INCR", key("incr")});
+                break;
+            case Kind::get:
+                append(context, {"GET", key("incr")});
+                break;
+            case Kind::hincrby:
+                append(context, {"HINCRBY", key("hincrby"), "n", "1"});
+                break;
             case Kind::append:
                 pending.key = log_key("append", id);
                 append(context, {"APPEND", pending.key, text + ";"});
@@ -283,7 +308,8 @@ class Ledger::Writer {
                 pending.ttl_index = static_cast<int>(random_() % kTtlKeys);
                 pending.key = ttl_key(pending.ttl_index);
                 const TtlState& now = ttl_[static_cast<std::size_t>(pending.ttl_index)];
-                const int64_t at = wall_ms() + 3'600'000 + static_cast<int64_t>(random_() % 1'000'000);
+                const int64_t at =
+                    wall_ms() + 3'600'000 + static_cast<int64_t>(random_() % 1'000'000);
                 const uint64_t choice = now.certain ? random_() % 4 : 0;
                 pending.wanted = now;
                 pending.wanted.certain = true;
@@ -334,22 +360,40 @@ class Ledger::Writer {
         }
         account.count(outcome, latency_us);
         if (pending.kind == Kind::ttl) {
-            if (outcome != Outcome::acknowledged) ttl_[static_cast<std::size_t>(pending.ttl_index)].certain = false;
+            if (outcome != Outcome::acknowledged)
+                ttl_[static_cast<std::size_t>(pending.ttl_index)].certain = false;
             return;
         }
         if (outcome == Outcome::refused) return;
         const bool acknowledged = outcome == Outcome::acknowledged;
         switch (pending.kind) {
-            case Kind::incr: count(incr_, reply, acknowledged, "INCR"); break;
-            case Kind::hincrby: count(hincrby_, reply, acknowledged, "HINCRBY"); break;
-            case Kind::append: append_[pending.key].add(pending.id, acknowledged); break;
-            case Kind::lpush: lpush_[pending.key].add(pending.id, acknowledged); break;
-            case Kind::xadd: xadd_[pending.key].add(pending.id, acknowledged); break;
-            case Kind::sadd: sadd_[pending.key].add(pending.id, acknowledged); break;
-            case Kind::multi: multi_[pending.key].add(pending.id, acknowledged); break;
-            case Kind::eval: eval_[pending.key].add(pending.id, acknowledged); break;
+            case Kind::incr:
+                count(incr_, reply, acknowledged, "INCR");
+                break;
+            case Kind::hincrby:
+                count(hincrby_, reply, acknowledged, "HINCRBY");
+                break;
+            case Kind::append:
+                append_[pending.key].add(pending.id, acknowledged);
+                break;
+            case Kind::lpush:
+                lpush_[pending.key].add(pending.id, acknowledged);
+                break;
+            case Kind::xadd:
+                xadd_[pending.key].add(pending.id, acknowledged);
+                break;
+            case Kind::sadd:
+                sadd_[pending.key].add(pending.id, acknowledged);
+                break;
+            case Kind::multi:
+                multi_[pending.key].add(pending.id, acknowledged);
+                break;
+            case Kind::eval:
+                eval_[pending.key].add(pending.id, acknowledged);
+                break;
             case Kind::ttl:
-            case Kind::get: break;
+            case Kind::get:
+                break;
         }
     }
 
@@ -363,7 +407,8 @@ class Ledger::Writer {
         const int64_t low = counter.last + 1;
         const int64_t high = low + counter.unknown_since;
         if (reply->integer < low || reply->integer > high) {
-            account.violation(fmt::format("{} of writer {} answered {}, expected {} to {}", what, number_, reply->integer, low, high));
+            account.violation(fmt::format("{} of writer {} answered {}, expected {} to {}", what,
+                                          number_, reply->integer, low, high));
         }
         counter.last = reply->integer;
         counter.unknown_since = 0;
@@ -372,18 +417,20 @@ class Ledger::Writer {
     void check_read(const std::string& text) {
         const int64_t value = text == "(nil)" ? 0 : std::strtoll(text.c_str(), nullptr, 10);
         if (value < incr_.last || value > incr_.last + incr_.unknown_since) {
-            account.violation(fmt::format("GET of writer {} answered {}, expected {} to {}: a stale or foreign read", number_, value,
-                                          incr_.last, incr_.last + incr_.unknown_since));
+            account.violation(fmt::format(
+                "GET of writer {} answered {}, expected {} to {}: a stale or foreign read", number_,
+                value, incr_.last, incr_.last + incr_.unknown_since));
         }
     }
 
     template <class Note>
-    static void check_counter(redisContext* context, const std::vector<std::string>& request, const Counter& counter,
-                              const char* what, const Note& note) {
+    static void check_counter(redisContext* context, const std::vector<std::string>& request,
+                              const Counter& counter, const char* what, const Note& note) {
         const std::string text = to_text(send_command(context, request).get());
         const int64_t value = text == "(nil)" ? 0 : std::strtoll(text.c_str(), nullptr, 10);
         if (value < counter.acknowledged || value > counter.acknowledged + counter.unknown) {
-            note(fmt::format("{} {}: {} but {} acknowledged, {} unknown", what, request.at(1), text, counter.acknowledged, counter.unknown));
+            note(fmt::format("{} {}: {} but {} acknowledged, {} unknown", what, request.at(1), text,
+                             counter.acknowledged, counter.unknown));
         }
     }
 
@@ -399,12 +446,14 @@ class Ledger::Writer {
     static std::vector<std::string> list(redisContext* context, const std::string& k) {
         std::vector<std::string> ids;
         const auto reply = send_command(context, {"LRANGE", k, "0", "-1"});
-        for (size_t i = 0; reply && i < reply->elements; ++i) ids.push_back(to_text(reply->element[i]));
+        for (size_t i = 0; reply && i < reply->elements; ++i)
+            ids.push_back(to_text(reply->element[i]));
         return ids;
     }
 
     template <class Note>
-    static uint64_t check_log(const std::string& k, const IdLog& log, const std::vector<std::string>& found, bool ordered,
+    static uint64_t check_log(const std::string& k, const IdLog& log,
+                              const std::vector<std::string>& found, bool ordered,
                               const Note& note) {
         std::map<uint64_t, bool> known;
         for (const auto& [id, acknowledged] : log.ids) known.emplace(id, acknowledged);
@@ -412,9 +461,11 @@ class Ledger::Writer {
         uint64_t previous = 0;
         for (const auto& text : found) {
             const uint64_t id = std::strtoull(text.c_str(), nullptr, 10);
-            if (!known.contains(id)) note(fmt::format("{}: id {} was never sent or was refused", k, text));
+            if (!known.contains(id))
+                note(fmt::format("{}: id {} was never sent or was refused", k, text));
             if (!seen.insert(id).second) note(fmt::format("{}: id {} applied twice", k, id));
-            if (ordered && !seen.empty() && id < previous) note(fmt::format("{}: id {} after {}", k, id, previous));
+            if (ordered && !seen.empty() && id < previous)
+                note(fmt::format("{}: id {} after {}", k, id, previous));
             previous = id;
         }
         uint64_t missing = 0;
@@ -423,19 +474,24 @@ class Ledger::Writer {
                 note(fmt::format("{}: acknowledged id {} is missing", k, id));
             }
         }
-        if (missing > 3) note(fmt::format("{}: {} acknowledged ids are missing of {}", k, missing, known.size()));
+        if (missing > 3)
+            note(
+                fmt::format("{}: {} acknowledged ids are missing of {}", k, missing, known.size()));
         return seen.size();
     }
 
     template <class Note>
-    void check_atomic(redisContext* context, const std::map<std::string, IdLog>& logs, const std::vector<std::string>& counter,
-                      const char* what, const Note& note) const {
+    void check_atomic(redisContext* context, const std::map<std::string, IdLog>& logs,
+                      const std::vector<std::string>& counter, const char* what,
+                      const Note& note) const {
         uint64_t elements = 0;
-        for (const auto& [k, log] : logs) elements += check_log(k, log, list(context, k), true, note);
+        for (const auto& [k, log] : logs)
+            elements += check_log(k, log, list(context, k), true, note);
         const std::string text = to_text(send_command(context, counter).get());
         const uint64_t value = text == "(nil)" ? 0 : std::strtoull(text.c_str(), nullptr, 10);
         if (value != elements) {
-            note(fmt::format("{} of writer {} was torn: counter {}, {} list elements", what, number_, text, elements));
+            note(fmt::format("{} of writer {} was torn: counter {}, {} list elements", what,
+                             number_, text, elements));
         }
     }
 
@@ -470,8 +526,10 @@ class Ledger::Popper {
             account.count(outcome, steady_us() - sent_us);
             if (outcome != Outcome::refused) produced_.add(id, outcome == Outcome::acknowledged);
             ++id;
-            // A queue that changes faster than two servers can be read is no use to a demonstration.
-            std::this_thread::sleep_for(std::max(std::chrono::microseconds(3000), 3 * std::chrono::microseconds(options_.pause_us)));
+            // A queue that changes faster than two servers can be read is no use to a
+            // demonstration.
+            std::this_thread::sleep_for(std::max(std::chrono::microseconds(3000),
+                                                 3 * std::chrono::microseconds(options_.pause_us)));
         }
     }
 
@@ -480,7 +538,8 @@ class Ledger::Popper {
         while (connected(context)) {
             const auto reply = send_command(context.get(), {"BLPOP", queue_, "1"});
             const Outcome outcome = account.judge(reply.get());
-            if (outcome == Outcome::acknowledged && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
+            if (outcome == Outcome::acknowledged && reply->type == REDIS_REPLY_ARRAY &&
+                reply->elements == 2) {
                 consumed_.push_back(std::strtoull(reply->element[1]->str, nullptr, 10));
             } else if (outcome == Outcome::unknown) {
                 ++unknown_pops_;
@@ -496,7 +555,8 @@ class Ledger::Popper {
         std::map<uint64_t, int> times;
         for (const uint64_t id : consumed_) ++times[id];
         const auto rest = send_command(context, {"LRANGE", queue_, "0", "-1"});
-        for (size_t i = 0; rest && i < rest->elements; ++i) ++times[std::strtoull(rest->element[i]->str, nullptr, 10)];
+        for (size_t i = 0; rest && i < rest->elements; ++i)
+            ++times[std::strtoull(rest->element[i]->str, nullptr, 10)];
         uint64_t missing = 0;
         for (const auto& [id, acknowledged] : produced_.ids) {
             const int n = times.contains(id) ? times.at(id) : 0;
@@ -504,7 +564,9 @@ class Ledger::Popper {
             if (acknowledged && n == 0) ++missing;
         }
         if (missing > unknown_pops_) {
-            note(fmt::format("{}: {} acknowledged ids neither delivered nor waiting, {} pops unknown", queue_, missing, unknown_pops_));
+            note(fmt::format(
+                "{}: {} acknowledged ids neither delivered nor waiting, {} pops unknown", queue_,
+                missing, unknown_pops_));
         }
     }
 
@@ -541,8 +603,10 @@ void Ledger::pause(bool paused) {
 }
 
 Ledger::Ledger(LedgerOptions options) : options_(std::move(options)) {
-    for (int i = 0; i < options_.writers; ++i) writers_.push_back(std::make_unique<Writer>(options_, i, switches_));
-    for (int i = 0; i < options_.poppers; ++i) poppers_.push_back(std::make_unique<Popper>(options_, i, switches_));
+    for (int i = 0; i < options_.writers; ++i)
+        writers_.push_back(std::make_unique<Writer>(options_, i, switches_));
+    for (int i = 0; i < options_.poppers; ++i)
+        poppers_.push_back(std::make_unique<Popper>(options_, i, switches_));
 }
 
 Ledger::~Ledger() { stop(); }
@@ -583,11 +647,13 @@ Histogram Ledger::take_latency() {
     return all;
 }
 
-std::vector<std::string> Ledger::check(int port, const std::string& user, const std::string& password) const {
+std::vector<std::string> Ledger::check(int port, const std::string& user,
+                                       const std::string& password) const {
     std::vector<std::string> found = violations();
     const auto context = connect_to(port, milliseconds(20'000));
     if (!user.empty()) {
-        const std::string answer = to_text(send_command(context.get(), {"AUTH", user, password}).get());
+        const std::string answer =
+            to_text(send_command(context.get(), {"AUTH", user, password}).get());
         if (answer != "OK") found.push_back("checking: AUTH " + answer);
     }
     for (const auto& writer : writers_) writer->check(context.get(), found);

@@ -1,6 +1,7 @@
-// A load whose every write can be accounted for: unique ids, one writer per key, every acknowledgement remembered. After any
-// number of switches, rollbacks and crashes `check` reads the authority and says which acknowledged write is missing or was
-// applied twice. Used by tests/real and by the example.
+// A load whose every write can be accounted for: unique ids, one writer per key, every
+// acknowledgement remembered. After any number of switches, rollbacks and crashes `check` reads the
+// authority and says which acknowledged write is missing or was applied twice. Used by tests/real
+// and by the example.
 #pragma once
 
 #include <atomic>
@@ -20,23 +21,25 @@ struct LedgerOptions {
     int port = 0;
     std::string user;
     std::string password;
-    int writers = 8;              ///< half of them pipeline
+    int writers = 8;  ///< half of them pipeline
     int pipeline = 16;
-    int poppers = 2;              ///< BLPOP consumers, each with a producer
-    int databases = 2;            ///< writer w works in database w mod this
-    int64_t pause_us = 500;       ///< between two requests (or batches) of one writer; 0: as fast as it can
+    int poppers = 2;    ///< BLPOP consumers, each with a producer
+    int databases = 2;  ///< writer w works in database w mod this
+    int64_t pause_us =
+        500;  ///< between two requests (or batches) of one writer; 0: as fast as it can
     uint64_t seed = 1;
-    bool reconnect = true;        ///< go on after a lost connection (crash tests); else a loss is a violation
+    bool reconnect =
+        true;  ///< go on after a lost connection (crash tests); else a loss is a violation
 };
 
 struct LedgerSummary {
     uint64_t acknowledged = 0;
-    uint64_t unknown = 0;         ///< sent, connection lost or "outcome unknown": at most once
-    uint64_t refused = 0;         ///< documented retryable refusals: not executed
+    uint64_t unknown = 0;  ///< sent, connection lost or "outcome unknown": at most once
+    uint64_t refused = 0;  ///< documented retryable refusals: not executed
     uint64_t reads = 0;
     uint64_t connections_lost = 0;
-    std::map<std::string, uint64_t> errors;   ///< by text (bounded)
-    Histogram latency_us;         ///< of every request
+    std::map<std::string, uint64_t> errors;  ///< by text (bounded)
+    Histogram latency_us;                    ///< of every request
 };
 
 class Ledger {
@@ -52,9 +55,12 @@ class Ledger {
     [[nodiscard]] LedgerSummary summary() const;
     /// What was seen wrong while running (stale reads, counters that jumped, undocumented errors).
     [[nodiscard]] std::vector<std::string> violations() const;
-    /// After stop(): reads everything on `port` (the authority) and returns what does not fit. Empty: exact.
-    [[nodiscard]] std::vector<std::string> check(int port, const std::string& user = {}, const std::string& password = {}) const;
-    /// Changes the latency histogram to a new one and returns what was in it: to look at one switch.
+    /// After stop(): reads everything on `port` (the authority) and returns what does not fit.
+    /// Empty: exact.
+    [[nodiscard]] std::vector<std::string> check(int port, const std::string& user = {},
+                                                 const std::string& password = {}) const;
+    /// Changes the latency histogram to a new one and returns what was in it: to look at one
+    /// switch.
     Histogram take_latency();
 
   private:
@@ -65,7 +71,7 @@ class Ledger {
     struct Switches {
         std::atomic<bool> stopping{false};
         std::atomic<bool> paused{false};
-        std::atomic<int> active{0};   ///< batches in flight
+        std::atomic<int> active{0};  ///< batches in flight
         /// Counts a batch in, waiting while paused; false when stopping.
         bool enter();
         void leave() { --active; }
@@ -77,8 +83,9 @@ class Ledger {
     std::vector<std::thread> threads_;
 };
 
-/// A realistic data set: strings, lists, sets, hashes, sorted sets, streams with groups, TTLs, HyperLogLogs, bitmaps, geo, one big
-/// key, a function library. About `keys` keys over databases 0 and 1. Deterministic for a seed.
+/// A realistic data set: strings, lists, sets, hashes, sorted sets, streams with groups, TTLs,
+/// HyperLogLogs, bitmaps, geo, one big key, a function library. About `keys` keys over databases 0
+/// and 1. Deterministic for a seed.
 void fill_server(redisContext* context, uint64_t keys, uint64_t seed);
 
 }  // namespace exodus::test

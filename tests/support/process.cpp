@@ -1,20 +1,19 @@
 #include "tests/support/process.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 namespace exodus::test {
@@ -83,14 +82,16 @@ Process::Process(const std::vector<std::string>& argv, const ProcessOptions& opt
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (::getppid() != parent) ::_exit(127);
         redirect(0, options.input.empty() ? "/dev/null" : options.input, O_RDONLY);
-        redirect(1, options.output.empty() ? "/dev/null" : options.output, O_WRONLY | O_CREAT | O_APPEND);
+        redirect(1, options.output.empty() ? "/dev/null" : options.output,
+                 O_WRONLY | O_CREAT | O_APPEND);
         if (options.errors.empty()) {
             ::dup2(1, 2);
         } else {
             redirect(2, options.errors, O_WRONLY | O_CREAT | O_APPEND);
         }
         if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) ::_exit(127);
-        for (const auto& [name, value] : options.environment) ::setenv(name.c_str(), value.c_str(), 1);
+        for (const auto& [name, value] : options.environment)
+            ::setenv(name.c_str(), value.c_str(), 1);
         ::execvp(arguments[0], arguments.data());
         ::_exit(127);
     }

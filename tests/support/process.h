@@ -1,18 +1,19 @@
-// Child processes of tests: started with their own argv, stopped by their own pid, dying with the test that started them.
+// Child processes of tests: started with their own argv, stopped by their own pid, dying with the
+// test that started them.
 #pragma once
-
-#include <sys/types.h>
 
 #include <map>
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 #include "base/clock.h"
 
 namespace exodus::test {
 
-/// A directory under the system's temporary directory, mode 0700, removed with all its content at the end of its life.
+/// A directory under the system's temporary directory, mode 0700, removed with all its content at
+/// the end of its life.
 class TempDir {
   public:
     TempDir();
@@ -26,18 +27,19 @@ class TempDir {
     std::string path_;
 };
 
-/// A loopback port that was free a moment ago. Servers that lose the race are started again by their owner.
+/// A loopback port that was free a moment ago. Servers that lose the race are started again by
+/// their owner.
 int free_port();
 
 std::string read_file(const std::string& path);
 void write_file(const std::string& path, const std::string& content, unsigned mode = 0600);
 
 struct ProcessOptions {
-    std::map<std::string, std::string> environment;   ///< added to the test's own
-    std::string directory;                            ///< working directory; empty: the test's
-    std::string output;                               ///< file for stdout; empty: discarded
-    std::string errors;                               ///< file for stderr; empty: the same as output
-    std::string input;                                ///< file for stdin; empty: /dev/null
+    std::map<std::string, std::string> environment;  ///< added to the test's own
+    std::string directory;                           ///< working directory; empty: the test's
+    std::string output;                              ///< file for stdout; empty: discarded
+    std::string errors;                              ///< file for stderr; empty: the same as output
+    std::string input;                               ///< file for stdin; empty: /dev/null
 };
 
 class Process {
@@ -45,14 +47,15 @@ class Process {
     Process() = default;
     /// Throws std::runtime_error when the program cannot be started.
     Process(const std::vector<std::string>& argv, const ProcessOptions& options = {});
-    ~Process();   ///< kills (SIGKILL) and reaps what still runs
+    ~Process();  ///< kills (SIGKILL) and reaps what still runs
     Process(Process&& other) noexcept;
     Process& operator=(Process&& other) noexcept;
 
     [[nodiscard]] pid_t pid() const { return pid_; }
     [[nodiscard]] bool running();
     void signal(int number);
-    /// Waits for the end. The exit code, 128 + signal when killed by one, or nothing when it still runs at the deadline.
+    /// Waits for the end. The exit code, 128 + signal when killed by one, or nothing when it still
+    /// runs at the deadline.
     std::optional<int> wait(milliseconds timeout);
     /// SIGKILL and reap.
     void kill();
@@ -63,19 +66,20 @@ class Process {
 };
 
 struct RunResult {
-    int code = -1;            ///< -1: killed because it did not end in time
+    int code = -1;  ///< -1: killed because it did not end in time
     std::string out;
     std::string err;
 };
 
 /// Runs to the end and collects what it printed.
-RunResult run(const std::vector<std::string>& argv, milliseconds timeout, ProcessOptions options = {});
+RunResult run(const std::vector<std::string>& argv, milliseconds timeout,
+              ProcessOptions options = {});
 
 /// Polls until `condition` holds; false at the deadline.
 template <class Condition>
 bool eventually(milliseconds timeout, Condition condition, milliseconds step = milliseconds(10));
 
-void sleep_ms(int64_t span);   ///< only for the step of eventually()
+void sleep_ms(int64_t span);  ///< only for the step of eventually()
 
 template <class Condition>
 bool eventually(milliseconds timeout, Condition condition, milliseconds step) {

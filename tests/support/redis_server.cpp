@@ -24,17 +24,20 @@ ReplyPtr send_command(redisContext* context, const std::vector<std::string>& wor
         arguments.push_back(word.data());
         sizes.push_back(word.size());
     }
-    return {static_cast<redisReply*>(redisCommandArgv(context, static_cast<int>(words.size()), arguments.data(),
-                                                      sizes.data())),
+    return {static_cast<redisReply*>(redisCommandArgv(context, static_cast<int>(words.size()),
+                                                      arguments.data(), sizes.data())),
             freeReplyObject};
 }
 
 std::string to_text(const redisReply* reply) {
     if (reply == nullptr) return "(connection lost)";
     switch (reply->type) {
-        case REDIS_REPLY_NIL: return "(nil)";
-        case REDIS_REPLY_INTEGER: return std::to_string(reply->integer);
-        case REDIS_REPLY_ERROR: return "(error) " + std::string(reply->str, reply->len);
+        case REDIS_REPLY_NIL:
+            return "(nil)";
+        case REDIS_REPLY_INTEGER:
+            return std::to_string(reply->integer);
+        case REDIS_REPLY_ERROR:
+            return "(error) " + std::string(reply->str, reply->len);
         case REDIS_REPLY_ARRAY: {
             std::string text = "[";
             for (size_t i = 0; i < reply->elements; ++i) {
@@ -43,7 +46,8 @@ std::string to_text(const redisReply* reply) {
             }
             return text + "]";
         }
-        default: return {reply->str, reply->len};
+        default:
+            return {reply->str, reply->len};
     }
 }
 
@@ -81,7 +85,11 @@ void RedisServer::start() {
     write_file(path, config.str());
     admin_.reset();
     process_ = Process({options_.engine == Engine::redis ? "redis-server" : "valkey-server", path},
-                       {.environment = {}, .directory = {}, .output = directory_->file("log"), .errors = {}, .input = {}});
+                       {.environment = {},
+                        .directory = {},
+                        .output = directory_->file("log"),
+                        .errors = {},
+                        .input = {}});
     const bool up = eventually(milliseconds(15'000), [this] {
         if (!process_.running()) return true;
         try {
@@ -109,7 +117,8 @@ ReplyPtr RedisServer::command(const std::vector<std::string>& words) {
     if (!admin_ || admin_->err != 0) {
         admin_ = connect();
         if (!user_.empty()) {
-            const std::string answer = to_text(send_command(admin_.get(), {"AUTH", user_, password_}).get());
+            const std::string answer =
+                to_text(send_command(admin_.get(), {"AUTH", user_, password_}).get());
             if (answer != "OK") throw std::runtime_error("AUTH: " + answer);
         }
     }
@@ -118,7 +127,9 @@ ReplyPtr RedisServer::command(const std::vector<std::string>& words) {
     return reply;
 }
 
-std::string RedisServer::text(const std::vector<std::string>& words) { return to_text(command(words).get()); }
+std::string RedisServer::text(const std::vector<std::string>& words) {
+    return to_text(command(words).get());
+}
 
 std::string RedisServer::info(const std::string& field) {
     const std::string all = text({"INFO", "everything"});

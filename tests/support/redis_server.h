@@ -1,8 +1,8 @@
-// Real redis-server and valkey-server processes for tests: free loopback port, own data directory, stopped by their own pid.
+// Real redis-server and valkey-server processes for tests: free loopback port, own data directory,
+// stopped by their own pid.
 #pragma once
 
 #include <hiredis/hiredis.h>
-
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,8 +15,9 @@ enum class Engine { redis, valkey };
 
 struct ServerOptions {
     Engine engine = Engine::redis;
-    std::vector<std::string> config;   ///< lines of redis.conf: "maxmemory 100mb"
-    std::vector<std::string> acl;      ///< lines of an ACL file: "user app on >secret ~* &* +@all"; empty: no ACL file
+    std::vector<std::string> config;  ///< lines of redis.conf: "maxmemory 100mb"
+    std::vector<std::string>
+        acl;  ///< lines of an ACL file: "user app on >secret ~* &* +@all"; empty: no ACL file
 };
 
 using ReplyPtr = std::unique_ptr<redisReply, void (*)(void*)>;
@@ -24,7 +25,8 @@ using ContextPtr = std::unique_ptr<redisContext, void (*)(redisContext*)>;
 
 class RedisServer {
   public:
-    /// Starts and waits until it answers PING. Throws std::runtime_error with the server's log when it does not.
+    /// Starts and waits until it answers PING. Throws std::runtime_error with the server's log when
+    /// it does not.
     explicit RedisServer(ServerOptions options = {});
     RedisServer(RedisServer&&) = default;
 
@@ -44,10 +46,10 @@ class RedisServer {
     /// Uses these credentials for command(), text() and info().
     void login(const std::string& user, const std::string& password);
 
-    void kill();                 ///< SIGKILL
-    void freeze(bool frozen);    ///< SIGSTOP / SIGCONT
-    void shutdown();             ///< SHUTDOWN NOSAVE and wait
-    void start();                ///< again on the same port and directory
+    void kill();               ///< SIGKILL
+    void freeze(bool frozen);  ///< SIGSTOP / SIGCONT
+    void shutdown();           ///< SHUTDOWN NOSAVE and wait
+    void start();              ///< again on the same port and directory
 
   private:
     ServerOptions options_;

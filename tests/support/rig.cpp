@@ -1,10 +1,9 @@
 #include "tests/support/rig.h"
 
-#include <doctest/doctest.h>
-#include <fmt/format.h>
-
 #include <csignal>
 #include <cstdlib>
+#include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -22,9 +21,12 @@ ServerOptions server_options(Engine engine, std::vector<std::string> config) {
     ServerOptions options;
     options.engine = engine;
     options.config = std::move(config);
-    // The default user is off but keeps its rights: valkey loads an append-only file as that user, and drops every MULTI it may not run.
-    options.acl = {"user default off ~* &* +@all", fmt::format("user {} on >{} ~* &* +@all", Rig::kOwnUser, Rig::kOwnPassword),
-                   fmt::format("user {} on >{} ~* &* +@all -@admin -@dangerous +keys +info +client", Rig::kUser, Rig::kPassword)};
+    // The default user is off but keeps its rights: valkey loads an append-only file as that user,
+    // and drops every MULTI it may not run.
+    options.acl = {"user default off ~* &* +@all",
+                   fmt::format("user {} on >{} ~* &* +@all", Rig::kOwnUser, Rig::kOwnPassword),
+                   fmt::format("user {} on >{} ~* &* +@all -@admin -@dangerous +keys +info +client",
+                               Rig::kUser, Rig::kPassword)};
     return options;
 }
 
@@ -32,8 +34,10 @@ ServerOptions server_options(Engine engine, std::vector<std::string> config) {
 
 Rig::Rig(RigOptions options)
     : options_(std::move(options)),
-      source_(std::make_unique<RedisServer>(server_options(options_.source, options_.source_config))),
-      target_(std::make_unique<RedisServer>(server_options(options_.target, options_.target_config))),
+      source_(
+          std::make_unique<RedisServer>(server_options(options_.source, options_.source_config))),
+      target_(
+          std::make_unique<RedisServer>(server_options(options_.target, options_.target_config))),
       port_(free_port()) {
     source_->login(kOwnUser, kOwnPassword);
     target_->login(kOwnUser, kOwnPassword);
@@ -69,8 +73,11 @@ Rig::Rig(RigOptions options)
 Rig::~Rig() { interlay_.kill(); }
 
 void Rig::start_interlay() {
-    interlay_ = Process({binary(), "--no-input", "interlay"},
-                        {.environment = {}, .directory = directory_.path(), .output = file("interlay.log"), .errors = {}, .input = {}});
+    interlay_ = Process({binary(), "--no-input", "interlay"}, {.environment = {},
+                                                               .directory = directory_.path(),
+                                                               .output = file("interlay.log"),
+                                                               .errors = {},
+                                                               .input = {}});
     const bool up = eventually(milliseconds(20'000), [this] {
         if (!interlay_.running()) return true;
         try {
@@ -91,7 +98,8 @@ int Rig::stop_interlay() {
     return interlay_.wait(milliseconds(40'000)).value_or(-1);
 }
 
-RunResult Rig::exodus(std::vector<std::string> words, std::map<std::string, std::string> environment, milliseconds timeout) {
+RunResult Rig::exodus(std::vector<std::string> words,
+                      std::map<std::string, std::string> environment, milliseconds timeout) {
     std::vector<std::string> argv{binary(), "--no-input"};
     argv.insert(argv.end(), words.begin(), words.end());
     ProcessOptions options;
@@ -100,11 +108,13 @@ RunResult Rig::exodus(std::vector<std::string> words, std::map<std::string, std:
     return run(argv, timeout, options);
 }
 
-std::string Rig::expect(int code, const std::vector<std::string>& words, const std::map<std::string, std::string>& environment) {
+std::string Rig::expect(int code, const std::vector<std::string>& words,
+                        const std::map<std::string, std::string>& environment) {
     const RunResult result = exodus(words, environment);
     std::string line;
     for (const auto& word : words) line += " " + word;
-    INFO("exodus", line, "\n--- stdout\n", result.out, "\n--- stderr\n", result.err, "\n--- interlay\n", interlay_log());
+    INFO("exodus", line, "\n--- stdout\n", result.out, "\n--- stderr\n", result.err,
+         "\n--- interlay\n", interlay_log());
     REQUIRE(result.code == code);
     return result.out;
 }
@@ -115,7 +125,8 @@ void Rig::bring_to_ready() {
     const std::string reason = "a test of the switch alone";
     expect(0, {"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", reason});
     expect(0, {"analyze"});
-    expect(0, {"migrate", "--until", "ready", "--skip-gate", "compare", "--skip-gate", "test", "--reason", reason});
+    expect(0, {"migrate", "--until", "ready", "--skip-gate", "compare", "--skip-gate", "test",
+               "--reason", reason});
 }
 
 void Rig::do_switch(const std::map<std::string, std::string>& environment) {
@@ -133,7 +144,8 @@ std::string Rig::authority() {
     while (from < out.size()) {
         const auto end = std::min(out.find('\n', from), out.size());
         const auto line = nlohmann::json::parse(out.substr(from, end - from), nullptr, false);
-        if (line.is_object() && line.contains("authority")) answer = line["authority"].get<std::string>();
+        if (line.is_object() && line.contains("authority"))
+            answer = line["authority"].get<std::string>();
         from = end + 1;
     }
     return answer;

@@ -1,5 +1,6 @@
-// A whole migration for tests/real and tests/interlay: two real servers with users of their own, a configuration, the exodus binary
-// of this build and an interlay process. Everything lives in a temporary directory and ends with the rig.
+// A whole migration for tests/real and tests/interlay: two real servers with users of their own, a
+// configuration, the exodus binary of this build and an interlay process. Everything lives in a
+// temporary directory and ends with the rig.
 #pragma once
 
 #include <map>
@@ -16,7 +17,8 @@ struct RigOptions {
     Engine target = Engine::valkey;
     std::vector<std::string> source_config;
     std::vector<std::string> target_config;
-    /// Lines per TOML table that replace or add to the rig's own: {"cutover", "hold_timeout = \"5s\""}.
+    /// Lines per TOML table that replace or add to the rig's own: {"cutover", "hold_timeout =
+    /// \"5s\""}.
     std::vector<std::pair<std::string, std::string>> config;
     int threads = 1;
 };
@@ -34,23 +36,27 @@ class Rig {
 
     RedisServer& source() { return *source_; }
     RedisServer& target() { return *target_; }
-    [[nodiscard]] int port() const { return port_; }             ///< of the interlay
+    [[nodiscard]] int port() const { return port_; }  ///< of the interlay
     [[nodiscard]] std::string file(const std::string& name) const { return directory_.file(name); }
 
     /// Starts `exodus interlay` and waits until it accepts.
     void start_interlay();
-    void kill_interlay();                                          ///< SIGKILL
+    void kill_interlay();  ///< SIGKILL
     /// SIGTERM; the exit code, or -1 when it did not end in 40 s.
     int stop_interlay();
     [[nodiscard]] bool interlay_running() { return interlay_.running(); }
     [[nodiscard]] pid_t interlay_pid() const { return interlay_.pid(); }
-    [[nodiscard]] std::string interlay_log() const { return read_file(directory_.file("interlay.log")); }
+    [[nodiscard]] std::string interlay_log() const {
+        return read_file(directory_.file("interlay.log"));
+    }
 
     /// Runs `exodus --no-input WORDS` to its end.
-    RunResult exodus(std::vector<std::string> words, std::map<std::string, std::string> environment = {},
+    RunResult exodus(std::vector<std::string> words,
+                     std::map<std::string, std::string> environment = {},
                      milliseconds timeout = milliseconds(120'000));
     /// The same, failing the test with everything printed when the exit code is another.
-    std::string expect(int code, const std::vector<std::string>& words, const std::map<std::string, std::string>& environment = {});
+    std::string expect(int code, const std::vector<std::string>& words,
+                       const std::map<std::string, std::string>& environment = {});
     /// init, pretest, analyze, then migrate --until ready with compare and test skipped by name.
     void bring_to_ready();
     void do_switch(const std::map<std::string, std::string>& environment = {});

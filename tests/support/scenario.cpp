@@ -21,7 +21,8 @@ ContextPtr own(RedisServer& server) {
 
 void wait_for_load(const Ledger& ledger, uint64_t more) {
     const uint64_t from = ledger.summary().acknowledged;
-    const bool moved = eventually(milliseconds(30'000), [&] { return ledger.summary().acknowledged >= from + more; });
+    const bool moved = eventually(milliseconds(30'000),
+                                  [&] { return ledger.summary().acknowledged >= from + more; });
     INFO("acknowledged ", from, " then ", ledger.summary().acknowledged);
     REQUIRE(moved);
 }
@@ -32,7 +33,9 @@ void check_equal(Rig& rig, Ledger& ledger) {
     const auto target = own(rig.target());
     ServersCompared last;
     eventually(
-        milliseconds(30'000), [&] { return (last = compare_servers(source.get(), target.get())).count == 0; }, milliseconds(200));
+        milliseconds(30'000),
+        [&] { return (last = compare_servers(source.get(), target.get())).count == 0; },
+        milliseconds(200));
     for (const auto& text : last.differences) MESSAGE(text);
     CHECK(last.count == 0);
     ledger.pause(false);
@@ -42,10 +45,14 @@ void check_ledger(Ledger& ledger, RedisServer& authority) {
     ledger.pause(false);
     ledger.stop();
     const LedgerSummary summary = ledger.summary();
-    fmt::print("{} writes acknowledged, {} refused, {} unknown, {} connections lost; p99 {:.1f} ms, longest {:.1f} ms\n",
-               summary.acknowledged, summary.refused, summary.unknown, summary.connections_lost,
-               static_cast<double>(summary.latency_us.percentile(0.99)) / 1e3, static_cast<double>(summary.latency_us.max()) / 1e3);
-    for (const auto& [text, count] : summary.errors) fmt::print("error reply ({} times): {}\n", count, text);
+    fmt::print(
+        "{} writes acknowledged, {} refused, {} unknown, {} connections lost; p99 {:.1f} ms, "
+        "longest {:.1f} ms\n",
+        summary.acknowledged, summary.refused, summary.unknown, summary.connections_lost,
+        static_cast<double>(summary.latency_us.percentile(0.99)) / 1e3,
+        static_cast<double>(summary.latency_us.max()) / 1e3);
+    for (const auto& [text, count] : summary.errors)
+        fmt::print("error reply ({} times): {}\n", count, text);
     const auto found = ledger.check(authority.port(), Rig::kOwnUser, Rig::kOwnPassword);
     for (const auto& text : found) MESSAGE(text);
     CHECK(found.empty());

@@ -1,4 +1,5 @@
-// Steps that scenarios of tests/real share: a load through a rig's interlay, waiting for it, comparing both servers at rest.
+// Steps that scenarios of tests/real share: a load through a rig's interlay, waiting for it,
+// comparing both servers at rest.
 #pragma once
 
 #include "tests/support/compare_servers.h"
@@ -16,7 +17,8 @@ ContextPtr own(RedisServer& server);
 /// Fails the test when the load does not get `more` writes acknowledged within 30 s.
 void wait_for_load(const Ledger& ledger, uint64_t more);
 
-/// With the load paused both servers must become equal within 30 s, whatever the direction of the stream.
+/// With the load paused both servers must become equal within 30 s, whatever the direction of the
+/// stream.
 void check_equal(Rig& rig, Ledger& ledger);
 
 /// Ends the load and checks it on the side that must be the authority.

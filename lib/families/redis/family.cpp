@@ -45,8 +45,9 @@ class RedisFamily final : public Family {
         return make_redis_traffic(context);
     }
     std::unique_ptr<TapSession> make_tap_session() override { return make_redis_tap_session(); }
-    Result<uint64_t> read_log(const FamilyContext& context, const std::string& file, milliseconds duration,
-                              const std::stop_token& stop, const OnLoggedRequest& on_request) override {
+    Result<uint64_t> read_log(const FamilyContext& context, const std::string& file,
+                              milliseconds duration, const std::stop_token& stop,
+                              const OnLoggedRequest& on_request) override {
         return read_redis_log(context, file, duration, stop, on_request);
     }
 };

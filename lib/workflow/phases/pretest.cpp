@@ -145,8 +145,7 @@ Status prove_untouched(PhaseRun& run) {
     auto seen = run.store().events_since(run.row().id, *event - 1, 1);
     if (!seen) return tl::unexpected(seen.error());
     const bool stored = !seen->empty() && seen->front().id == *event;
-    const auto verdict =
-        residue->empty() && stored ? EvidenceVerdict::pass : EvidenceVerdict::fail;
+    const auto verdict = residue->empty() && stored ? EvidenceVerdict::pass : EvidenceVerdict::fail;
     return run.evidence(evidence_kind::kPretestUntouched, verdict,
                         {{"exodus_writes", residue->size()}, {"events_stored", stored}});
 }

@@ -1,4 +1,5 @@
-// Runs clients.mjs against a rig's interlay and performs the switch and the rollback that it asks for.
+// Runs clients.mjs against a rig's interlay and performs the switch and the rollback that it asks
+// for.
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -11,10 +12,18 @@ TEST_CASE("client libraries before, across and after a switch and a rollback") {
     Rig rig;
     rig.expect(0, {"init", "redis"});
     rig.start_interlay();
-    Process node({"node", EXODUS_CLIENTS_DIR "/clients.mjs", std::to_string(rig.port()), Rig::kUser, Rig::kPassword, rig.file("")},
-                 {.environment = {}, .directory = {}, .output = rig.file("node.log"), .errors = {}, .input = {}});
+    Process node({"node", EXODUS_CLIENTS_DIR "/clients.mjs", std::to_string(rig.port()), Rig::kUser,
+                  Rig::kPassword, rig.file("")},
+                 {.environment = {},
+                  .directory = {},
+                  .output = rig.file("node.log"),
+                  .errors = {},
+                  .input = {}});
     const auto wanted = [&](const std::string& name) {
-        return eventually(milliseconds(120'000), [&] { return ::access(rig.file(name).c_str(), F_OK) == 0 || !node.running(); }) &&
+        return eventually(milliseconds(120'000),
+                          [&] {
+                              return ::access(rig.file(name).c_str(), F_OK) == 0 || !node.running();
+                          }) &&
                node.running();
     };
     CHECK(wanted("want-1"));

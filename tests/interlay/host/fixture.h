@@ -2,12 +2,11 @@
 #pragma once
 
 #include <arpa/inet.h>
-#include <poll.h>
-#include <sys/socket.h>
-
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <poll.h>
+#include <sys/socket.h>
 #include <thread>
 #include <vector>
 
@@ -54,7 +53,9 @@ class MemoryState final : public StateSource, public WorkerRegistry, public Dive
         logged.push_back(sample);
         return {};
     }
-    Result<std::vector<DivergenceCounts>> counts() override { return std::vector<DivergenceCounts>{}; }
+    Result<std::vector<DivergenceCounts>> counts() override {
+        return std::vector<DivergenceCounts>{};
+    }
     Result<std::vector<DivergenceSample>> samples(std::size_t) override {
         const std::lock_guard lock(mutex);
         return logged;
@@ -103,14 +104,15 @@ class EchoServer {
         made.port = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
         return made;
     }
-    std::atomic<bool> silent{false};   ///< reads, answers later
+    std::atomic<bool> silent{false};  ///< reads, answers later
 
   private:
     void send_all(int fd, std::string_view bytes) {
         while (!bytes.empty() && !stopping_) {
             pollfd polled{fd, POLLOUT, 0};
             if (::poll(&polled, 1, 100) == 0) continue;
-            const ssize_t count = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+            const ssize_t count =
+                ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
             if (count < 0 && errno != EAGAIN) return;
             if (count > 0) bytes.remove_prefix(static_cast<std::size_t>(count));
         }
@@ -131,7 +133,8 @@ class EchoServer {
             partial.append(chunk.data(), static_cast<std::size_t>(count));
             std::string out;
             std::size_t from = 0;
-            for (std::size_t end; (end = partial.find('\n', from)) != std::string::npos; from = end + 1) {
+            for (std::size_t end; (end = partial.find('\n', from)) != std::string::npos;
+                 from = end + 1) {
                 const auto text = std::string_view(partial).substr(from, end - from);
                 if (text == "flood")
                     out += std::string(64 << 20, 'f') + "\n";
@@ -155,14 +158,17 @@ class LineClient {
   public:
     explicit LineClient(const std::string& address) {
         const auto parsed = *parse_listen_address(address);
-        SocketAddress to = parsed.unix_path.empty()
-                               ? (*resolve(parsed.host, parsed.port, false, Deadline::in(milliseconds(1000))))[0]
-                               : *unix_address(parsed.unix_path);
+        SocketAddress to =
+            parsed.unix_path.empty()
+                ? (*resolve(parsed.host, parsed.port, false, Deadline::in(milliseconds(1000))))[0]
+                : *unix_address(parsed.unix_path);
         fd_ = FileDescriptor(::socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
         connected_ = ::connect(fd_.get(), to.raw(), to.length) == 0;
     }
     [[nodiscard]] bool connected() const { return connected_; }
-    void send(std::string_view text) const { [[maybe_unused]] auto n = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL); }
+    void send(std::string_view text) const {
+        [[maybe_unused]] auto n = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+    }
     /// The next line without its end; "<closed>" or "<timeout>".
     std::string line(milliseconds timeout = milliseconds(10'000)) {
         const Deadline deadline = Deadline::in(timeout);
@@ -174,7 +180,8 @@ class LineClient {
                 return text;
             }
             pollfd polled{fd_.get(), POLLIN, 0};
-            if (::poll(&polled, 1, static_cast<int>(deadline.left().count())) == 0) return "<timeout>";
+            if (::poll(&polled, 1, static_cast<int>(deadline.left().count())) == 0)
+                return "<timeout>";
             char chunk[65536];
             const ssize_t count = ::recv(fd_.get(), chunk, sizeof chunk, 0);
             if (count <= 0) return "<closed>";
@@ -210,8 +217,9 @@ struct World {
         state.row.route.epoch = 5;
     }
     Result<std::unique_ptr<Interlay>> make(std::vector<FileDescriptor> taken = {}) {
-        return Interlay::start({traffic, state, state, state, settings, source, target, {}, "0.1", "c.sock"},
-                               std::move(taken));
+        return Interlay::start(
+            {traffic, state, state, state, settings, source, target, {}, "0.1", "c.sock"},
+            std::move(taken));
     }
     void start() {
         auto made = make();

@@ -1,9 +1,8 @@
 // The whole interlay on sockets with the line family: routes, holds, backpressure, floods, drain,
 // takeover, a broken state file, refused dials, TLS on both legs.
 #include <doctest/doctest.h>
-#include <sys/resource.h>
-
 #include <nlohmann/json.hpp>
+#include <sys/resource.h>
 
 #include "../../unit/net/certificates.h"
 #include "base/limits.h"
@@ -28,17 +27,20 @@ TEST_CASE("a line goes to the route's side and comes back; a thousand clients at
         clients.push_back(std::make_unique<LineClient>(world.address()));
         clients.back()->send("hello " + std::to_string(i) + "\n");
     }
-    for (int i = 0; i < 1000; ++i) CHECK(clients[static_cast<std::size_t>(i)]->line() == "s:hello " + std::to_string(i));
+    for (int i = 0; i < 1000; ++i)
+        CHECK(clients[static_cast<std::size_t>(i)]->line() == "s:hello " + std::to_string(i));
     CHECK(world.interlay->clients() == 1000);
     std::string pipeline;
     for (int i = 0; i < 10'000; ++i) pipeline += std::to_string(i) + "\n";
     clients[0]->send(pipeline);
     bool ordered = true;
-    for (int i = 0; i < 10'000; ++i) ordered = ordered && clients[0]->line() == "s:" + std::to_string(i);
+    for (int i = 0; i < 10'000; ++i)
+        ordered = ordered && clients[0]->line() == "s:" + std::to_string(i);
     CHECK(ordered);
     clients.clear();
     CHECK(eventually(kPatience, [&] { return world.interlay->clients() == 0; }));
-    CHECK(eventually(kPatience, [&] { return world.interlay->traffic()->counters["net_connections"] == 0; }));
+    CHECK(eventually(kPatience,
+                     [&] { return world.interlay->traffic()->counters["net_connections"] == 0; }));
     auto client = LineClient(world.address());
     CHECK(client.ask("timer") == "s:timer");
     CHECK(eventually(kPatience, [&] { return world.traffic.timers == 1; }));
@@ -52,8 +54,12 @@ TEST_CASE("a route reaches all loops, a hold is reported by them, and epochs nev
     CHECK(client.ask("w1") == "s:w1");
     world.source_server.silent = true;
     client.send("w2\n");
-    CHECK(eventually(kPatience, [&] { return world.interlay->quiescence()->writes_in_flight == 1; }));
-    world.state.change([](MigrationRow& row) { row.route.epoch = 6; row.route.hold = true; });
+    CHECK(
+        eventually(kPatience, [&] { return world.interlay->quiescence()->writes_in_flight == 1; }));
+    world.state.change([](MigrationRow& row) {
+        row.route.epoch = 6;
+        row.route.hold = true;
+    });
     auto answer = handlers[control_op::kLookNow]({});
     REQUIRE_MESSAGE(answer.has_value(), answer.error().message);
     CHECK((*answer)["epoch"] == 6);
@@ -75,12 +81,19 @@ TEST_CASE("a route reaches all loops, a hold is reported by them, and epochs nev
         return workers[0].writes_in_flight == 0;
     }));
     // Without look-now: the poll near a cutover finds it.
-    world.state.change([](MigrationRow& row) { row.route.epoch = 7; row.route.hold = false; row.route.writes = Side::target; });
+    world.state.change([](MigrationRow& row) {
+        row.route.epoch = 7;
+        row.route.hold = false;
+        row.route.writes = Side::target;
+    });
     CHECK(client.line() == "s:w3");
     LineClient later(world.address());
     CHECK(later.ask("x") == "t:x");
     // An older epoch in the file changes nothing.
-    world.state.change([](MigrationRow& row) { row.route.epoch = 3; row.route.writes = Side::source; });
+    world.state.change([](MigrationRow& row) {
+        row.route.epoch = 3;
+        row.route.writes = Side::source;
+    });
     CHECK(handlers[control_op::kLookNow]({}).has_value());
     LineClient last(world.address());
     CHECK(last.ask("x") == "t:x");
@@ -88,7 +101,8 @@ TEST_CASE("a route reaches all loops, a hold is reported by them, and epochs nev
     CHECK_FALSE(world.traffic.backwards);
 }
 
-TEST_CASE("no client before the first state; a file that breaks later changes nothing; it recovers") {
+TEST_CASE(
+    "no client before the first state; a file that breaks later changes nothing; it recovers") {
     World world;
     world.state.broken = true;
     CHECK_FALSE(world.make().has_value());
@@ -112,7 +126,8 @@ TEST_CASE("a client that does not read costs bounded memory and gets everything 
     LineClient slow(world.address());
     slow.send("flood\n");
     LineClient quick(world.address());
-    CHECK(eventually(kPatience, [&] { return world.traffic.unsent_max > limits::kHighWater_bytes; }));
+    CHECK(
+        eventually(kPatience, [&] { return world.traffic.unsent_max > limits::kHighWater_bytes; }));
     for (int i = 0; i < 200; ++i) CHECK(quick.ask("q") == "s:q");
     CHECK(world.traffic.unsent_max < limits::kHighWater_bytes + 40 * limits::kReadChunk_bytes);
     CHECK(world.interlay->traffic()->counters["net_buffered_bytes"] < 16 << 20);
@@ -149,7 +164,8 @@ TEST_CASE("a side that refuses or is silent: the client hears of it, others go o
     CHECK(third.ask("x") == "s:x");
 }
 
-TEST_CASE("drain: idle clients end at once, busy ones at their boundary, the rest at the time-out") {
+TEST_CASE(
+    "drain: idle clients end at once, busy ones at their boundary, the rest at the time-out") {
     World world;
     world.settings.drain_timeout_ms = 20'000;
     world.start();
@@ -159,7 +175,8 @@ TEST_CASE("drain: idle clients end at once, busy ones at their boundary, the res
     CHECK(busy.ask("x") == "s:x");
     world.source_server.silent = true;
     busy.send("w\n");
-    CHECK(eventually(kPatience, [&] { return world.interlay->quiescence()->writes_in_flight == 1; }));
+    CHECK(
+        eventually(kPatience, [&] { return world.interlay->quiescence()->writes_in_flight == 1; }));
     world.interlay->request_drain();
     CHECK(idle.line() == "<closed>");
     CHECK_FALSE(world.interlay->wait_for(milliseconds(50)));
@@ -184,7 +201,8 @@ TEST_CASE("drain: idle clients end at once, busy ones at their boundary, the res
     CHECK(client.line() == "<closed>");
 }
 
-TEST_CASE("takeover: the sockets move, no connection is refused, the old one drains; refused in a hold") {
+TEST_CASE(
+    "takeover: the sockets move, no connection is refused, the old one drains; refused in a hold") {
     TempDir directory;
     World world;
     world.settings.listen = {"127.0.0.1:0", "unix:" + directory.file("l.sock")};
@@ -197,11 +215,17 @@ TEST_CASE("takeover: the sockets move, no connection is refused, the old one dra
     REQUIRE(server.has_value());
     const std::string path = (*server)->path();
 
-    world.state.change([](MigrationRow& row) { row.route.epoch = 6; row.route.hold = true; });
+    world.state.change([](MigrationRow& row) {
+        row.route.epoch = 6;
+        row.route.hold = true;
+    });
     auto refused = take_listeners(path, kPatience);
     REQUIRE_FALSE(refused.has_value());
     CHECK(refused.error().code == ErrorCode::not_allowed);
-    world.state.change([](MigrationRow& row) { row.route.epoch = 7; row.route.hold = false; });
+    world.state.change([](MigrationRow& row) {
+        row.route.epoch = 7;
+        row.route.hold = false;
+    });
 
     LineClient alive(world.interlay->addresses()[0]);
     LineClient local(world.interlay->addresses()[1]);
@@ -214,7 +238,10 @@ TEST_CASE("takeover: the sockets move, no connection is refused, the old one dra
     std::thread churn([&] {
         while (!stop) {
             LineClient client(address);
-            if (!client.connected()) { ++not_served; continue; }
+            if (!client.connected()) {
+                ++not_served;
+                continue;
+            }
             // A drain may close a client that has just come; it may not refuse it.
             if (client.ask("c") == "s:c") ++served;
         }
@@ -298,11 +325,13 @@ TEST_CASE("control handlers: hello, traffic, knobs, probe, ready; the comparator
     CHECK(handlers[control_op::kKnob]({{"name", "known"}, {"value", 1}}).has_value());
     CHECK_FALSE(handlers[control_op::kKnob]({{"name", "unheard-of"}, {"value", 1}}).has_value());
     CHECK(handlers[control_op::kReady]({{"side", "source"}}).has_value());
-    CHECK(handlers[control_op::kReady]({{"side", "target"}}).error().message == "no login on target");
+    CHECK(handlers[control_op::kReady]({{"side", "target"}}).error().message ==
+          "no login on target");
     CHECK(handlers[control_op::kProbe]({{"side", "source"}}).has_value());
     CHECK_FALSE(handlers[control_op::kProbe]({{"side", "both"}}).has_value());
     LineClient client(world.address());
-    for (const char* text : {"differ", "differ timing", "differ case", "differ aa"}) client.ask(text);
+    for (const char* text : {"differ", "differ timing", "differ case", "differ aa"})
+        client.ask(text);
     CHECK(eventually(kPatience, [&] { return world.state.samples(10)->size() == 3; }));
     const auto logged = *world.state.samples(10);
     CHECK(logged[0].outcome == "confirmed");

@@ -26,7 +26,9 @@ class LineRechecker final : public Rechecker {
 
 }  // namespace
 
-std::unique_ptr<Normalizer> LineShared::make_normalizer() { return std::make_unique<LineNormalizer>(); }
+std::unique_ptr<Normalizer> LineShared::make_normalizer() {
+    return std::make_unique<LineNormalizer>();
+}
 std::unique_ptr<Rechecker> LineShared::make_rechecker(AppliedThrough) {
     return std::make_unique<LineRechecker>();
 }
@@ -80,7 +82,8 @@ void LineBrain::on_bytes(ConnId conn, std::string_view bytes) {
         Client& client = at->second;
         client.partial += bytes;
         std::size_t from = 0;
-        for (std::size_t end; (end = client.partial.find('\n', from)) != std::string::npos; from = end + 1)
+        for (std::size_t end; (end = client.partial.find('\n', from)) != std::string::npos;
+             from = end + 1)
             line(conn, client, std::string_view(client.partial).substr(from, end + 1 - from));
         client.partial.erase(0, from);
         return;
@@ -101,7 +104,8 @@ void LineBrain::on_bytes(ConnId conn, std::string_view bytes) {
 }
 
 void LineBrain::on_drained(ConnId conn) {
-    if (const auto at = clients_.find(conn); at != clients_.end()) io_.set_reading(at->second.backend, true);
+    if (const auto at = clients_.find(conn); at != clients_.end())
+        io_.set_reading(at->second.backend, true);
 }
 
 void LineBrain::on_closed(ConnId conn, CloseReason reason) {

@@ -1,6 +1,6 @@
-// A small family for tests of the host: lines. A client's line goes to the side of the route over one
-// pinned backend connection per client, the answer goes back; a client that does not read pauses its
-// backend; "w…" lines count as writes in flight; under hold they wait.
+// A small family for tests of the host: lines. A client's line goes to the side of the route over
+// one pinned backend connection per client, the answer goes back; a client that does not read
+// pauses its backend; "w…" lines count as writes in flight; under hold they wait.
 #pragma once
 
 #include <atomic>
@@ -34,10 +34,10 @@ class LineBrain final : public ProtocolWorker {
     struct Client {
         ConnId backend = ConnId::none;
         bool connected = false;
-        std::string waiting;       ///< until the backend is there
+        std::string waiting;  ///< until the backend is there
         std::string partial;
         std::string held;
-        uint64_t unanswered = 0;   ///< lines
+        uint64_t unanswered = 0;  ///< lines
         uint64_t writes = 0;
     };
     void line(ConnId id, Client& client, std::string_view text);
@@ -47,7 +47,7 @@ class LineBrain final : public ProtocolWorker {
     WorkerIo& io_;
     Route route_;
     std::map<ConnId, Client> clients_;
-    std::map<ConnId, ConnId> backends_;   ///< backend to client
+    std::map<ConnId, ConnId> backends_;  ///< backend to client
     bool draining_ = false;
 };
 
@@ -68,8 +68,8 @@ class LineShared final : public TrafficShared {
     std::atomic<uint64_t> dial_failures{0};
     std::atomic<uint64_t> adoptions{0};
     std::atomic<uint64_t> timers{0};
-    std::atomic<bool> backwards{false};   ///< an older epoch came after a newer one
-    std::string last_subject;             ///< written before the client gets its first answer
+    std::atomic<bool> backwards{false};  ///< an older epoch came after a newer one
+    std::string last_subject;            ///< written before the client gets its first answer
 };
 
 }  // namespace exodus::test

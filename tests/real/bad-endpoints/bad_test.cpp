@@ -1,5 +1,5 @@
-// Hazard: an endpoint that is almost right. Each case must end in pretest with a finding that names the side and what to do, before
-// anything was changed, and without a secret in any output.
+// Hazard: an endpoint that is almost right. Each case must end in pretest with a finding that names
+// the side and what to do, before anything was changed, and without a secret in any output.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -10,7 +10,8 @@ using namespace exodus::test;
 
 namespace {
 
-/// Runs pretest, which must end with this code (2: a check fails; 77: no endpoint lets exodus in), and returns all it printed.
+/// Runs pretest, which must end with this code (2: a check fails; 77: no endpoint lets exodus in),
+/// and returns all it printed.
 std::string failing_pretest(Rig& rig, int code = 2) {
     rig.expect(0, {"init", "redis"});
     const RunResult result = rig.exodus({"pretest", "--ack", "tap", "--reason", "test"});

@@ -1,5 +1,6 @@
-// Hazard: the phase command dies (kill -9) somewhere in the cutover journal. Run again, the same command must bring the migration to
-// a state that is right, with no write lost or doubled and no side left fenced. Every point of the journal, both directions, under load.
+// Hazard: the phase command dies (kill -9) somewhere in the cutover journal. Run again, the same
+// command must bring the migration to a state that is right, with no write lost or doubled and no
+// side left fenced. Every point of the journal, both directions, under load.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -13,7 +14,8 @@ namespace {
 
 constexpr int kKilled = 128 + 9;
 
-/// Runs a command that is to die at `point`, then again without; the point may lie behind its end, then the first run just succeeds.
+/// Runs a command that is to die at `point`, then again without; the point may lie behind its end,
+/// then the first run just succeeds.
 void crash_and_repeat(Rig& rig, const std::vector<std::string>& words, const std::string& point) {
     const RunResult first = rig.exodus(words, {{"EXODUS_CRASH_AT", point}});
     INFO("first run at ", point, "\n", first.out, first.err);
@@ -26,7 +28,8 @@ void crash_and_repeat(Rig& rig, const std::vector<std::string>& words, const std
             return again.code == 0;
         },
         milliseconds(100));
-    INFO("again after ", point, ": exit ", again.code, "\n", again.out, again.err, "\n--- interlay\n", rig.interlay_log());
+    INFO("again after ", point, ": exit ", again.code, "\n", again.out, again.err,
+         "\n--- interlay\n", rig.interlay_log());
     REQUIRE(done);
 }
 
@@ -48,10 +51,12 @@ TEST_CASE("kill -9 of the command at every point of the journal, switch and roll
         CAPTURE(point);
         rig.expect(0, {"migrate", "--until", "ready"});
         rig.expect(0, {"approve", "switch", "--reason", "crash test"});
-        crash_and_repeat(rig, {"migrate", "--switch", "--confirm", Rig::kName, "--reason", "crash test"}, point);
+        crash_and_repeat(
+            rig, {"migrate", "--switch", "--confirm", Rig::kName, "--reason", "crash test"}, point);
         REQUIRE(rig.authority() == "target");
         wait_for_load(ledger, 100);
-        crash_and_repeat(rig, {"rollback", "--confirm", Rig::kName, "--reason", "crash test"}, point);
+        crash_and_repeat(rig, {"rollback", "--confirm", Rig::kName, "--reason", "crash test"},
+                         point);
         REQUIRE(rig.authority() == "source");
         wait_for_load(ledger, 100);
         REQUIRE(ledger.violations() == std::vector<std::string>{});

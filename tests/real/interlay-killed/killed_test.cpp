@@ -1,5 +1,6 @@
-// Hazard: the interlay's process is killed (kill -9, out of memory) while it forwards, follows, or stands behind a switch; its mover
-// dies with it. Started again it must go on without a new copy, and no acknowledged write may be lost or doubled.
+// Hazard: the interlay's process is killed (kill -9, out of memory) while it forwards, follows, or
+// stands behind a switch; its mover dies with it. Started again it must go on without a new copy,
+// and no acknowledged write may be lost or doubled.
 #include <doctest/doctest.h>
 
 #include "tests/support/scenario.h"

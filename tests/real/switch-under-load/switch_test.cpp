@@ -1,5 +1,6 @@
-// Hazard: a switch or a rollback loses, doubles or reorders a write, answers from the wrong side, or drops a client.
-// Ten switches and rollbacks in turn while twelve connections write with unique ids; then the ledger reads the authority.
+// Hazard: a switch or a rollback loses, doubles or reorders a write, answers from the wrong side,
+// or drops a client. Ten switches and rollbacks in turn while twelve connections write with unique
+// ids; then the ledger reads the authority.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -37,8 +38,8 @@ TEST_CASE("ten switches and rollbacks under load: every acknowledged write exact
             REQUIRE(ledger.violations() == std::vector<std::string>{});
         }
     }
-    fmt::print("longest request around each of ten switches: p50 {} ms, max {} ms\n", longest.percentile(0.5) / 1000,
-               longest.max() / 1000);
+    fmt::print("longest request around each of ten switches: p50 {} ms, max {} ms\n",
+               longest.percentile(0.5) / 1000, longest.max() / 1000);
     CHECK(ledger.summary().connections_lost == 0);
     check_ledger(ledger, rig.source());
     CHECK(rig.stop_interlay() == 0);

@@ -1,5 +1,5 @@
-// Hazard: the target hangs, dies or runs out of memory while it is followed (mirroring is off here). Applications must notice nothing, and
-// when it is back the stream goes on to an exact copy.
+// Hazard: the target hangs, dies or runs out of memory while it is followed (mirroring is off
+// here). Applications must notice nothing, and when it is back the stream goes on to an exact copy.
 #include <doctest/doctest.h>
 
 #include "tests/support/scenario.h"
@@ -49,7 +49,9 @@ TEST_CASE("a target that hangs, and one that is killed and comes back with its d
     f.check_unaffected();
     f.rig.target().start();
     f.rig.target().login(Rig::kOwnUser, Rig::kOwnPassword);
-    REQUIRE(eventually(milliseconds(30'000), [&] { return f.rig.target().text({"PING"}) == "PONG"; }));   // it loads its data first
+    REQUIRE(eventually(milliseconds(30'000), [&] {
+        return f.rig.target().text({"PING"}) == "PONG";
+    }));  // it loads its data first
     check_equal(f.rig, f.ledger);
     check_ledger(f.ledger, f.rig.source());
 }

@@ -1,5 +1,6 @@
-// Hazard: encryption that is only configured. Both database legs with mutual TLS and the listener with TLS: a key written through the
-// interlay arrives, moves and survives a switch; a wrong authority is refused with a reason and nothing is changed.
+// Hazard: encryption that is only configured. Both database legs with mutual TLS and the listener
+// with TLS: a key written through the interlay arrives, moves and survives a switch; a wrong
+// authority is refused with a reason and nothing is changed.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -26,22 +27,24 @@ struct Certificates {
             REQUIRE(result.code == 0);
         };
         const auto authority = [&](const std::string& pem, const std::string& name) {
-            openssl({"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=" + name,
-                     "-keyout", pem + ".key", "-out", pem});
+            openssl({"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                     "-nodes", "-days", "2", "-subj", "/CN=" + name, "-keyout", pem + ".key",
+                     "-out", pem});
         };
         authority(ca, "exodus test authority");
         authority(other_ca, "some other authority");
-        openssl({"req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out",
-                 directory.file("request.pem")});
+        openssl({"req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                 "/CN=localhost", "-keyout", key, "-out", directory.file("request.pem")});
         write_file(directory.file("ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
-        openssl({"x509", "-req", "-in", directory.file("request.pem"), "-CA", ca, "-CAkey", ca + ".key", "-CAcreateserial", "-days", "2",
-                 "-extfile", directory.file("ext"), "-out", cert});
+        openssl({"x509", "-req", "-in", directory.file("request.pem"), "-CA", ca, "-CAkey",
+                 ca + ".key", "-CAcreateserial", "-days", "2", "-extfile", directory.file("ext"),
+                 "-out", cert});
     }
 };
 
 std::vector<std::string> server_config(const Certificates& c, int port) {
-    return {fmt::format("tls-port {}", port), "tls-cert-file " + c.cert, "tls-key-file " + c.key, "tls-ca-cert-file " + c.ca,
-            "tls-auth-clients yes"};
+    return {fmt::format("tls-port {}", port), "tls-cert-file " + c.cert, "tls-key-file " + c.key,
+            "tls-ca-cert-file " + c.ca, "tls-auth-clients yes"};
 }
 
 RigOptions options_for(const Certificates& c, const std::string& ca) {
@@ -50,18 +53,22 @@ RigOptions options_for(const Certificates& c, const std::string& ca) {
     RigOptions options;
     options.source_config = server_config(c, source_port);
     options.target_config = server_config(c, target_port);
-    const std::string tls = fmt::format("tls = {{ ca = \"{}\", cert = \"{}\", key = \"{}\" }}", ca, c.cert, c.key);
-    options.config = {{"source", fmt::format("uri = \"rediss://{}@127.0.0.1:{}/0\"", Rig::kOwnUser, source_port)},
-                      {"source", tls},
-                      {"target", fmt::format("uri = \"valkeys://{}@127.0.0.1:{}/0\"", Rig::kOwnUser, target_port)},
-                      {"target", tls},
-                      {"interlay", fmt::format("tls = {{ cert = \"{}\", key = \"{}\" }}", c.cert, c.key)}};
+    const std::string tls =
+        fmt::format("tls = {{ ca = \"{}\", cert = \"{}\", key = \"{}\" }}", ca, c.cert, c.key);
+    options.config = {
+        {"source", fmt::format("uri = \"rediss://{}@127.0.0.1:{}/0\"", Rig::kOwnUser, source_port)},
+        {"source", tls},
+        {"target",
+         fmt::format("uri = \"valkeys://{}@127.0.0.1:{}/0\"", Rig::kOwnUser, target_port)},
+        {"target", tls},
+        {"interlay", fmt::format("tls = {{ cert = \"{}\", key = \"{}\" }}", c.cert, c.key)}};
     return options;
 }
 
 std::string cli(const Rig& rig, const Certificates& c, std::vector<std::string> words) {
-    std::vector<std::string> line{"redis-cli", "-h", "127.0.0.1", "-p", std::to_string(rig.port()), "--tls", "--cacert", c.ca,
-                                  "--user", Rig::kUser, "--no-auth-warning"};
+    std::vector<std::string> line{
+        "redis-cli", "-h", "127.0.0.1", "-p",       std::to_string(rig.port()), "--tls",
+        "--cacert",  c.ca, "--user",    Rig::kUser, "--no-auth-warning"};
     line.insert(line.end(), words.begin(), words.end());
     ProcessOptions options;
     options.environment = {{"REDISCLI_AUTH", Rig::kPassword}};
@@ -77,11 +84,17 @@ TEST_CASE("TLS on the listener and on both legs, mutual, across a switch") {
     rig.expect(0, {"init", "redis"});
     rig.start_interlay();
     CHECK(cli(rig, certificates, {"SET", "secret:key", "before"}) == "OK");
-    for (int i = 0; i < 20; ++i) CHECK(cli(rig, certificates, {"APPEND", "secret:key", "."}) == std::to_string(7 + i));
+    for (int i = 0; i < 20; ++i)
+        CHECK(cli(rig, certificates, {"APPEND", "secret:key", "."}) == std::to_string(7 + i));
     // analyze wants to see traffic: a client that goes on until the end of the test.
-    Process traffic({"redis-cli", "-h", "127.0.0.1", "-p", std::to_string(rig.port()), "--tls", "--cacert", certificates.ca, "--user", Rig::kUser,
-                     "--no-auth-warning", "-r", "-1", "-i", "0.01", "INCR", "traffic"},
-                    {.environment = {{"REDISCLI_AUTH", Rig::kPassword}}, .directory = {}, .output = {}, .errors = {}, .input = {}});
+    Process traffic({"redis-cli", "-h", "127.0.0.1", "-p", std::to_string(rig.port()), "--tls",
+                     "--cacert", certificates.ca, "--user", Rig::kUser, "--no-auth-warning", "-r",
+                     "-1", "-i", "0.01", "INCR", "traffic"},
+                    {.environment = {{"REDISCLI_AUTH", Rig::kPassword}},
+                     .directory = {},
+                     .output = {},
+                     .errors = {},
+                     .input = {}});
     rig.bring_to_ready();
     rig.do_switch();
     CHECK(cli(rig, certificates, {"GET", "secret:key"}) == "before....................");

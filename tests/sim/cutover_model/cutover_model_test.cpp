@@ -1,6 +1,6 @@
-// The protocol loses no write in any interleaving, and each rule is needed: without it a violation is found.
+// The protocol loses no write in any interleaving, and each rule is needed: without it a violation
+// is found.
 #include <doctest/doctest.h>
-
 #include <iostream>
 
 #include "model.h"
@@ -31,9 +31,10 @@ TEST_CASE("hold, a fence that cannot expire, and durable before visible lose no 
 }
 
 TEST_CASE("each rule left out is found broken") {
-    for (const auto& [name, variant] : {std::pair{"leases alone", Variant::leases_alone},
-                                        std::pair{"a fence that times out", Variant::fence_expires},
-                                        std::pair{"published before durable", Variant::visible_before_durable}}) {
+    for (const auto& [name, variant] :
+         {std::pair{"leases alone", Variant::leases_alone},
+          std::pair{"a fence that times out", Variant::fence_expires},
+          std::pair{"published before durable", Variant::visible_before_durable}}) {
         const Found found = check(variant);
         print(name, found);
         CAPTURE(name);

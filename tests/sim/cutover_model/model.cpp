@@ -1,6 +1,6 @@
-// The rules of the model. A write is lost when it is acknowledged by the source after the end position was read (the target will
-// never get it) and the target is or becomes the authority, or when a worker writes to the target while the source has
-// the durable authority.
+// The rules of the model. A write is lost when it is acknowledged by the source after the end
+// position was read (the target will never get it) and the target is or becomes the authority, or
+// when a worker writes to the target while the source has the durable authority.
 #include "model.h"
 
 #include <array>
@@ -16,26 +16,39 @@ enum Route : uint8_t { kOpen, kHold, kTarget };
 enum Flight : uint8_t { kNone, kToSource, kToTarget };
 
 struct Worker {
-    uint8_t route = kOpen;      // what it follows
-    uint8_t flight = kNone;     // one write decided and on its way; it may stall there for ever
+    uint8_t route = kOpen;   // what it follows
+    uint8_t flight = kNone;  // one write decided and on its way; it may stall there for ever
 };
 
 // Program counter of the switching process.
-enum Step : uint8_t { kBegin, kDrain, kFence, kEnd, kCatchUp, kSwitch, kRelease, kDone, kAbortLift, kAborted, kDead };
+enum Step : uint8_t {
+    kBegin,
+    kDrain,
+    kFence,
+    kEnd,
+    kCatchUp,
+    kSwitch,
+    kRelease,
+    kDone,
+    kAbortLift,
+    kAborted,
+    kDead
+};
 
 struct State {
     std::array<Worker, 2> workers;
-    uint8_t durable = kOpen;        // the route in the state file
-    uint8_t published = kOpen;      // what workers can learn; differs from durable in the broken variant only
+    uint8_t durable = kOpen;  // the route in the state file
+    uint8_t published =
+        kOpen;  // what workers can learn; differs from durable in the broken variant only
     uint8_t step = kBegin;
     uint8_t fenced = 0;
-    uint8_t expired = 0;            // the fence's or the leases' time has run out
-    uint8_t end_read = 0;           // the end position is stored
-    uint8_t late = 0;               // the source acknowledged a write after that
-    uint8_t target_written = 0;     // the target acknowledged a write
+    uint8_t expired = 0;         // the fence's or the leases' time has run out
+    uint8_t end_read = 0;        // the end position is stored
+    uint8_t late = 0;            // the source acknowledged a write after that
+    uint8_t target_written = 0;  // the target acknowledged a write
     uint8_t abort_made = 0;
     uint8_t crashes = 0;
-    uint8_t writes = 0;             // bound
+    uint8_t writes = 0;  // bound
 };
 static_assert(std::has_unique_object_representations_v<State>);
 
@@ -47,7 +60,7 @@ struct Move {
     State state;
 };
 
-constexpr uint8_t kWrites = 3;    // writes begun in all; 2 suffice for every violation found
+constexpr uint8_t kWrites = 3;  // writes begun in all; 2 suffice for every violation found
 constexpr uint8_t kCrashes = 2;
 
 class Rules {
@@ -62,8 +75,9 @@ class Rules {
         return out;
     }
 
-    /// Lost: the target is the durable authority and lacks an acknowledged write, or the source is (and no process is left that
-    /// could still make the switch durable) and the target has acknowledged one.
+    /// Lost: the target is the durable authority and lacks an acknowledged write, or the source is
+    /// (and no process is left that could still make the switch durable) and the target has
+    /// acknowledged one.
     static bool violated(const State& s) {
         if (s.durable == kTarget && s.late != 0) return true;
         return s.durable != kTarget && s.target_written != 0;
@@ -82,7 +96,9 @@ class Rules {
             State next = s;
             next.workers[i].flight = w.route == kTarget ? kToTarget : kToSource;
             ++next.writes;
-            out.push_back({who + (w.route == kTarget ? "sends a write to the target" : "sends a write to the source"), next});
+            out.push_back({who + (w.route == kTarget ? "sends a write to the target"
+                                                     : "sends a write to the source"),
+                           next});
         }
         if (w.flight == kNone) return;
         State next = s;
@@ -92,7 +108,8 @@ class Rules {
             out.push_back({who + "is acknowledged by the target", next});
             return;
         }
-        const bool stands = s.fenced != 0 && !(variant_ == Variant::fence_expires && s.expired != 0);
+        const bool stands =
+            s.fenced != 0 && !(variant_ == Variant::fence_expires && s.expired != 0);
         if (stands) {
             out.push_back({who + "is refused by the fence", next});
         } else {
@@ -101,8 +118,9 @@ class Rules {
         }
     }
 
-    /// C2's answer: both follow the hold and have nothing in flight. With leases a silent worker counts as stopped once its
-    /// lease is over; with a fence the fence makes a silent one harmless, so the model lets C2 pass by time-out too.
+    /// C2's answer: both follow the hold and have nothing in flight. With leases a silent worker
+    /// counts as stopped once its lease is over; with a fence the fence makes a silent one
+    /// harmless, so the model lets C2 pass by time-out too.
     bool drained(const State& s) const {
         bool all = true;
         for (const Worker& w : s.workers) all = all && w.route == kHold && w.flight == kNone;
@@ -163,11 +181,15 @@ class Rules {
                 n.step = kAborted;
                 add("abort: the fence is lifted");
                 break;
-            case kDead: recover(s, out); break;
-            default: break;
+            case kDead:
+                recover(s, out);
+                break;
+            default:
+                break;
         }
         const bool can_abort = s.step > kBegin && s.step <= kSwitch;
-        if (can_abort && !(variant_ == Variant::visible_before_durable && s.published == kTarget)) abort(s, "abort is durable", out);
+        if (can_abort && !(variant_ == Variant::visible_before_durable && s.published == kTarget))
+            abort(s, "abort is durable", out);
         if (s.step != kDone && s.step != kAborted && s.step != kDead && s.crashes < kCrashes) {
             State dead = s;
             dead.step = kDead;
@@ -179,7 +201,7 @@ class Rules {
     static void abort(const State& s, const char* name, std::vector<Move>& out) {
         State n = s;
         n.durable = n.published = kOpen;
-        n.end_read = 0;   // the operation is over: nobody will use its end position
+        n.end_read = 0;  // the operation is over: nobody will use its end position
         n.late = 0;
         n.abort_made = 1;
         n.step = kAbortLift;
@@ -209,7 +231,8 @@ class Rules {
         if (s.expired != 0 || s.durable != kHold) return;
         State n = s;
         n.expired = 1;
-        out.push_back({variant_ == Variant::fence_expires ? "the fence's time runs out" : "time passes", n});
+        out.push_back(
+            {variant_ == Variant::fence_expires ? "the fence's time runs out" : "time passes", n});
     }
 
     Variant variant_;
@@ -243,7 +266,8 @@ Found check(Variant variant) {
             break;
         }
         for (Move& move : rules.moves(state)) {
-            if (seen.emplace(key_of(move.state), From{key, move.name}).second) open.push_back(move.state);
+            if (seen.emplace(key_of(move.state), From{key, move.name}).second)
+                open.push_back(move.state);
         }
     }
     found.states = seen.size();

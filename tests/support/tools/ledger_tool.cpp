@@ -1,10 +1,11 @@
-// exodus-ledger: the ledger for scripts. `fill` makes a data set, `run` loads until SIGTERM (SIGUSR1 pauses, SIGUSR2 resumes) and then
-// checks every acknowledged write on the authority, `equal` waits until two servers hold the same data. Exit code 0: exact; 2: something does not fit.
-#include <fmt/format.h>
-
+// exodus-ledger: the ledger for scripts. `fill` makes a data set, `run` loads until SIGTERM
+// (SIGUSR1 pauses, SIGUSR2 resumes) and then checks every acknowledged write on the authority,
+// `equal` waits until two servers hold the same data. Exit code 0: exact; 2: something does not
+// fit.
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <fmt/format.h>
 #include <thread>
 
 #include "tests/support/compare_servers.h"
@@ -28,13 +29,15 @@ std::string first_line(const std::string& path) {
 ContextPtr logged_in(int port, const std::string& user, const std::string& password) {
     auto context = connect_to(port, milliseconds(20'000));
     if (!user.empty()) {
-        const std::string answer = to_text(send_command(context.get(), {"AUTH", user, password}).get());
+        const std::string answer =
+            to_text(send_command(context.get(), {"AUTH", user, password}).get());
         if (answer != "OK") throw std::runtime_error(fmt::format("port {}: AUTH {}", port, answer));
     }
     return context;
 }
 
-int run_load(Ledger& ledger, const std::string& authority_file, const std::string& user, const std::string& password) {
+int run_load(Ledger& ledger, const std::string& authority_file, const std::string& user,
+             const std::string& password) {
     std::signal(SIGTERM, request_stop);
     std::signal(SIGINT, request_stop);
     std::signal(SIGUSR1, request_pause);
@@ -51,13 +54,18 @@ int run_load(Ledger& ledger, const std::string& authority_file, const std::strin
     }
     ledger.stop();
     const LedgerSummary summary = ledger.summary();
-    fmt::print("load: {} writes acknowledged, {} reads, {} refused and retryable, {} unknown, {} connections lost\n",
-               summary.acknowledged, summary.reads, summary.refused, summary.unknown, summary.connections_lost);
+    fmt::print(
+        "load: {} writes acknowledged, {} reads, {} refused and retryable, {} unknown, {} "
+        "connections lost\n",
+        summary.acknowledged, summary.reads, summary.refused, summary.unknown,
+        summary.connections_lost);
     fmt::print("latency: p50 {:.2f} ms, p99 {:.2f} ms, p99.9 {:.2f} ms, longest {:.1f} ms\n",
                static_cast<double>(summary.latency_us.percentile(0.5)) / 1e3,
                static_cast<double>(summary.latency_us.percentile(0.99)) / 1e3,
-               static_cast<double>(summary.latency_us.percentile(0.999)) / 1e3, static_cast<double>(summary.latency_us.max()) / 1e3);
-    for (const auto& [text, count] : summary.errors) fmt::print("error reply ({} times): {}\n", count, text);
+               static_cast<double>(summary.latency_us.percentile(0.999)) / 1e3,
+               static_cast<double>(summary.latency_us.max()) / 1e3);
+    for (const auto& [text, count] : summary.errors)
+        fmt::print("error reply ({} times): {}\n", count, text);
     const auto found = ledger.check(std::stoi(first_line(authority_file)), user, password);
     for (const auto& text : found) fmt::print("LEDGER: {}\n", text);
     if (!found.empty()) {
@@ -68,12 +76,14 @@ int run_load(Ledger& ledger, const std::string& authority_file, const std::strin
     return 0;
 }
 
-int wait_equal(int left, int right, int64_t timeout_ms, const std::string& user, const std::string& password) {
+int wait_equal(int left, int right, int64_t timeout_ms, const std::string& user,
+               const std::string& password) {
     const auto a = logged_in(left, user, password);
     const auto b = logged_in(right, user, password);
     ServersCompared last;
     const bool equal = eventually(
-        milliseconds(timeout_ms), [&] { return (last = compare_servers(a.get(), b.get())).count == 0; }, milliseconds(200));
+        milliseconds(timeout_ms),
+        [&] { return (last = compare_servers(a.get(), b.get())).count == 0; }, milliseconds(200));
     for (const auto& text : last.differences) fmt::print("differs: {}\n", text);
     fmt::print("{} keys, {} differences\n", last.keys, last.count);
     return equal ? 0 : 2;
@@ -100,7 +110,9 @@ int main(int argc, char** argv) try {
     fill->add_option("--keys", keys);
     auto* load = app.add_subcommand("run", "load until SIGTERM, then check");
     common(load);
-    load->add_option("--authority-file", authority_file, "file with the port of the authority, read at the end")->required();
+    load->add_option("--authority-file", authority_file,
+                     "file with the port of the authority, read at the end")
+        ->required();
     load->add_option("--writers", options.writers);
     load->add_option("--pause-us", options.pause_us);
     auto* equal = app.add_subcommand("equal", "wait until two servers at rest are equal");
@@ -115,7 +127,8 @@ int main(int argc, char** argv) try {
         fill_server(context.get(), keys, options.seed);
         return 0;
     }
-    if (equal->parsed()) return wait_equal(options.port, right, timeout_ms, options.user, options.password);
+    if (equal->parsed())
+        return wait_equal(options.port, right, timeout_ms, options.user, options.password);
     Ledger ledger(options);
     return run_load(ledger, authority_file, options.user, options.password);
 } catch (const std::exception& error) {

@@ -1,5 +1,4 @@
 #include <doctest/doctest.h>
-
 #include <random>
 #include <vector>
 
@@ -41,7 +40,8 @@ TEST_CASE("histogram percentiles stay within the promised relative error") {
     CHECK(histogram.count() == values.size());
     CHECK(histogram.max() == values.back());
     for (const double share : {0.01, 0.5, 0.95, 0.99, 0.999, 1.0}) {
-        const auto exact = static_cast<double>(values[static_cast<std::size_t>(share * 100'000) - 1]);
+        const auto exact =
+            static_cast<double>(values[static_cast<std::size_t>(share * 100'000) - 1]);
         CHECK(static_cast<double>(histogram.percentile(share)) >= exact);
         CHECK(static_cast<double>(histogram.percentile(share)) <= exact * 1.0626 + 1);
     }
@@ -52,7 +52,8 @@ TEST_CASE("histogram percentiles stay within the promised relative error") {
 }
 
 TEST_CASE("errors carry context in front") {
-    const Error error = Error{ErrorCode::io, "disk full", "free space"}.with("writing spool").with("following");
+    const Error error =
+        Error{ErrorCode::io, "disk full", "free space"}.with("writing spool").with("following");
     CHECK(error.message == "following: writing spool: disk full");
     CHECK(error.hint == "free space");
 }
@@ -66,4 +67,6 @@ TEST_CASE("a secret compares by value and is gone after a move") {
     CHECK(secret.empty());  // NOLINT(bugprone-use-after-move): that it is wiped is the point
 }
 
-TEST_CASE("timestamps are ISO 8601 in UTC") { CHECK(iso8601(1'772'446'272'345) == "2026-03-02T10:11:12.345Z"); }
+TEST_CASE("timestamps are ISO 8601 in UTC") {
+    CHECK(iso8601(1'772'446'272'345) == "2026-03-02T10:11:12.345Z");
+}

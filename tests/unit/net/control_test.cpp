@@ -1,10 +1,9 @@
 // Both ends of the control channel, and what comes from neither.
+#include <atomic>
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 #include <sys/socket.h>
 #include <sys/stat.h>
-
-#include <atomic>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/limits.h"
@@ -96,7 +95,8 @@ TEST_CASE("bad input is answered; the bound of a message holds; a vanished clien
     {
         const auto fd = raw_connection(path);
         std::thread writer([&] {
-            (void)send_line(fd.get(), std::string(limits::kControlMessage_bytes * 2, 'x'), Deadline::in(kPatience));
+            (void)send_line(fd.get(), std::string(limits::kControlMessage_bytes * 2, 'x'),
+                            Deadline::in(kPatience));
         });
         const json answer = raw_answer(fd.get());
         CHECK(answer["code"] == "data");
@@ -131,7 +131,8 @@ TEST_CASE("a blocked handler delays nobody else; a caller gets its timeout; the 
     for (auto& caller : callers) caller.join();
     CHECK(done == 400);
     std::vector<FileDescriptor> idle;
-    for (std::size_t i = 0; i < limits::kControlClients_max + 4; ++i) idle.push_back(raw_connection(path));
+    for (std::size_t i = 0; i < limits::kControlClients_max + 4; ++i)
+        idle.push_back(raw_connection(path));
     const json answer = raw_answer(idle.back().get());
     CHECK(answer["code"] == "locked");
     idle.clear();
@@ -143,7 +144,8 @@ TEST_CASE("a blocked handler delays nobody else; a caller gets its timeout; the 
     CHECK(gone.error().code == ErrorCode::unreachable);
 }
 
-TEST_CASE("the path: a live server keeps it, a dead one's is replaced, other files are left alone") {
+TEST_CASE(
+    "the path: a live server keeps it, a dead one's is replaced, other files are left alone") {
     test::TempDir directory;
     const std::string path = directory.file("c.sock");
     {
@@ -152,7 +154,8 @@ TEST_CASE("the path: a live server keeps it, a dead one's is replaced, other fil
         REQUIRE_FALSE(second.has_value());
         CHECK(second.error().code == ErrorCode::locked);
         // After a takeover the newcomer takes the path, and the first one's end leaves it.
-        auto heir = ControlServer::start({.path = path, .handlers = {}, .listeners = {}, .replace = true});
+        auto heir =
+            ControlServer::start({.path = path, .handlers = {}, .listeners = {}, .replace = true});
         REQUIRE(heir.has_value());
     }
     {
@@ -168,10 +171,12 @@ TEST_CASE("the path: a live server keeps it, a dead one's is replaced, other fil
     REQUIRE_FALSE(refused.has_value());
     CHECK(refused.error().code == ErrorCode::cannot_create);
     CHECK(test::read_file(path) == "precious");
-    auto too_long = ControlServer::start({.path = "/tmp/" + std::string(200, 'x'), .handlers = {}, .listeners = {}});
+    auto too_long = ControlServer::start(
+        {.path = "/tmp/" + std::string(200, 'x'), .handlers = {}, .listeners = {}});
     REQUIRE_FALSE(too_long.has_value());
     CHECK(too_long.error().code == ErrorCode::usage);
-    auto nowhere = ControlServer::start({.path = directory.file("no/such/c.sock"), .handlers = {}, .listeners = {}});
+    auto nowhere = ControlServer::start(
+        {.path = directory.file("no/such/c.sock"), .handlers = {}, .listeners = {}});
     CHECK_FALSE(nowhere.has_value());
 }
 
@@ -180,7 +185,8 @@ TEST_CASE("listen addresses, and sockets that go to another process") {
     CHECK(parse_listen_address("[::1]:80")->host == "::1");
     CHECK(parse_listen_address(":80")->host.empty());
     CHECK(parse_listen_address("unix:/run/x")->unix_path == "/run/x");
-    for (const char* bad : {"", "80", "host", "host:", "host:70000", "host:8x", "::1:80", "[::1:80", "unix:"})
+    for (const char* bad :
+         {"", "80", "host", "host:", "host:70000", "host:8x", "::1:80", "[::1:80", "unix:"})
         CHECK_FALSE_MESSAGE(parse_listen_address(bad).has_value(), bad);
 
     auto listener = Listener::bind({"127.0.0.1:0"});
@@ -191,7 +197,9 @@ TEST_CASE("listen addresses, and sockets that go to another process") {
     test::TempDir directory;
     ControlServer::Options options;
     options.path = directory.file("c.sock");
-    options.handlers[control_op::kTakeover] = [](const json&) -> Result<json> { return json::object(); };
+    options.handlers[control_op::kTakeover] = [](const json&) -> Result<json> {
+        return json::object();
+    };
     options.listeners = [&] { return (*listener)->duplicate(); };
     auto server = ControlServer::start(std::move(options));
     auto sockets = take_listeners((*server)->path(), kPatience);

@@ -2,10 +2,9 @@
 #include "net/dialer.h"
 
 #include <arpa/inet.h>
+#include <array>
 #include <doctest/doctest.h>
 #include <sys/socket.h>
-
-#include <array>
 #include <thread>
 
 #include "certificates.h"
@@ -120,11 +119,12 @@ TEST_CASE("a deadline ends a read; shutdown from another thread ends it at once;
 
 TEST_CASE("TLS with a real server: verified, mTLS, wrong certificates, large values") {
     const int tls_port = test::free_port();
-    test::RedisServer server({.config = {"tls-port " + std::to_string(tls_port),
-                                         "tls-cert-file " + certificates().file("good.pem"),
-                                         "tls-key-file " + certificates().file("good.key"),
-                                         "tls-ca-cert-file " + certificates().file("ca.pem"),
-                                         "tls-auth-clients yes"}, .acl = {}});
+    test::RedisServer server(
+        {.config = {"tls-port " + std::to_string(tls_port),
+                    "tls-cert-file " + certificates().file("good.pem"),
+                    "tls-key-file " + certificates().file("good.key"),
+                    "tls-ca-cert-file " + certificates().file("ca.pem"), "tls-auth-clients yes"},
+         .acl = {}});
     const auto dialer = make_dialer();
     Endpoint endpoint = local(tls_port);
     endpoint.tls = certificates().client("client");
@@ -149,7 +149,8 @@ TEST_CASE("TLS with a real server: verified, mTLS, wrong certificates, large val
     CHECK(stream.error().code == ErrorCode::permission);
     CHECK(stream.error().message.find("not for other.example") != std::string::npos);
 
-    // Without a client certificate: the refusal comes at the dial or, in TLS 1.3, at the first read.
+    // Without a client certificate: the refusal comes at the dial or, in TLS 1.3, at the first
+    // read.
     endpoint.tls = certificates().client();
     stream = dialer->dial(endpoint, milliseconds(3000));
     std::string said = stream ? "" : stream.error().message;

@@ -1,9 +1,8 @@
 // TLS without a socket: two engines that are fed each other's bytes, whole and in pieces.
 #include "net/tls_engine.h"
 
-#include <doctest/doctest.h>
-
 #include <array>
+#include <doctest/doctest.h>
 
 #include "certificates.h"
 
@@ -12,7 +11,8 @@ using test::certificates;
 
 namespace {
 
-std::unique_ptr<TlsContext> context(TlsRole role, const TlsSettings& settings, bool require = false) {
+std::unique_ptr<TlsContext> context(TlsRole role, const TlsSettings& settings,
+                                    bool require = false) {
     auto made = TlsContext::make(role, settings, require);
     REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().message));
     return std::move(*made);
@@ -89,17 +89,19 @@ TEST_CASE("a certificate that does not hold is refused, and the error says why")
         const char* host;
         const char* says;
     };
-    for (const Case& one : {Case{"expired", "db.example", "it expired on "},
-                            Case{"wrong-host", "db.example", "it is for elsewhere.example, not for db.example"},
-                            Case{"good", "10.1.1.1", "not for 10.1.1.1"},
-                            Case{"foreign", "db.example", "its issuer is not trusted"}}) {
+    for (const Case& one :
+         {Case{"expired", "db.example", "it expired on "},
+          Case{"wrong-host", "db.example", "it is for elsewhere.example, not for db.example"},
+          Case{"good", "10.1.1.1", "not for 10.1.1.1"},
+          Case{"foreign", "db.example", "its issuer is not trusted"}}) {
         CAPTURE(one.leaf);
         const auto server = context(TlsRole::server, certificates().server(one.leaf));
         Pair pair(*client, *server, one.host);
         pair.pump();
         REQUIRE_FALSE(pair.client_status.has_value());
         CHECK(pair.client_status.error().code == ErrorCode::permission);
-        CHECK(pair.client_status.error().message.find("the certificate of db.example:6379 is not accepted") == 0);
+        CHECK(pair.client_status.error().message.find(
+                  "the certificate of db.example:6379 is not accepted") == 0);
         CHECK_MESSAGE(pair.client_status.error().message.find(one.says) != std::string::npos,
                       pair.client_status.error().message);
         CHECK_FALSE(pair.client->established());
@@ -149,7 +151,8 @@ TEST_CASE("mTLS: a missing certificate is named at both ends, a good one gives i
         Pair pair(*client, *server);
         pair.pump();
         REQUIRE_FALSE(pair.server_status.has_value());
-        CHECK(pair.server_status.error().message.find("sent no client certificate") != std::string::npos);
+        CHECK(pair.server_status.error().message.find("sent no client certificate") !=
+              std::string::npos);
         // In TLS 1.3 the client learns it after its own side is done.
         if (pair.client_status) {
             std::array<char, 10> buffer;

@@ -1,11 +1,10 @@
 // The state file: what is durable, what is refused, and that nothing is lost or leaked.
 #include <doctest/doctest.h>
-#include <sqlite3.h>
-#include <sys/stat.h>
-
 #include <filesystem>
 #include <fstream>
+#include <sqlite3.h>
 #include <sstream>
+#include <sys/stat.h>
 
 #include "store/services.h"
 #include "store/workflow_store.h"

@@ -1,7 +1,7 @@
 // The ledger must be able to fail: a checker that finds nothing is worth nothing.
-#include <doctest/doctest.h>
-
 #include "tests/support/ledger.h"
+
+#include <doctest/doctest.h>
 
 using namespace exodus;
 using namespace exodus::test;
@@ -18,11 +18,14 @@ struct Loaded {
     }
     Loaded() : ledger(options()) {
         ledger.start();
-        REQUIRE(eventually(milliseconds(20'000), [&] { return ledger.summary().acknowledged > 20'000; }));
+        REQUIRE(eventually(milliseconds(20'000),
+                           [&] { return ledger.summary().acknowledged > 20'000; }));
         ledger.stop();
         server.command({"SELECT", "1"});
     }
-    std::string key(const std::string& pattern) { return to_text(server.command({"KEYS", pattern})->element[0]); }
+    std::string key(const std::string& pattern) {
+        return to_text(server.command({"KEYS", pattern})->element[0]);
+    }
 };
 }  // namespace
 
@@ -38,8 +41,12 @@ TEST_CASE("the ledger is exact on one healthy server and finds what was planted"
     }
     SUBCASE("a doubled increment") { loaded.server.command({"INCR", "led:{1}:incr"}); }
     SUBCASE("a torn transaction") { loaded.server.command({"INCR", "led:{1}:mcount"}); }
-    SUBCASE("a lost stream entry") { loaded.server.command({"XTRIM", loaded.key("led:*:xadd:*"), "MAXLEN", "1"}); }
-    SUBCASE("a wrong expiry") { loaded.server.command({"PEXPIRE", loaded.key("led:*:ttl:*"), "5000"}); }
+    SUBCASE("a lost stream entry") {
+        loaded.server.command({"XTRIM", loaded.key("led:*:xadd:*"), "MAXLEN", "1"});
+    }
+    SUBCASE("a wrong expiry") {
+        loaded.server.command({"PEXPIRE", loaded.key("led:*:ttl:*"), "5000"});
+    }
     SUBCASE("a lost queue element") {
         loaded.server.command({"SELECT", "0"});
         loaded.server.command({"RPUSH", "led:queue:0", "1"});

@@ -1,4 +1,5 @@
-// The real cutover code on a fake world: what it does, and what stands after it died at every point and was run again.
+// The real cutover code on a fake world: what it does, and what stands after it died at every point
+// and was run again.
 #include "workflow/cutover.h"
 
 #include <set>
@@ -21,13 +22,14 @@ TEST_CASE("a switch moves the authority once and a rollback returns it, each wit
     CHECK(report->outcome == CutoverOutcome::done);
     CHECK(report->row.state == MigrationState::switched);
     CHECK(report->row.route.authority == Side::target);
-    CHECK(report->row.route.epoch == epoch + 3);   // hold, switch, release
+    CHECK(report->row.route.epoch == epoch + 3);  // hold, switch, release
     CHECK(report->row.forward == MovementMode::standby);
     CHECK(report->row.reverse == MovementMode::apply);
     CHECK(report->row.switched_ms > 0);
     CHECK(report->end_position == "P1");
     CHECK(report->hold_us > 0);
-    for (const char* step : {"C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"}) CHECK(report->step_us.contains(step));
+    for (const char* step : {"C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"})
+        CHECK(report->step_us.contains(step));
     CHECK(stage.world.at(Side::source).fenced);
     stage.check_settled();
 
@@ -45,7 +47,8 @@ TEST_CASE("a switch moves the authority once and a rollback returns it, each wit
     CHECK(back->row.route.authority == Side::source);
     CHECK(back->row.forward == MovementMode::apply);
     CHECK(back->row.reverse == MovementMode::standby);
-    CHECK_FALSE(stage.world.at(Side::source).fenced);   // its rules are back before writes were released
+    CHECK_FALSE(
+        stage.world.at(Side::source).fenced);  // its rules are back before writes were released
     CHECK(stage.world.at(Side::source).rules == "rules");
     CHECK(stage.world.at(Side::target).fenced);
     stage.check_settled();
@@ -54,11 +57,26 @@ TEST_CASE("a switch moves the authority once and a rollback returns it, each wit
 TEST_CASE("a failing step aborts: authority unchanged, fence lifted, writes released") {
     Stage stage;
     std::string step;
-    SUBCASE("writes never end") { stage.world.busy_polls = 1'000'000; step = "C2"; }
-    SUBCASE("a living worker is silent") { stage.world.silent = true; step = "C2"; }
-    SUBCASE("the fence is not proven") { stage.world.stays_open = true; step = "C3"; }
-    SUBCASE("the lag is not worked off") { stage.world.lag_polls = 1'000'000; step = "C5"; }
-    SUBCASE("the final check finds a difference") { stage.world.dirty = true; step = "C5"; }
+    SUBCASE("writes never end") {
+        stage.world.busy_polls = 1'000'000;
+        step = "C2";
+    }
+    SUBCASE("a living worker is silent") {
+        stage.world.silent = true;
+        step = "C2";
+    }
+    SUBCASE("the fence is not proven") {
+        stage.world.stays_open = true;
+        step = "C3";
+    }
+    SUBCASE("the lag is not worked off") {
+        stage.world.lag_polls = 1'000'000;
+        step = "C5";
+    }
+    SUBCASE("the final check finds a difference") {
+        stage.world.dirty = true;
+        step = "C5";
+    }
     auto request = stage.request(CutoverKind::hand_to_target);
     request.hold_timeout_ms = 250;
     auto report = stage.cut(request);
@@ -104,7 +122,7 @@ TEST_CASE("a worker whose process is gone is dropped with an event") {
     auto registry = open_worker_registry(stage.store->path(), "m");
     REQUIRE(registry);
     WorkerRow gone = this_process("gone", 1);
-    gone.pid_start = 1;   // this pid, another process
+    gone.pid_start = 1;  // this pid, another process
     REQUIRE((*registry)->put(gone));
     CHECK_FALSE(worker_may_live(gone));
     WorkerRow elsewhere = gone;
@@ -131,7 +149,9 @@ TEST_CASE("a process that dies at any point is answered by running the command a
                     stage.world.lag_polls = stage.world.busy_polls = 1;
                 }
                 auto request = stage.request(kind);
-                if (expired) request.hold_timeout_ms = 500;   // too little to resume: must abort, then begin anew
+                if (expired)
+                    request.hold_timeout_ms =
+                        500;  // too little to resume: must abort, then begin anew
                 if (point.starts_with("abort")) stage.world.dirty = true;
                 CAPTURE(point);
                 CAPTURE(expired);
@@ -148,15 +168,18 @@ TEST_CASE("a process that dies at any point is answered by running the command a
                 } catch (const Crash&) {
                 }
                 CHECK(stage.world.problem.empty());
-                // An authority that moved is fenced on the other side; one that did not move is not lost.
+                // An authority that moved is fenced on the other side; one that did not move is not
+                // lost.
                 const MigrationRow dead = stage.row();
-                const Side gaining = kind == CutoverKind::hand_to_target ? Side::target : Side::source;
+                const Side gaining =
+                    kind == CutoverKind::hand_to_target ? Side::target : Side::source;
                 stage.world.dirty = false;
                 auto report = stage.cut(stage.request(kind));
                 REQUIRE(report);
                 CHECK(report->outcome == CutoverOutcome::done);
                 CHECK(report->row.route.authority == gaining);
-                if (dead.route.authority == gaining && crashed && point != "C8.after-done") CHECK(report->resumed);
+                if (dead.route.authority == gaining && crashed && point != "C8.after-done")
+                    CHECK(report->resumed);
                 CHECK(stage.world.at(other(gaining)).fenced);
                 CHECK_FALSE(stage.world.at(gaining).fenced);
                 stage.check_settled();
@@ -165,7 +188,9 @@ TEST_CASE("a process that dies at any point is answered by running the command a
         std::string missed;
         for (const std::string& point : cutover_points()) {
             // The first switch finds no fence on the target to open.
-            if (!reached.contains(point) && !(point == "C8.after-open" && kind == CutoverKind::hand_to_target)) missed += point + " ";
+            if (!reached.contains(point) &&
+                !(point == "C8.after-open" && kind == CutoverKind::hand_to_target))
+                missed += point + " ";
         }
         CHECK(missed.empty());
     }

@@ -1,19 +1,19 @@
-// A world for the cutover: two servers as write counters, a fence each, interlay processes with a mover, all in memory. It
-// judges every step: who may write, what is applied, and whether an authority was ever fenced without a hold.
+// A world for the cutover: two servers as write counters, a fence each, interlay processes with a
+// mover, all in memory. It judges every step: who may write, what is applied, and whether an
+// authority was ever fenced without a hold.
 #pragma once
 
-#include <doctest/doctest.h>
-#include <unistd.h>
-
 #include <array>
+#include <doctest/doctest.h>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <unistd.h>
 
-#include "store/workflow_store.h"
 #include "store/services.h"
+#include "store/workflow_store.h"
 #include "workflow/cutover.h"
 #include "workflow/machine.h"
 
@@ -25,9 +25,11 @@ using nlohmann::json;
 class TempDir {
   public:
     TempDir() {
-        // In memory where there is such a place: hundreds of state files with four syncs per transaction take minutes on a disk.
+        // In memory where there is such a place: hundreds of state files with four syncs per
+        // transaction take minutes on a disk.
         const bool memory = ::access("/dev/shm", W_OK) == 0;
-        const std::filesystem::path base = memory ? "/dev/shm" : std::filesystem::temp_directory_path();
+        const std::filesystem::path base =
+            memory ? "/dev/shm" : std::filesystem::temp_directory_path();
         std::string name = (base / "exodus-XXXXXX").string();
         REQUIRE(::mkdtemp(name.data()) != nullptr);
         path_ = name;
@@ -38,7 +40,9 @@ class TempDir {
     }
     TempDir(const TempDir&) = delete;
     TempDir& operator=(const TempDir&) = delete;
-    [[nodiscard]] std::string file(const std::string& name) const { return (path_ / name).string(); }
+    [[nodiscard]] std::string file(const std::string& name) const {
+        return (path_ / name).string();
+    }
     [[nodiscard]] std::string path() const { return path_.string(); }
 
   private:
@@ -60,21 +64,21 @@ inline WorkerRow this_process(const std::string& id, uint64_t epoch) {
 struct World {
     struct Server {
         bool fenced = false;
-        std::string rules = "rules";   ///< what the fence changes and must restore
+        std::string rules = "rules";  ///< what the fence changes and must restore
         int raises = 0;
         int lifts = 0;
     };
     std::array<Server, 2> servers;
-    std::array<bool, 2> applying{true, false};      ///< per direction
+    std::array<bool, 2> applying{true, false};  ///< per direction
     std::array<bool, 2> handed{false, false};
     std::array<bool, 2> armed{false, false};
-    int lag_polls = 2;                               ///< kApplied says no so often
-    int busy_polls = 2;                              ///< writes in flight so often
-    bool silent = false;                             ///< a worker does not answer quiescence
-    bool dirty = false;                              ///< final check finds a difference
-    bool stays_open = false;                         ///< the fence does not prove
+    int lag_polls = 2;        ///< kApplied says no so often
+    int busy_polls = 2;       ///< writes in flight so often
+    bool silent = false;      ///< a worker does not answer quiescence
+    bool dirty = false;       ///< final check finds a difference
+    bool stays_open = false;  ///< the fence does not prove
     StateSource* state = nullptr;
-    std::string problem;                             ///< a broken invariant
+    std::string problem;  ///< a broken invariant
 
     Server& at(Side side) { return servers[static_cast<std::size_t>(side)]; }
 
@@ -82,9 +86,12 @@ struct World {
     void judge() {
         const auto row = state->read();
         if (!row) return;
-        if (row->route.writes != row->route.authority) problem = "writes do not go to the authority";
-        if (!row->route.hold && at(row->route.authority).fenced) problem = "writes were released to a fenced authority";
-        if (row->route.authority == Side::target && !at(Side::source).fenced) problem = "the source lost the authority unfenced";
+        if (row->route.writes != row->route.authority)
+            problem = "writes do not go to the authority";
+        if (!row->route.hold && at(row->route.authority).fenced)
+            problem = "writes were released to a fenced authority";
+        if (row->route.authority == Side::target && !at(Side::source).fenced)
+            problem = "the source lost the authority unfenced";
     }
 };
 
@@ -127,12 +134,16 @@ class FakePort final : public ControlPort {
         if (op == control_op::kQuiescence) {
             if (world_.silent) return fail(ErrorCode::unreachable, "no answer");
             const int busy = world_.busy_polls > 0 ? world_.busy_polls-- : 0;
-            return json{{"epoch", row->route.epoch}, {"writes_in_flight", busy}, {"held", 3}, {"blocker", busy ? "EVAL" : ""}};
+            return json{{"epoch", row->route.epoch},
+                        {"writes_in_flight", busy},
+                        {"held", 3},
+                        {"blocker", busy ? "EVAL" : ""}};
         }
         if (op == control_op::kLookNow) return json::object();
         if (op == control_op::kProbe) {
             const Side side = request.at("side") == "source" ? Side::source : Side::target;
-            if (!world_.at(side).fenced) return fail(ErrorCode::safety, "the probe write was taken");
+            if (!world_.at(side).fenced)
+                return fail(ErrorCode::safety, "the probe write was taken");
             return json::object();
         }
         if (id_ != "mover") return fail(ErrorCode::usage, "no mover here");
@@ -151,7 +162,8 @@ class FakePort final : public ControlPort {
     }
 
     Result<json> movement(const std::string& op, const json& request, const MigrationRow& row) {
-        const Direction direction = request.at("direction") == "forward" ? Direction::forward : Direction::reverse;
+        const Direction direction =
+            request.at("direction") == "forward" ? Direction::forward : Direction::reverse;
         const auto at = static_cast<std::size_t>(direction);
         const bool fenced = world_.at(origin_of(direction)).fenced;
         if (op == control_op::kEnd) {
@@ -159,7 +171,8 @@ class FakePort final : public ControlPort {
             return json{{"position", "P1"}};
         }
         if (op == control_op::kApplied) {
-            if (request.at("position") != "P1") world_.problem = "another end position was waited for";
+            if (request.at("position") != "P1")
+                world_.problem = "another end position was waited for";
             return json{{"applied", world_.lag_polls <= 0 || world_.lag_polls-- == 0}};
         }
         if (op == control_op::kTouched) return json{{"keys", json::array({"a2V5"})}};
@@ -197,8 +210,10 @@ class Stage {
         store = std::move(*opened);
         auto made = store->create_migration(settings, current_owner());
         REQUIRE(made);
-        for (const auto to : {MigrationState::pretested, MigrationState::analyzed, MigrationState::compared,
-                              MigrationState::tested, MigrationState::copying, MigrationState::following, MigrationState::ready}) {
+        for (const auto to :
+             {MigrationState::pretested, MigrationState::analyzed, MigrationState::compared,
+              MigrationState::tested, MigrationState::copying, MigrationState::following,
+              MigrationState::ready}) {
             auto next = row_for(row(), to, 1);
             REQUIRE(next);
             Transition change;
@@ -222,17 +237,19 @@ class Stage {
     }
 
     CutoverPorts ports(std::function<void(std::string_view)> fault = nullptr) {
-        return CutoverPorts{*store,
-                            [this](const std::string& path) { return std::make_unique<FakePort>(world, path); },
-                            [this](Side side) { return std::make_unique<FakeFence>(world, side); },
-                            [this](Direction, const std::vector<std::string>& touched) -> Result<VerifyResult> {
-                                if (touched != std::vector<std::string>{"key"}) world.problem = "touched keys were not decoded";
-                                VerifyResult result;
-                                result.missing = world.dirty ? 1 : 0;
-                                return result;
-                            },
-                            nullptr,
-                            std::move(fault)};
+        return CutoverPorts{
+            *store,
+            [this](const std::string& path) { return std::make_unique<FakePort>(world, path); },
+            [this](Side side) { return std::make_unique<FakeFence>(world, side); },
+            [this](Direction, const std::vector<std::string>& touched) -> Result<VerifyResult> {
+                if (touched != std::vector<std::string>{"key"})
+                    world.problem = "touched keys were not decoded";
+                VerifyResult result;
+                result.missing = world.dirty ? 1 : 0;
+                return result;
+            },
+            nullptr,
+            std::move(fault)};
     }
 
     CutoverRequest request(CutoverKind kind) {
@@ -244,7 +261,8 @@ class Stage {
         return out;
     }
 
-    Result<CutoverReport> cut(const CutoverRequest& wanted, std::function<void(std::string_view)> fault = nullptr) {
+    Result<CutoverReport> cut(const CutoverRequest& wanted,
+                              std::function<void(std::string_view)> fault = nullptr) {
         Cutover cutover(settings, ports(std::move(fault)));
         return cutover.run(row(), wanted);
     }

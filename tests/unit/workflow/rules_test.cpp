@@ -1,8 +1,7 @@
 // Pure parts: the state machine, the statistics of G3, the lock, the hooks.
 #include <doctest/doctest.h>
-#include <sys/stat.h>
-
 #include <fstream>
+#include <sys/stat.h>
 
 #include "fake_world.h"
 #include "workflow/hooks.h"
@@ -17,16 +16,21 @@ TEST_CASE("sample sizes follow Clopper-Pearson") {
     CHECK(trials_needed(0, 1e-5, 0.99) == 460'515);
     CHECK(upper_bound(0, 299'572, 0.95) <= 1e-5);
     CHECK(upper_bound(0, 299'571, 0.95) > 1e-5);
-    CHECK(upper_bound(1, 10, 0.975) == doctest::Approx(0.44502).epsilon(1e-4));   // textbook interval of 1 in 10
+    CHECK(upper_bound(1, 10, 0.975) ==
+          doctest::Approx(0.44502).epsilon(1e-4));  // textbook interval of 1 in 10
     CHECK(lower_bound(1, 10, 0.975) == doctest::Approx(0.00253).epsilon(1e-2));
     CHECK(incomplete_beta(2, 3, 0.4) == doctest::Approx(0.5248));
 }
 
 TEST_CASE("a class is judged by budget and noise, and too few samples never pass") {
-    CHECK(decide_class({"GET", 1'000, 0, 0, 0}, 1e-5, 0.99).decision == ClassDecision::inconclusive);
-    CHECK(decide_class({"GET", 500'000, 0, 0, 0}, 1e-5, 0.99).decision == ClassDecision::within_budget);
-    CHECK(decide_class({"GET", 10'000, 50, 10'000, 0}, 1e-5, 0.99).decision == ClassDecision::above);
-    CHECK(decide_class({"GET", 10'000, 50, 10'000, 48}, 1e-5, 0.99).decision == ClassDecision::within_noise);
+    CHECK(decide_class({"GET", 1'000, 0, 0, 0}, 1e-5, 0.99).decision ==
+          ClassDecision::inconclusive);
+    CHECK(decide_class({"GET", 500'000, 0, 0, 0}, 1e-5, 0.99).decision ==
+          ClassDecision::within_budget);
+    CHECK(decide_class({"GET", 10'000, 50, 10'000, 0}, 1e-5, 0.99).decision ==
+          ClassDecision::above);
+    CHECK(decide_class({"GET", 10'000, 50, 10'000, 48}, 1e-5, 0.99).decision ==
+          ClassDecision::within_noise);
     CHECK_FALSE(decide_class({"GET", 0, 0, 0, 0}, 1, 0.99).passes());
 }
 
@@ -66,7 +70,8 @@ TEST_CASE("a failing hook stops the phase, one that hangs is ended") {
     REQUIRE_FALSE(stopped);
     CHECK(stopped.error().message.find("migrate not now") != std::string::npos);
     std::ofstream(script) << "#!/bin/sh\nexec sleep 60\n";
-    auto after = run_hooks(dir.path(), HookEvent{"migrate", "after", "done", {}}, milliseconds(100), {});
+    auto after =
+        run_hooks(dir.path(), HookEvent{"migrate", "after", "done", {}}, milliseconds(100), {});
     REQUIRE(after);
     CHECK(after->at(0).exit_code == 124);
 }
