@@ -213,13 +213,10 @@ Status Lane::step(const std::stop_token& stop) {
         if (parsed_.front().role != StreamRole::ignored) ops.push_back(std::move(parsed_.front()));
         parsed_.pop_front();
     }
-    for (const auto& op : ops) {
-        if (op.db >= destination_databases_) {
-            return fail(ErrorCode::safety,
-                        fmt::format("database {} does not exist on the destination", op.db),
-                        "raise `databases` there");
-        }
-    }
+    int db_max = 0;
+    for (const auto& op : ops) db_max = std::max(db_max, op.db);
+    for (const auto& item : due.items) db_max = std::max(db_max, item.key.db);
+    EXODUS_TRY(reach_database(db_max));
     if (!ops.empty() || due.chunks > 0 || !repairs_.empty())
         EXODUS_TRY(run_batch(std::move(ops), due));
     if (last) advance(*last);
@@ -227,6 +224,24 @@ Status Lane::step(const std::stop_token& stop) {
     EXODUS_TRY(finish_fill());
     make_room();
     publish();
+    return {};
+}
+
+/// A SELECT that fails inside an EXEC would let what follows run in the database before it: so the
+/// first use of a database is tried outside.
+Status Lane::reach_database(int db) {
+    if (db <= database_reached_) return {};
+    auto selected = destination_->command({"SELECT", std::to_string(db)});
+    if (!selected) return fail(std::move(selected).error(), "destination");
+    if (selected->is_error()) {
+        return fail(
+            ErrorCode::safety,
+            fmt::format("database {} does not exist on the destination ({})", db, selected->text()),
+            "raise `databases` there");
+    }
+    auto back = destination_->command({"SELECT", "0"});
+    if (!back) return fail(std::move(back).error(), "destination");
+    database_reached_ = db;
     return {};
 }
 

@@ -55,6 +55,7 @@ class Lane {
     Status parse(SpoolBlock block);
     void finish_unit();
     std::size_t batch_size() const;
+    Status reach_database(int db);
     Status run_batch(std::vector<StreamCommand> ops, const CopyQueue::Batch& due);
     Result<std::vector<CopyItem>> read_copies(const KeySet& wanted);
     Result<Executed> execute(const Plan& plan, const std::vector<CopyItem>& items,
@@ -90,6 +91,7 @@ class Lane {
     std::unique_ptr<Client> origin_;
     bool ready_ = false;
     int destination_databases_ = 16;
+    int database_reached_ = 0;  ///< all up to this one exist on the destination
 
     uint64_t epoch_ = 0;
     std::string written_;    ///< the checkpoint as the destination holds it

@@ -12,7 +12,8 @@ Status Lane::run_global(const StreamCommand& op) {
     Status done;
     switch (op.global) {
         case GlobalKind::flush_db:
-            done = flush(op, {op.db});
+            done = reach_database(op.db);
+            if (done) done = flush(op, {op.db});
             break;
         case GlobalKind::flush_all: {
             std::vector<int> all;
@@ -75,8 +76,7 @@ Status Lane::swap(const StreamCommand& op) {
     const StreamPlace end{flow_.followed(), op.end, op.stream_db};
     const int a = op.db;
     const int b = op.swap_with;
-    if (std::max(a, b) >= destination_databases_)
-        return fail(ErrorCode::safety, "SWAPDB of a database that the destination lacks");
+    EXODUS_TRY(reach_database(std::max(a, b)));
     std::string body;
     std::size_t commands = 0;
     const bool verbatim = !flow_.fill_open && watermarks_.exact_db_at(a, op.end) &&

@@ -36,6 +36,7 @@ Status Lane::open(const std::stop_token&) {
     auto databases = destination_->config_get("databases");
     if (databases && *databases)
         destination_databases_ = static_cast<int>(to_number(**databases).value_or(16));
+    database_reached_ = 0;
     parsed_.clear();
     open_group_.clear();
     open_group_bytes_ = 0;

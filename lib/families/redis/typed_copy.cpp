@@ -44,8 +44,9 @@ std::pair<uint64_t, uint64_t> stream_id(std::string_view text) {
             dash == std::string_view::npos ? 0 : number(text.substr(dash + 1))};
 }
 
-/// XINFO STREAM FULL of 7.0 to 8.0. PEL entries whose message is gone are claimed while a phantom
-/// of the message exists: XCLAIM drops them otherwise (redis 7.0 t_stream.c, xclaimCommand).
+/// XINFO STREAM FULL as 7.0.15 and 8.0.1 answer it (the documentation says "pel" for "pending").
+/// PEL entries whose message is gone are claimed while a phantom of the message exists: XCLAIM
+/// drops them otherwise (redis 7.0 t_stream.c, xclaimCommand).
 void write_stream(Writer& writer, std::string_view name, ReplyView full) {
     const auto last_id = full.field("last-generated-id").text();
     const ReplyView entries = full.field("entries");
@@ -55,7 +56,7 @@ void write_stream(Writer& writer, std::string_view name, ReplyView full) {
         messages[stream_id(entries[i][0].text())] = entries[i];
     std::map<std::pair<uint64_t, uint64_t>, std::string> phantoms;
     for (std::size_t g = 0; g < groups.size(); ++g) {
-        const ReplyView pending = groups[g].field("pel");
+        const ReplyView pending = groups[g].field("pending");
         for (std::size_t p = 0; p < pending.size(); ++p) {
             const auto id = stream_id(pending[p][0].text());
             if (!messages.contains(id)) phantoms.emplace(id, pending[p][0].text());
@@ -98,7 +99,7 @@ void write_stream(Writer& writer, std::string_view name, ReplyView full) {
                 {"XGROUP", "CREATECONSUMER", name, group_name, consumers[c].field("name").text()});
         }
         const ReplyView pending =
-            group.field("pel");  // id, consumer, delivery time, delivery count
+            group.field("pending");  // id, consumer, delivery time, delivery count
         for (std::size_t p = 0; p < pending.size(); ++p) {
             const std::string time = std::to_string(pending[p][2].integer());
             const std::string count = std::to_string(pending[p][3].integer());
