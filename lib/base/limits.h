@@ -186,6 +186,8 @@ inline constexpr int64_t kRetry_ms_min = 50;
 inline constexpr int64_t kRetry_ms_max = 2'000;
 /// An idle lane writes its checkpoint after this time.
 inline constexpr int64_t kIdleCheckpoint_ms = 100;
+/// An idle lane looks this often whether the destination is there and still holds its data.
+inline constexpr int64_t kIdleLook_ms = 1'000;
 /// How often the place of the copy is made durable; what is copied again after a crash is this much
 /// work.
 inline constexpr int64_t kScanSave_ms = 500;

@@ -34,6 +34,10 @@ class RedisServer {
     [[nodiscard]] pid_t pid() const { return process_.pid(); }
     [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
     [[nodiscard]] std::string log() const;
+    /// A file of its data directory, e.g. "dump.rdb".
+    [[nodiscard]] std::string data_file(const std::string& name) const {
+        return directory_->file(name);
+    }
 
     /// A blocking connection without AUTH. Throws when it cannot connect.
     [[nodiscard]] ContextPtr connect() const;

@@ -22,14 +22,14 @@ std::optional<DurableStart> DurableStart::parse(std::string_view text) {
 }
 
 std::string Checkpoint::text() const {
-    return fmt::format("{} {} {} {}", epoch, place.replid, place.offset, place.db);
+    return fmt::format("{} {} {} {} {}", epoch, place.replid, place.offset, place.db, batch);
 }
 
 std::optional<Checkpoint> Checkpoint::parse(std::string_view text) {
     std::istringstream in{std::string(text)};
     Checkpoint checkpoint;
     if (!(in >> checkpoint.epoch >> checkpoint.place.replid >> checkpoint.place.offset >>
-          checkpoint.place.db)) {
+          checkpoint.place.db >> checkpoint.batch)) {
         return std::nullopt;
     }
     return checkpoint;
@@ -52,6 +52,38 @@ Flow::Flow(const FamilyContext& context_in, Direction direction_in)
       origin(context_in.settings.endpoint(origin_of(direction_in))),
       destination(context_in.settings.endpoint(destination_of(direction_in))),
       scope(context_in.settings.scope) {}
+
+void Flow::trouble(Trouble Flow::*whose, const Error& error, bool blocked) {
+    std::string text =
+        error.hint.empty() ? error.message : fmt::format("{} ({})", error.message, error.hint);
+    const std::lock_guard lock(mutex);
+    this->*whose = blocked ? Trouble{{}, std::move(text)} : Trouble{std::move(text), {}};
+}
+
+void Flow::well(Trouble Flow::*whose) {
+    const std::lock_guard lock(mutex);
+    this->*whose = {};
+}
+
+Status Flow::destination_kept(const std::optional<Checkpoint>& held,
+                              const DurableStart& start) const {
+    if (held && held->epoch >= start.epoch_min) return {};
+    auto written = context.journal.load_position(name, "cp");
+    if (!written) return tl::unexpected<Error>(std::move(written).error());
+    if (!*written || **written != "written") return {};
+    return tl::unexpected<Error>(destination_lost());
+}
+
+Error Flow::destination_lost() const {
+    if (direction == Direction::forward) {
+        return {ErrorCode::safety, "target lost its data: what exodus wrote there last is gone",
+                "start the target with its data; or exodus rollback, then exodus migrate, which "
+                "copies everything again"};
+    }
+    return {ErrorCode::safety,
+            "rollback impossible: source lost its data: what exodus wrote there last is gone",
+            "the target stays authoritative; start the source with its data"};
+}
 
 Result<std::unique_ptr<Client>> Flow::connect(const Endpoint& endpoint,
                                               std::string_view role) const {

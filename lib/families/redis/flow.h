@@ -37,12 +37,18 @@ struct DurableStart {
     static std::optional<DurableStart> parse(std::string_view text);
 };
 
-/// The checkpoint on the destination: "<epoch> <replid> <offset> <db>".
+/// The checkpoint on the destination: "<epoch> <replid> <offset> <db> <batch>".
 struct Checkpoint {
     uint64_t epoch = 0;
     StreamPlace place;
+    uint64_t batch = 0;  ///< transactions of this history so far: no two checkpoints are alike
     [[nodiscard]] std::string text() const;
     static std::optional<Checkpoint> parse(std::string_view text);
+};
+
+struct Trouble {
+    std::string degraded;  ///< is being retried
+    std::string blocked;   ///< an operator must help
 };
 
 /// Short hash of a migration's name, and the key of its checkpoint on a direction's destination.
@@ -69,7 +75,9 @@ struct Flow {
     std::mutex mutex;
     std::condition_variable_any changed;  ///< new bytes in the spool, items in the queue, knobs
     std::string replid;                   ///< guarded; the history that is followed
-    MovementStatus status;                ///< guarded
+    MovementStatus status;                ///< guarded; its troubles are filled in when asked for
+    Trouble link_trouble;                 ///< guarded
+    Trouble lane_trouble;                 ///< guarded
     KeySet redrive;                       ///< guarded; keys to be copied again
     std::deque<std::pair<int64_t, std::string>> touched;  ///< guarded; steady µs, "db:key"
     std::atomic<uint64_t> link_end{0};                    ///< end of what was read
@@ -79,6 +87,7 @@ struct Flow {
     std::atomic<int64_t> bytes_per_s{0};           ///< 0: no limit
     std::atomic<int64_t> origin_p99_percent{150};  ///< of the idle latency; 0: no limit
     std::atomic<bool> spool_short{false};  ///< the lane needs what is before the spool's start
+    std::atomic<bool> copy_short{false};   ///< the destination came back with less than was copied
     std::atomic<int> destination_rdb{0};  ///< payload version it writes; 0 until the lane has asked
     std::atomic<bool> spool_pressed{false};  ///< above 80 % of spool.max
 
@@ -90,6 +99,15 @@ struct Flow {
         const std::lock_guard lock(mutex);
         status.*field = std::move(text);
     }
+    /// What one thread cannot do now; `blocked` when an operator must help. Each has its own, so
+    /// that what one of them gets done does not hide what the other cannot.
+    void trouble(Trouble Flow::*whose, const Error& error, bool blocked);
+    void well(Trouble Flow::*whose);
+    /// Error safety when the checkpoint read from the destination, `held`, is not of this history
+    /// although one was written: whatever is there, it is not what was copied. Never to be answered
+    /// by copying again unasked.
+    Status destination_kept(const std::optional<Checkpoint>& held, const DurableStart& start) const;
+    [[nodiscard]] Error destination_lost() const;
     Result<std::unique_ptr<Client>> connect(const Endpoint& endpoint, std::string_view role) const;
 };
 

@@ -24,6 +24,12 @@ bool needs_operator(ErrorCode code) {
            code == ErrorCode::permission || code == ErrorCode::config;
 }
 
+tl::unexpected<Error> second_writer() {
+    return fail(ErrorCode::second_writer,
+                "second writer: somebody else changed the checkpoint on the destination",
+                "another exodus process moves data in this direction; stop one of them");
+}
+
 /// preserve_ttl = false: SET loses its expiry, EXPIRE does nothing, RESTORE is copied by state.
 /// What the origin expires still comes as DEL.
 void strip_expiry(StreamCommand& command) {
@@ -70,14 +76,16 @@ Status Lane::run(const std::stop_token& stop) {
             continue;
         }
         if (stop.stop_requested()) break;
-        if (needs_operator(done.error().code)) {
-            flow_.note(&MovementStatus::blocked, done.error().message);
-            return done;
-        }
         ready_ = false;
+        exact_ = false;
+        const bool blocked = needs_operator(done.error().code);
+        flow_.trouble(&Flow::lane_trouble, done.error(), blocked);
+        // Another process writes there: to go on would be to fight it.
+        if (done.error().code == ErrorCode::second_writer) return done;
+        // Anything else may be mended on the servers: looked at again, never worked around.
+        if (blocked) back_off = limits::kRetry_ms_max;
         {
             const std::lock_guard lock(flow_.mutex);
-            flow_.status.degraded = done.error().message;
             ++flow_.status.retries;
         }
         wait_unless_stopped(stop, milliseconds(back_off));
@@ -199,8 +207,9 @@ Status Lane::step(const std::stop_token& stop) {
         EXODUS_TRY(finish_fill());
         const bool behind = written_ != Checkpoint{epoch_, applied_}.text();
         if (behind && steady_us() - checkpoint_us_ > limits::kIdleCheckpoint_ms * 1000) {
-            return transact({}, 0, {epoch_, applied_}, nullptr).map([](const Reply&) {});
+            return transact({}, 0, applied_, nullptr).map([](const Reply&) {});
         }
+        EXODUS_TRY(look_at_checkpoint());
         publish();
         wait_for_change(flow_, stop, milliseconds(behind ? 20 : 50));
         return {};
@@ -323,7 +332,7 @@ Result<Lane::Executed> Lane::execute(const Plan& plan, const std::vector<CopyIte
         ++commands;
     }
     std::string unknown_verb;
-    auto exec = transact(std::move(body), commands, {epoch_, applied_}, &unknown_verb);
+    auto exec = transact(std::move(body), commands, applied_, &unknown_verb);
     if (!exec) {
         if (!unknown_verb.empty()) return fail(ErrorCode::data, unknown_verb);
         return tl::unexpected<Error>(std::move(exec).error());
@@ -346,13 +355,24 @@ Result<Lane::Executed> Lane::execute(const Plan& plan, const std::vector<CopyIte
     return executed;
 }
 
-Result<Reply> Lane::transact(std::string body, std::size_t commands, const Checkpoint& checkpoint,
+/// An idle lane sends nothing, so it would not hear that the destination went away or was emptied.
+Status Lane::look_at_checkpoint() {
+    if (steady_us() - checkpoint_us_ < limits::kIdleLook_ms * 1000) return {};
+    auto held = destination_->ask({"GET", flow_.checkpoint_key});
+    if (!held) return fail(std::move(held).error(), "destination");
+    if (held->is_nil()) return tl::unexpected<Error>(flow_.destination_lost());
+    if (held->text() != written_) return second_writer();
+    checkpoint_us_ = steady_us();
+    return {};
+}
+
+Result<Reply> Lane::transact(std::string body, std::size_t commands, const StreamPlace& place,
                              std::string* unknown_verb) {
     std::string bytes;
     bytes.reserve(body.size() + 256);
     append_command(bytes, {"MULTI"});
     bytes += body;
-    in_flight_ = checkpoint.text();
+    in_flight_ = Checkpoint{epoch_, place, ++batch_}.text();
     append_command(bytes, {"SET", flow_.checkpoint_key, in_flight_});
     append_command(bytes, {"EXEC"});
     append_command(bytes, {"WATCH", flow_.checkpoint_key});
@@ -395,11 +415,8 @@ Result<Reply> Lane::transact(std::string body, std::size_t commands, const Check
     }
     if (exec->is_error())
         return fail(ErrorCode::unreachable, "destination: " + std::string(exec->text()));
-    if (exec->is_nil() || held->text() != in_flight_) {
-        return fail(ErrorCode::second_writer,
-                    "second writer: somebody else changed the checkpoint on the destination",
-                    "another exodus process moves data in this direction; stop one of them");
-    }
+    if (held->is_nil()) return tl::unexpected<Error>(flow_.destination_lost());
+    if (exec->is_nil() || held->text() != in_flight_) return second_writer();
     written_ = in_flight_;
     checkpoint_us_ = steady_us();
     return std::move(*exec);

@@ -29,8 +29,7 @@ class Lane {
     Status run(const std::stop_token& stop);
 
     /// After run() has ended: where it stands.
-    [[nodiscard]] const StreamPlace& applied() const { return applied_; }
-    [[nodiscard]] uint64_t epoch() const { return epoch_; }
+    [[nodiscard]] Checkpoint last() const { return {epoch_, applied_, batch_}; }
     /// From any thread.
     [[nodiscard]] bool applied_through(uint64_t offset) const {
         return exact_ && applied_offset_.load() >= offset;
@@ -60,8 +59,9 @@ class Lane {
     Result<std::vector<CopyItem>> read_copies(const KeySet& wanted);
     Result<Executed> execute(const Plan& plan, const std::vector<CopyItem>& items,
                              const std::vector<CopyItem>& copies);
-    Result<Reply> transact(std::string body, std::size_t commands, const Checkpoint& checkpoint,
+    Result<Reply> transact(std::string body, std::size_t commands, const StreamPlace& place,
                            std::string* unknown_verb);
+    Status look_at_checkpoint();
     void after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
                      const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
                      const std::vector<StepResult>& results);
@@ -71,6 +71,7 @@ class Lane {
     void fail_item(const Key& key, const std::string& reason);
     void advance(const StreamCommand& last);
     Status finish_fill();
+    Status save_least();
     void make_room();
     void publish();
 
@@ -94,12 +95,13 @@ class Lane {
     int database_reached_ = 0;  ///< all up to this one exist on the destination
 
     uint64_t epoch_ = 0;
+    uint64_t batch_ = 0;     ///< of the last transaction that was sent
     std::string written_;    ///< the checkpoint as the destination holds it
     std::string in_flight_;  ///< the checkpoint of a transaction whose answer is not known
     StreamPlace applied_;    ///< A
     std::atomic<uint64_t> applied_offset_{0};
     std::atomic<bool> exact_{false};
-    int64_t checkpoint_us_ = 0;
+    int64_t checkpoint_us_ = 0;  ///< when the destination was last seen to hold written_
     int64_t scan_saved_us_ = 0;
     uint64_t functions_at_ = 0;
     bool functions_known_ = false;

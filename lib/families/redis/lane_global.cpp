@@ -26,7 +26,7 @@ Status Lane::run_global(const StreamCommand& op) {
             break;
         case GlobalKind::function:
             done = copy_functions(op.end);
-            if (done) done = transact({}, 0, {epoch_, end}, nullptr).map([](const Reply&) {});
+            if (done) done = transact({}, 0, end, nullptr).map([](const Reply&) {});
             break;
         case GlobalKind::none:
             break;
@@ -47,7 +47,7 @@ Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
         watermarks_.clear();
         EXODUS_TRY(
             flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
-        return transact({}, 0, {epoch_, end}, nullptr).map([](const Reply&) {});
+        return transact({}, 0, end, nullptr).map([](const Reply&) {});
     }
     std::string body;
     std::size_t commands = 0;
@@ -61,7 +61,7 @@ Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
         flow_.queue.drop_db(db);
         watermarks_.drop_db(db);
     }
-    auto ran = transact(std::move(body), commands + 1, {epoch_, end}, nullptr);
+    auto ran = transact(std::move(body), commands + 1, end, nullptr);
     if (!ran) return tl::unexpected<Error>(std::move(ran).error());
     // Keys copied ahead of the FLUSH are gone with it: until here every key is unknown.
     auto now = origin_offset();
@@ -108,7 +108,7 @@ Status Lane::swap(const StreamCommand& op) {
         EXODUS_TRY(
             flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
     }
-    auto ran = transact(std::move(body), commands, {epoch_, end}, nullptr);
+    auto ran = transact(std::move(body), commands, end, nullptr);
     if (!ran) return tl::unexpected<Error>(std::move(ran).error());
     for (const int db : {a, b}) {
         watermarks_.drop_db(db);

@@ -51,6 +51,7 @@ Status Lane::open(const std::stop_token&) {
     EXODUS_TRY(flow_.spool->seek(applied_.offset));
     applied_offset_ = applied_.offset;
     ready_ = true;
+    flow_.well(&Flow::lane_trouble);
     return {};
 }
 
@@ -64,29 +65,34 @@ Status Lane::take_checkpoint() {
     EXODUS_TRY(destination_->ask({"WATCH", flow_.checkpoint_key}).map([](const Reply&) {}));
     auto held = destination_->ask({"GET", flow_.checkpoint_key});
     if (!held) return tl::unexpected<Error>(std::move(held).error());
-    auto existed = journal.load_position(flow_.name, "cp");
-    if (!existed) return tl::unexpected<Error>(std::move(existed).error());
     const std::string held_text(held->text());
     const auto checkpoint = Checkpoint::parse(held_text);
+    EXODUS_TRY(flow_.destination_kept(checkpoint, *start));
     bool exact_start = false;
     if (checkpoint && checkpoint->epoch >= start->epoch_min) {
-        // After a lost answer it is one of the two that we wrote; anything else was written by
-        // another process.
-        if (!written_.empty() && held_text != written_ && held_text != in_flight_) {
-            return fail(ErrorCode::second_writer, "another process moves data in this direction",
+        // After a lost answer it is one of the two that we wrote, or an older one when the
+        // destination came back with an older state; a newer one was written by another process.
+        if (!written_.empty() && held_text != written_ && held_text != in_flight_ &&
+            std::pair(checkpoint->epoch, checkpoint->batch) >= std::pair(epoch_, batch_)) {
+            return fail(ErrorCode::second_writer,
+                        "second writer: another process moves data in this direction",
                         "stop the other exodus process, or let it go on and stop this one");
+        }
+        auto least = journal.load_position(flow_.name, "least");
+        if (!least) return tl::unexpected<Error>(std::move(least).error());
+        if (*least && checkpoint->batch < std::strtoull((*least)->c_str(), nullptr, 10)) {
+            flow_.copy_short = true;
+            return fail(ErrorCode::unreachable,
+                        fmt::format("the {} came back with less than was copied to it",
+                                    to_string(destination_of(flow_.direction))));
         }
         applied_ = checkpoint->place;
     } else {
-        if (*existed && **existed == "written") {
-            return fail(ErrorCode::safety,
-                        "the destination lost its data: the checkpoint that was written is gone",
-                        "restore the destination, or start a new attempt");
-        }
         applied_ = start->place;
         exact_start = start->exact;
     }
     epoch_ = std::max({epoch_, checkpoint ? checkpoint->epoch : 0, start->epoch_min}) + 1;
+    batch_ = std::max(batch_, checkpoint ? checkpoint->batch : 0);
     const bool filling = flow_.queue.place().phase != ScanPlace::Phase::done;
     flow_.fill_open = filling;
     if (filling) {
@@ -100,8 +106,10 @@ Status Lane::take_checkpoint() {
     }
     written_ = held_text;
     std::string body;
-    auto taken = transact(std::move(body), 0, {epoch_, applied_}, nullptr);
+    auto taken = transact(std::move(body), 0, applied_, nullptr);
     if (!taken) return tl::unexpected<Error>(std::move(taken).error());
+    auto existed = journal.load_position(flow_.name, "cp");
+    if (!existed) return tl::unexpected<Error>(std::move(existed).error());
     if (!*existed || **existed != "written")
         EXODUS_TRY(journal.save_position(flow_.name, "cp", "written"));
     if (!functions_known_ && !exact_start) EXODUS_TRY(copy_functions(applied_.offset));

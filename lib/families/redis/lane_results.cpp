@@ -34,7 +34,7 @@ void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
         bytes += copy.bytes.size();
         if (copy.unreadable)
             fail_item(copy.key, copy.reason);
-        else if (failed_.erase(copy.key.hash) != 0) {
+        else if (failed_.erase(copy.key.hash) != 0 && save_least()) {
             (void)flow_.context.journal.resolve_item_error(
                 flow_.name, fmt::format("db{}", copy.key.db), copy.key.name);
         }
@@ -116,7 +116,14 @@ Status Lane::finish_fill() {
         return {};
     }
     scan_saved_us_ = now;
+    EXODUS_TRY(save_least());
     return flow_.context.journal.save_position(flow_.name, "fill", place.text());
+}
+
+/// What becomes durable about the copy (its place, an item that is done) holds for a destination
+/// with at least this batch. One that came back from an older snapshot is told apart by it.
+Status Lane::save_least() {
+    return flow_.context.journal.save_position(flow_.name, "least", std::to_string(batch_));
 }
 
 /// Keeps the table of watermarks bounded; raising M costs copies, never correctness.

@@ -44,6 +44,8 @@ void RedisMovement::stop_threads() {
     if (reader_.joinable()) reader_.join();
     stop_workers();
     link_.detach();
+    flow_.well(&Flow::link_trouble);
+    flow_.well(&Flow::lane_trouble);
 }
 
 /// Attach, then bytes to the spool until stopped. A broken link is attached again where it ended; a
@@ -58,17 +60,13 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
                 const bool lasting = attached.error().code == ErrorCode::safety ||
                                      attached.error().code == ErrorCode::permission ||
                                      attached.error().code == ErrorCode::config;
-                flow_.note(
-                    lasting ? &MovementStatus::blocked : &MovementStatus::degraded,
-                    attached.error().message +
-                        (attached.error().hint.empty() ? "" : " (" + attached.error().hint + ")"));
+                flow_.trouble(&Flow::link_trouble, attached.error(), lasting);
                 wait_unless_stopped(stop, milliseconds(back_off));
                 back_off = std::min(back_off * 2, limits::kRetry_ms_max);
                 continue;
             }
             back_off = limits::kRetry_ms_min;
-            flow_.note(&MovementStatus::degraded, {});
-            flow_.note(&MovementStatus::blocked, {});
+            flow_.well(&Flow::link_trouble);
             publish_link();
         }
         if (spooling_ && !spool_has_room()) {
@@ -90,8 +88,11 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
         if (read && mode_ == MovementMode::apply && flow_.spool_short.exchange(false)) {
             read = fail(ErrorCode::gap, "the spool does not reach back to the checkpoint");
         }
+        if (read && mode_ == MovementMode::apply && flow_.copy_short) {
+            read = fail(ErrorCode::gap, "the destination lacks what was copied to it");
+        }
         if (read || stop.stop_requested()) continue;
-        flow_.note(&MovementStatus::degraded, "link: " + read.error().message);
+        flow_.trouble(&Flow::link_trouble, Error(read.error()).with("link"), false);
         link_.detach();
         wait_unless_stopped(stop, milliseconds(limits::kRetry_ms_min));
     }
@@ -103,8 +104,10 @@ bool RedisMovement::spool_has_room() {
     flow_.spool_pressed =
         static_cast<double>(bytes) > static_cast<double>(spool_max_) * limits::kSpoolCopyStop;
     if (bytes < spool_max_) return true;
-    flow_.note(&MovementStatus::degraded,
-               "the spool is full: the origin's backlog is the last reserve");
+    flow_.trouble(
+        &Flow::link_trouble,
+        Error{ErrorCode::io, "the spool is full: the origin's backlog is the last reserve", {}},
+        false);
     return false;
 }
 
@@ -134,6 +137,14 @@ Status RedisMovement::attach_for_apply(const std::stop_token& stop) {
     // the spool reaches back.
     if (!checkpoint && flow_.spool->empty())
         return tl::unexpected<Error>(std::move(checkpoint).error());
+    if (checkpoint) EXODUS_TRY(flow_.destination_kept(*checkpoint, **start));
+    if (flow_.copy_short.exchange(false)) {
+        (void)flow_.context.journal.add_event(
+            "warn", "copy-short",
+            fmt::format("the {} came back with less than was copied to it: every key is read again",
+                        to_string(destination_of(flow_.direction))));
+        return begin_fresh(true, stop);
+    }
     const bool known = checkpoint && *checkpoint && (*checkpoint)->epoch >= (*start)->epoch_min;
     const StreamPlace place = known ? (*checkpoint)->place : (*start)->place;
     if (checkpoint && !flow_.spool->covers(place.offset)) {
@@ -171,6 +182,9 @@ Status RedisMovement::begin_fresh(bool repair, const std::stop_token& stop) {
     stop_workers();
     auto checkpoint = read_checkpoint();
     if (!checkpoint) return tl::unexpected<Error>(std::move(checkpoint).error());
+    auto start = read_start();
+    if (!start) return tl::unexpected<Error>(std::move(start).error());
+    if (*start) EXODUS_TRY(flow_.destination_kept(*checkpoint, **start));
     auto begun = link_.attach_now(stop);
     if (!begun) return tl::unexpected<Error>(std::move(begun).error());
     ScanPlace fill;
@@ -292,10 +306,7 @@ Status RedisMovement::start_workers() {
     backfill_ = std::make_unique<Backfill>(flow_);
     lane_ended_ = false;
     lane_thread_ = std::jthread([this](const std::stop_token& stop) {
-        if (const Status ended = lane_->run(stop); !ended) {
-            const std::lock_guard lock_status(flow_.mutex);
-            flow_.status.stage = MovementStage::blocked;
-        }
+        (void)lane_->run(stop);  // why it ended early is its trouble, and shown
         lane_ended_ = true;
     });
     copy_thread_ = std::jthread([this](const std::stop_token& stop) { backfill_->run(stop); });
@@ -316,7 +327,7 @@ void RedisMovement::stop_workers() {
     lane_->shutdown();
     if (copy_thread_.joinable()) copy_thread_.join();
     if (lane_thread_.joinable()) lane_thread_.join();
-    lane_applied_ = lane_->applied();
+    lane_last_ = lane_->last();
     lane_.reset();
     backfill_.reset();
 }

@@ -55,6 +55,7 @@ Result<std::optional<DurableStart>> RedisMovement::read_start() {
 Status RedisMovement::save_start(const DurableStart& start) {
     Journal& journal = flow_.context.journal;
     EXODUS_TRY(journal.save_position(flow_.name, "cp", "none"));
+    EXODUS_TRY(journal.save_position(flow_.name, "least", "0"));
     return journal.save_position(flow_.name, "start", start.text());
 }
 
@@ -79,7 +80,6 @@ Status RedisMovement::set_mode(MovementMode mode) {
         const std::lock_guard status_lock(flow_.mutex);
         flow_.status.stage =
             mode == MovementMode::off ? MovementStage::off : MovementStage::attaching;
-        flow_.status.blocked.clear();
         flow_.status.degraded.clear();
     }
     if (mode != MovementMode::off) start_threads();
@@ -92,6 +92,15 @@ MovementStatus RedisMovement::status() const {
     MovementStatus status = flow.status;
     status.proven_ms = proven_ms_;
     if (flow.spool) status.queue_bytes = flow.spool->bytes();
+    // The lane's trouble first: it is about the data itself.
+    for (const Trouble* trouble : {&flow.link_trouble, &flow.lane_trouble}) {
+        if (!trouble->degraded.empty()) status.degraded = trouble->degraded;
+        if (!trouble->blocked.empty()) status.blocked = trouble->blocked;
+    }
+    if (!status.blocked.empty()) {
+        status.stage = MovementStage::blocked;
+        status.degraded.clear();
+    }
     const auto applied = StreamPosition::parse(status.applied.text);
     if (mode_ == MovementMode::apply && applied) {
         const uint64_t end = flow.link_end;
@@ -191,6 +200,16 @@ Result<Position> RedisMovement::arm() {
     return Position{StreamPosition{place.replid, static_cast<int64_t>(place.offset)}.text()};
 }
 
+/// What the lane saw last may be older than a loss: only what is there can be handed over.
+Status RedisMovement::holds_last() {
+    auto held = read_checkpoint();
+    if (!held) return tl::unexpected<Error>(std::move(held).error());
+    if (!*held) return tl::unexpected<Error>(flow_.destination_lost());
+    if ((*held)->epoch == lane_last_.epoch && (*held)->batch == lane_last_.batch) return {};
+    return fail(ErrorCode::safety, fmt::format("the {} does not hold what was applied to it last",
+                                               to_string(destination_of(flow_.direction))));
+}
+
 Status RedisMovement::hand_over() {
     const std::lock_guard lock(calls_);
     Journal& journal = flow_.context.journal;
@@ -210,14 +229,12 @@ Status RedisMovement::hand_over() {
                             "hand_over: the destination has not applied everything");
             std::this_thread::sleep_for(milliseconds(1));
         }
-        uint64_t epoch = 0;
-        {
-            const std::lock_guard workers_lock(workers_);
-            epoch = lane_ ? lane_->epoch() : 0;
-        }
         stop_threads();
-        EXODUS_TRY(
-            journal.save_position(flow_.name, "handed", Checkpoint{epoch, lane_applied_}.text()));
+        if (Status holds = holds_last(); !holds) {
+            start_threads();
+            return holds;
+        }
+        EXODUS_TRY(journal.save_position(flow_.name, "handed", lane_last_.text()));
     } else if (!*handed || !Checkpoint::parse(**handed)) {
         return fail(ErrorCode::not_allowed, "hand_over: this direction does not apply");
     } else {

@@ -57,6 +57,7 @@ class RedisMovement : public Movement {
     // movement_calls.cpp: the journal and the destination
     Result<std::optional<Checkpoint>> read_checkpoint();
     Result<std::optional<DurableStart>> read_start();
+    Status holds_last();
     Status save_start(const DurableStart& start);
     Result<std::unique_ptr<Client>> side_client(Side side);
     Result<StreamPosition> end_of_stream();
@@ -81,7 +82,7 @@ class RedisMovement : public Movement {
     std::jthread lane_thread_;
     std::jthread copy_thread_;
     std::atomic<bool> lane_ended_{true};
-    StreamPlace lane_applied_;  ///< of the last lane that ended
+    Checkpoint lane_last_;  ///< of the last lane that ended
 
     std::mutex marker_mutex_;
     std::condition_variable marker_changed_;

@@ -1,0 +1,56 @@
+#include "tests/real/target-down/following.h"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace exodus::test {
+
+namespace {
+
+LedgerOptions load(const Rig& rig, bool reconnect) {
+    LedgerOptions options = load_through(rig);
+    options.reconnect = reconnect;
+    return options;
+}
+
+}  // namespace
+
+Following::Following(RigOptions options, bool reconnect)
+    : rig(std::move(options)), ledger(load(rig, reconnect)), reconnects(reconnect) {
+    fill_server(own(rig.source()).get(), 2'000, 9);
+    rig.expect(0, {"init", "redis"});
+    rig.start_interlay();
+    ledger.start();
+    wait_for_load(ledger, 500);
+    rig.bring_to_ready();
+}
+
+void Following::check_unaffected() {
+    wait_for_load(ledger, 2'000);
+    CHECK(ledger.violations() == std::vector<std::string>{});
+    CHECK(ledger.summary().errors.empty());
+    if (!reconnects) CHECK(ledger.summary().connections_lost == 0);
+}
+
+std::string movement_field(Rig& rig, const std::string& direction, const std::string& field) {
+    std::istringstream lines(rig.expect(0, {"status", "--json"}));
+    for (std::string line; std::getline(lines, line);) {
+        const auto report = nlohmann::json::parse(line, nullptr, false);
+        if (report.is_object() && report.contains(direction))
+            return report[direction].value(field, "");
+    }
+    return {};
+}
+
+uint64_t key_count(RedisServer& server) {
+    uint64_t count = 0;
+    std::istringstream lines(server.text({"INFO", "keyspace"}));
+    for (std::string line; std::getline(lines, line);) {
+        const auto at = line.find("keys=");
+        if (at != std::string::npos) count += std::stoull(line.substr(at + 5));
+    }
+    return count;
+}
+
+}  // namespace exodus::test

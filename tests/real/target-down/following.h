@@ -1,0 +1,25 @@
+// A rig that was brought to `ready` under load, and what the tests of this folder ask of it.
+#pragma once
+
+#include "tests/support/scenario.h"
+
+namespace exodus::test {
+
+struct Following {
+    Rig rig;
+    Ledger ledger;
+    bool reconnects;
+    /// `reconnect`: the load survives a lost connection, for tests that kill the interlay.
+    explicit Following(RigOptions options, bool reconnect = false);
+    /// The load must go on as if nothing had happened: no error, and no lost connection unless it
+    /// may reconnect.
+    void check_unaffected();
+};
+
+/// A text field of "forward" or "reverse" in `status --json`.
+std::string movement_field(Rig& rig, const std::string& direction, const std::string& field);
+
+/// Keys of all databases.
+uint64_t key_count(RedisServer& server);
+
+}  // namespace exodus::test
