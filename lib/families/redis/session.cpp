@@ -338,11 +338,13 @@ void ClientSession::forward(BackendLink& link, const resp::CommandRow& row,
     const bool silent = (reply_off_ || skip_next_) && what != Kind::client_reply;
     if (skip_next_ && what != Kind::client_reply) skip_next_ = false;
     worker_.observe(row, frame, database_);
-    const bool runs = row.writes() && !in_multi_;
-    const bool write = runs || (what == Kind::exec && multi_writes_);
+    // One that is only queued counts as well: it must be answered before the fence rises.
+    const bool write = row.writes() || (what == Kind::exec && multi_writes_);
     if (write) last_write_us_ = worker_.io().now_us();
     if (silent) {
-        if (write) worker_.silent_write(link);
+        // Nothing can prove that a server has queued; silent_multi_ queues again after a hold.
+        const bool only_queued = in_multi_ && what != Kind::exec;
+        if (write && !only_queued) worker_.silent_write(link);
         put(link, frame);
         return;
     }

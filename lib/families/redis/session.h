@@ -178,8 +178,10 @@ class ClientSession {
 
     // session_move.cpp: a switch
     void settle();
+    [[nodiscard]] bool move_waits() const;
     void begin_move();
     void finish_move();
+    void queue_again();
     void prepare_other_side();
     void unblock_if_parked(bool reads_too);
     void fence_silent();
@@ -256,6 +258,7 @@ class ClientSession {
     bool multi_overflow_ = false;  ///< too long to be replayed
     bool multi_lost_ = false;      ///< its connection is gone: EXEC answers EXECABORT
     bool watch_broken_ = false;    ///< EXEC answers nil
+    bool silent_multi_ = false;    ///< queued without answers when a hold began: perhaps refused
     int multi_database_ = -1;
 
     // Subscriptions: channels, patterns, shard channels.

@@ -55,7 +55,9 @@ bool ClientSession::local_error(std::string_view text) {
 
 bool ClientSession::stops_in_hold(const resp::CommandRow& row, Kind kind,
                                   const resp::RequestFrame& frame) {
-    if (in_multi_) return kind == Kind::exec && multi_writes_;
+    if (multi_lost_) return false;  // answered here
+    // A write is not even queued: the fence refuses it at that moment too, and EXEC would abort.
+    if (in_multi_) return row.writes() || (kind == Kind::exec && multi_writes_);
     if ((sticky_ & kSubscribed) != 0 && resp_ == 2)
         return false;  // the server refuses everything that writes
     if (kind == Kind::blocking && !frame.partial) {
@@ -68,10 +70,12 @@ bool ClientSession::stops_in_hold(const resp::CommandRow& row, Kind kind,
 
 bool ClientSession::hold(const resp::RequestFrame& frame, Kind kind) {
     if (worker_.hold_expired() || worker_.held_too_much()) {
-        if (kind == Kind::exec && outstanding_ == 0 && leased()) {
-            // A refused EXEC ends its transaction, as any failed EXEC does.
+        if (in_multi_ && outstanding_ == 0 && leased()) {
+            // A refused EXEC ends its transaction, as any failed EXEC does; with a refused part of
+            // it EXEC answers EXECABORT, as servers do.
             swallow(*link_, "*1\r\n$7\r\nDISCARD\r\n");
             in_multi_ = false;
+            multi_lost_ = kind != Kind::exec;
             sticky_ &= ~uint32_t{kMulti | kWatch};
             worker_.run_later(*this);
         }
@@ -92,7 +96,8 @@ bool ClientSession::dispatch_slow(const resp::CommandRow& row, Kind kind,
     if (moving_ != nullptr || move_wanted_) {
         return stall(outstanding_ == 0 ? Stall::link : Stall::drain);
     }
-    if (leased() && sticky_ != 0 && (sticky_ & kTunnel) == 0 && link_->key.side != home()) {
+    if (leased() && sticky_ != 0 && (sticky_ & kTunnel) == 0 && link_->key.side != home() &&
+        !move_waits()) {
         // What lives on this connection has to move before anything more is sent.
         if (outstanding_ == 0) worker_.run_later(*this);
         return stall(Stall::drain);

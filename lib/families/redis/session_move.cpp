@@ -32,9 +32,20 @@ void ClientSession::settle() {
     if (link_->key.side != home()) begin_move();
 }
 
+/// A transaction that writes is queued nowhere during a hold: either side may be fenced, and what
+/// the fence refuses makes EXEC abort. Until the release it stays where it is.
+bool ClientSession::move_waits() const {
+    return in_multi_ && multi_writes_ && worker_.route().hold;
+}
+
 void ClientSession::begin_move() {
     move_wanted_ = false;
     if ((sticky_ & kTunnel) != 0) return;  // a replication tunnel belongs to its server
+    if (move_waits()) return;
+    if (moving_ != nullptr) {
+        if (moving_->state == BackendLink::State::ready) finish_move();
+        return;
+    }
     if ((sticky_ & kWatch) != 0) watch_broken_ = true;
     if (!in_multi_) sticky_ &= ~uint32_t{kWatch};
     constexpr uint32_t kLives =
@@ -63,7 +74,6 @@ void ClientSession::begin_move() {
         return;
     }
     drop_bridge();
-    if (moving_ != nullptr) return;
     moving_ = worker_.lease(key_for(home()), *this, false);
     if (moving_ == nullptr) {
         move_wanted_ = true;
@@ -176,14 +186,27 @@ void ClientSession::replay_multi(BackendLink& link) {
         sticky_ &= ~uint32_t{kMulti | kWatch};
         return;
     }
-    swallow(link, "*1\r\n$5\r\nMULTI\r\n");
-    for (uint32_t i = 0; i < multi_count_; ++i) {
+    flush_run();
+    for (uint32_t i = 0; i <= multi_count_ && !reply_off_; ++i) {
         Expected entry;
         entry.job = Job::swallow;
+        entry.flags = multi_writes_ ? expects::kWrite : uint8_t{0};
         entry.sent_us = worker_.io().now_us();
         worker_.expect(link, entry);
     }
+    worker_.send(link, "*1\r\n$5\r\nMULTI\r\n");
     worker_.send(link, multi_queue_);
+}
+
+/// After a hold that changed nothing, for a client without replies: the fence may have refused what
+/// was on its way to the queue.
+void ClientSession::queue_again() {
+    if (!std::exchange(silent_multi_, false) || !in_multi_ || !leased()) return;
+    if (link_->key.side != home()) return;  // it moves, and is queued again there
+    flush_run();
+    worker_.send(*link_, "*1\r\n$7\r\nDISCARD\r\n");
+    if ((sticky_ & kWatch) != 0) watch_broken_ = true;
+    replay_multi(*link_);
 }
 
 // --- events
@@ -198,6 +221,9 @@ void ClientSession::on_route(bool hold_began) {
         unblock_if_parked(false);
         fence_silent();
         prepare_other_side();
+        silent_multi_ = in_multi_ && multi_writes_ && reply_off_;
+    } else if (!route.hold) {
+        queue_again();
     }
     const bool away = leased() && link_->key.side != home();
     if (away && blocked_row_ != nullptr) unblock_if_parked(true);
@@ -243,6 +269,7 @@ void ClientSession::fence_silent() {
 void ClientSession::prepare_other_side() {
     if ((sticky_ & kSubscribed) == 0 || bridge_ != nullptr || channels_overflow_ || !leased())
         return;
+    if (moving_ != nullptr) return;  // it gets there by itself, and the old one becomes the bridge
     bridge_ = worker_.lease(key_for(other(link_->key.side)), *this, false);
     if (bridge_ == nullptr) return;
     if (bridge_->state == BackendLink::State::ready) {
@@ -260,7 +287,8 @@ void ClientSession::tick(int64_t) {
         unblock_if_parked(away || worker_.writes_in_flight() == 0);
     }
     if (route.hold && leased() && link_->silent_writes != 0 && link_->fifo.empty()) fence_silent();
-    if (away && outstanding_ == 0 && moving_ == nullptr) worker_.run_later(*this);
+    if (away && outstanding_ == 0 && moving_ == nullptr && !move_waits())
+        worker_.run_later(*this);
 }
 
 void ClientSession::on_wait_over(BackendLink& link, std::string_view error) {
@@ -273,7 +301,7 @@ void ClientSession::on_wait_over(BackendLink& link, std::string_view error) {
     }
     if (&link == moving_) {
         if (link.state == BackendLink::State::ready) {
-            if (outstanding_ == 0) finish_move();
+            if (outstanding_ == 0 && !move_waits()) finish_move();
             worker_.run_later(*this);
         }
         return;

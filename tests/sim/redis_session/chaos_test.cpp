@@ -4,6 +4,7 @@
 // unknown means at most once.
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <random>
 
 #include "tests/sim/redis_session/world.h"
 
@@ -264,11 +265,11 @@ void run(unsigned seed, bool sharing, Ledger& total) {
         clients.push_back(std::make_unique<ChaosClient>(world, ledger, i, random));
     Listener listener(world, ledger);
     const std::size_t piece_max = random() % 2 == 0 ? 40 : 4096;
-    Side authority = Side::source;
-    bool holding = false;
+    using Moment = SimCutover::Moment;
+    SimCutover cutover(world);
     int patience = 0;
     int left = 150;
-    for (int step = 0; step < 30'000 && (left > 0 || holding); ++step) {
+    for (int step = 0; step < 30'000 && (left > 0 || cutover.moment() != Moment::open); ++step) {
         const auto dice = random() % 1000;
         ChaosClient& client = *clients[random() % clients.size()];
         if (dice < 40 && left > 0) {
@@ -287,12 +288,11 @@ void run(unsigned seed, bool sharing, Ledger& total) {
             }
             if (!backends.empty())
                 world.lose(backends[random() % backends.size()], CloseReason::error);
-        } else if (dice < 175 && !holding) {
-            holding = true;
+        } else if (dice < 175 && cutover.moment() == Moment::open) {
             patience = 1500;
             const bool short_one = random() % 3 == 0;
             const auto deadline = world.wall_now_us() / 1000 + static_cast<int64_t>(random() % 60);
-            world.route(authority, true, short_one ? deadline : 0);
+            cutover.hold(short_one ? deadline : 0);
         } else {
             std::vector<uint64_t> live;
             for (const auto& [id, peer] : world.peers) {
@@ -300,22 +300,20 @@ void run(unsigned seed, bool sharing, Ledger& total) {
             }
             world.move(live[random() % live.size()], 1 + random() % piece_max);
         }
-        if (holding) {
-            const bool quiet = world.brain->quiescence().writes_in_flight == 0;
-            if (quiet && random() % 100 == 0) {
-                FakeServer& from = world.server(authority);
-                FakeServer& to = world.server(other(authority));
-                to.data = from.data;
-                for (const auto& [key, version] : from.versions) to.versions[key] += version + 1;
-                from.fenced = true;
-                to.fenced = false;
-                authority = other(authority);
-                holding = false;
-                world.route(authority, false);
+        if (cutover.moment() == Moment::held) {
+            if (cutover.quiet() && random() % 100 == 0) {
+                cutover.fence();
             } else if (--patience == 0) {
-                holding = false;
-                world.route(authority, false);  // abort
+                cutover.release();  // abort
             }
+        } else if (cutover.moment() == Moment::fenced && random() % 100 == 0) {
+            if (random() % 5 == 0) {
+                cutover.release();  // abort
+            } else {
+                cutover.move();
+            }
+        } else if (cutover.moment() == Moment::moved && random() % 100 == 0) {
+            cutover.release();
         }
         for (const auto& each : clients) each->read();
         listener.read();
@@ -324,7 +322,7 @@ void run(unsigned seed, bool sharing, Ledger& total) {
                 FAIL("write on the side that is not the authority: ", server.strays[0]);
         }
     }
-    if (holding) world.route(authority, false);
+    if (cutover.moment() != Moment::open) cutover.release();
     const uint64_t helper = world.connect();
     for (int round = 0; round < 600; ++round) {
         for (const auto& client : clients) client->write_some();
@@ -348,7 +346,7 @@ void run(unsigned seed, bool sharing, Ledger& total) {
     CHECK(world.brain->quiescence().writes_in_flight == 0);
     CHECK(world.brain->quiescence().held == 0);
     for (const FakeServer& server : world.servers) CHECK(server.strays.empty());
-    check_ledger(world, ledger, authority);
+    check_ledger(world, ledger, cutover.authority());
     total.refused += ledger.refused;
     total.unknown += ledger.unknown;
     total.delivered += ledger.delivered;

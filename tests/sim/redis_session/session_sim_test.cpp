@@ -4,6 +4,7 @@
 // see another write.
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <random>
 
 #include "tests/sim/redis_session/world.h"
 
@@ -182,8 +183,8 @@ void run(unsigned seed, bool sharing) {
             std::make_unique<SimClient>(world, i, random, sharing && random() % 2 == 0, sharing));
     }
     const std::size_t piece_max = random() % 3 == 0 ? 3 : random() % 2 == 0 ? 40 : 4096;
-    Side authority = Side::source;
-    enum class Phase { open, holding } phase = Phase::open;
+    using Moment = SimCutover::Moment;
+    SimCutover cutover(world);
     int patience = 0;
     int left = 120;
     int switches = 0;
@@ -197,10 +198,9 @@ void run(unsigned seed, bool sharing) {
         } else if (dice < 15) {
             world.advance(static_cast<int64_t>(random() % 8000));
         } else if (dice < 16 && switches < 6) {
-            if (phase == Phase::open) {
-                phase = Phase::holding;
+            if (cutover.moment() == Moment::open) {
                 patience = 400;
-                world.route(authority, true);
+                cutover.hold();
             }
         } else {
             std::vector<uint64_t> live;
@@ -209,25 +209,21 @@ void run(unsigned seed, bool sharing) {
             }
             world.move(live[random() % live.size()], 1 + random() % piece_max);
         }
-        if (phase == Phase::holding) {
-            const bool quiet = world.brain->quiescence().writes_in_flight == 0;
-            if (quiet && random() % 10 == 0) {
-                FakeServer& from = world.server(authority);
-                FakeServer& to = world.server(other(authority));
-                REQUIRE(from.strays.empty());
-                to.data = from.data;
-                to.scripts.insert(from.scripts.begin(), from.scripts.end());
-                for (const auto& [key, version] : from.versions) to.versions[key] += version + 1;
-                from.fenced = true;
-                to.fenced = false;
-                authority = other(authority);
-                phase = Phase::open;
-                ++switches;
-                world.route(authority, false);
-            } else if (!quiet && --patience == 0) {
-                phase = Phase::open;
-                world.route(authority, false);  // abort
+        if (cutover.moment() == Moment::held) {
+            if (cutover.quiet() && random() % 10 == 0) {
+                cutover.fence();
+            } else if (!cutover.quiet() && --patience == 0) {
+                cutover.release();  // abort
             }
+        } else if (cutover.moment() == Moment::fenced && random() % 20 == 0) {
+            if (random() % 5 == 0) {
+                cutover.release();  // abort
+            } else {
+                cutover.move();
+                ++switches;
+            }
+        } else if (cutover.moment() == Moment::moved && random() % 20 == 0) {
+            cutover.release();
         }
         for (const auto& client : clients) client->check();
         if (step % 16 == 0) {
@@ -236,9 +232,9 @@ void run(unsigned seed, bool sharing) {
                     FAIL("write on the side that is not the authority: ", server.strays[0]);
             }
         }
-        if (left == 0 && phase == Phase::open) break;
+        if (left == 0 && cutover.moment() == Moment::open) break;
     }
-    if (phase == Phase::holding) world.route(authority, false);
+    if (cutover.moment() != Moment::open) cutover.release();
     for (int round = 0; round < 400; ++round) {
         for (const auto& client : clients) client->write_some();
         world.settle();

@@ -4,382 +4,20 @@
 #pragma once
 
 #include <algorithm>
-#include <deque>
 #include <map>
 #include <memory>
-#include <random>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "base/digest.h"
 #include "core/protocol_worker.h"
 #include "core/settings.h"
 #include "families/redis/process_state.h"
 #include "families/redis/traffic_worker.h"
+#include "tests/sim/redis_session/fake_server.h"
 #include "wire/resp/codec.h"
-#include "wire/resp/command_table.h"
 
 namespace exodus::redis::sim {
-
-using Args = std::vector<std::string>;
-
-struct Data {
-    std::map<int, std::map<std::string, std::string>> strings;
-    std::map<int, std::map<std::string, std::deque<std::string>>> lists;
-    bool operator==(const Data&) const = default;
-};
-
-/// Enough of a Redis server. One command at a time, atomically, in the order of arrival.
-class FakeServer {
-  public:
-    struct Conn {
-        int64_t id = 0;
-        resp::RequestScanner scanner;
-        std::string out;
-        int db = 0;
-        int resp = 2;
-        std::string user;  ///< empty: default
-        std::string name;
-        bool in_multi = false;
-        bool abort_multi = false;
-        std::vector<Args> queue;
-        std::map<std::string, uint64_t> watched;
-        std::set<std::string> channels;
-        bool reply_off = false;
-        bool skip_next = false;
-        bool skip = false;
-        Args blocked;
-        int64_t blocked_until_us = 0;
-        std::deque<Args> pending;  ///< arrived behind a blocking command
-        bool closed = false;
-    };
-
-    Data data;
-    std::map<std::string, std::string> users{{"ann", "secret"}, {"bob", "pass"}};
-    bool need_auth = false;
-    bool fenced = false;  ///< every write from here on is a failure of the test
-    std::vector<std::string> strays;
-    std::set<std::string> scripts;
-    std::map<std::string, uint64_t> versions;
-    std::map<uint64_t, Conn> conns;
-    int64_t next_id = 7;
-    int64_t now_us = 0;
-    std::vector<std::string> log;
-
-    Conn& open(uint64_t key) {
-        Conn& conn = conns[key];
-        conn.id = next_id++;
-        return conn;
-    }
-
-    void feed(uint64_t key, std::string_view bytes) {
-        Conn& conn = conns.at(key);
-        conn.scanner.set_limits({512ULL * 1024 * 1024, 64ULL * 1024 * 1024});
-        const std::string copy(bytes);
-        conn.scanner.feed(copy);
-        for (;;) {
-            const auto event = conn.scanner.next();
-            if (event == resp::RequestEvent::frame) {
-                std::vector<std::string_view> views;
-                resp::split_arguments(conn.scanner.frame().bytes, views);
-                Args args(views.begin(), views.end());
-                if (!conn.blocked.empty()) {
-                    conn.pending.push_back(std::move(args));
-                } else {
-                    run(conn, std::move(args));
-                }
-                continue;
-            }
-            if (event == resp::RequestEvent::error) {
-                conn.out += conn.scanner.error().reply;
-                conn.closed = true;
-            }
-            return;
-        }
-    }
-
-    /// Timeouts of blocking commands.
-    void tick(int64_t now) {
-        now_us = now;
-        for (auto& [key, conn] : conns) {
-            if (!conn.blocked.empty() && conn.blocked_until_us != 0 &&
-                now >= conn.blocked_until_us) {
-                unblock(conn, conn.resp == 3 ? "_\r\n" : "*-1\r\n");
-            }
-        }
-    }
-
-  private:
-    static std::string upper(std::string text) {
-        for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-        return text;
-    }
-    static std::string bulk(std::string_view text) {
-        std::string out;
-        resp::append_bulk(out, text);
-        return out;
-    }
-    static std::string number(int64_t value) { return ":" + std::to_string(value) + "\r\n"; }
-    void touch(int db, const std::string& key) { ++versions[std::to_string(db) + "/" + key]; }
-
-    void run(Conn& conn, Args args) {
-        const bool was_skip = conn.skip;
-        const std::string reply = checked(conn, args);
-        const bool silent = conn.reply_off || was_skip;
-        if (!silent || upper(args[0]) == "CLIENT") conn.out += reply;
-        conn.skip = conn.skip_next;
-        conn.skip_next = false;
-    }
-
-    /// Arguments as a fuzzer sends them: too few, or no numbers.
-    std::string checked(Conn& conn, const Args& args) {
-        const resp::CommandRow* row = resp::find_command(args[0], args.size() > 1 ? args[1] : "");
-        const auto size = static_cast<int>(args.size());
-        if (row != nullptr && (row->arity < 0 ? size < -row->arity : size != row->arity))
-            return "-ERR wrong number of arguments\r\n";
-        try {
-            return answer(conn, args);
-        } catch (const std::logic_error&) {
-            return "-ERR value is not a number\r\n";
-        }
-    }
-
-    void unblock(Conn& conn, const std::string& reply) {
-        conn.blocked.clear();
-        conn.out += reply;
-        while (conn.blocked.empty() && !conn.pending.empty()) {
-            Args args = std::move(conn.pending.front());
-            conn.pending.pop_front();
-            run(conn, std::move(args));
-        }
-    }
-
-    void serve(int db, const std::string& key) {
-        for (bool again = true; again;) {
-            again = false;
-            auto& list = data.lists[db][key];
-            for (auto& [id, conn] : conns) {
-                if (list.empty()) break;
-                if (conn.blocked.empty() || conn.db != db || conn.blocked[1] != key) continue;
-                const std::string value = list.front();
-                list.pop_front();
-                unblock(conn, "*2\r\n" + bulk(key) + bulk(value));
-                again = true;
-                break;
-            }
-        }
-        if (data.lists[db][key].empty()) data.lists[db].erase(key);
-    }
-
-    std::string answer(Conn& conn, const Args& args) {
-        const std::string name = upper(args[0]);
-        if (need_auth && conn.user.empty() && name != "AUTH" && name != "HELLO" && name != "QUIT" &&
-            name != "RESET") {
-            return "-NOAUTH Authentication required.\r\n";
-        }
-        if (conn.in_multi && name != "EXEC" && name != "DISCARD" && name != "MULTI" &&
-            name != "WATCH" && name != "RESET") {
-            conn.queue.push_back(args);
-            return "+QUEUED\r\n";
-        }
-        if (name == "MULTI") {
-            if (conn.in_multi) return "-ERR MULTI calls can not be nested\r\n";
-            conn.in_multi = true;
-            return "+OK\r\n";
-        }
-        if (name == "DISCARD" || name == "EXEC") {
-            if (!conn.in_multi) return "-ERR " + name + " without MULTI\r\n";
-            conn.in_multi = false;
-            const auto queue = std::exchange(conn.queue, {});
-            const auto watched = std::exchange(conn.watched, {});
-            if (name == "DISCARD") return "+OK\r\n";
-            for (const auto& [key, version] : watched) {
-                if (versions[key] != version) return conn.resp == 3 ? "_\r\n" : "*-1\r\n";
-            }
-            std::string out = "*" + std::to_string(queue.size()) + "\r\n";
-            for (const Args& each : queue) out += answer(conn, each);
-            return out;
-        }
-        if (name == "WATCH") {
-            for (std::size_t i = 1; i < args.size(); ++i) {
-                const std::string key = std::to_string(conn.db) + "/" + args[i];
-                conn.watched[key] = versions[key];
-            }
-            return "+OK\r\n";
-        }
-        return plain(conn, name, args);
-    }
-
-    std::string plain(Conn& conn, const std::string& name, const Args& args) {
-        auto& strings = data.strings[conn.db];
-        const resp::CommandRow* row = resp::find_command(args[0], args.size() > 1 ? args[1] : "");
-        if (row == nullptr) return "-ERR unknown command\r\n";
-        if (row->writes() && name != "PUBLISH") {
-            log.push_back(name + (args.size() > 1 ? " " + args[1] : ""));
-            if (fenced && name != "BLPOP") strays.push_back(log.back());
-        }
-        if (name == "PING") return args.size() > 1 ? bulk(args[1]) : "+PONG\r\n";
-        if (name == "GET") {
-            const auto found = strings.find(args[1]);
-            return found == strings.end() ? (conn.resp == 3 ? "_\r\n" : "$-1\r\n")
-                                          : bulk(found->second);
-        }
-        if (name == "SET") {
-            strings[args[1]] = args[2];
-            touch(conn.db, args[1]);
-            return "+OK\r\n";
-        }
-        if (name == "INCR") {
-            std::string& value = strings[args[1]];
-            const int64_t next = (value.empty() ? 0 : std::stoll(value)) + 1;
-            value = std::to_string(next);
-            touch(conn.db, args[1]);
-            return number(next);
-        }
-        if (name == "APPEND") {
-            strings[args[1]] += args[2];
-            touch(conn.db, args[1]);
-            return number(static_cast<int64_t>(strings[args[1]].size()));
-        }
-        if (name == "RPUSH") {
-            auto& list = data.lists[conn.db][args[1]];
-            list.push_back(args[2]);
-            const auto size = static_cast<int64_t>(list.size());
-            touch(conn.db, args[1]);
-            serve(conn.db, args[1]);
-            return number(size);
-        }
-        if (name == "BLPOP") {
-            auto& list = data.lists[conn.db][args[1]];
-            if (!list.empty()) {
-                if (fenced) strays.push_back("BLPOP " + args[1]);
-                const std::string value = list.front();
-                list.pop_front();
-                if (list.empty()) data.lists[conn.db].erase(args[1]);
-                return "*2\r\n" + bulk(args[1]) + bulk(value);
-            }
-            data.lists[conn.db].erase(args[1]);
-            conn.blocked = args;
-            const double timeout = std::stod(args[2]);
-            conn.blocked_until_us = timeout > 0 ? now_us + static_cast<int64_t>(timeout * 1e6) : 0;
-            return {};
-        }
-        if (name == "EVAL" || name == "EVALSHA") {
-            const std::string sha = name == "EVAL" ? sha1_hex(args[1]) : args[1];
-            if (name == "EVAL") scripts.insert(sha);
-            if (!scripts.contains(sha)) return "-NOSCRIPT No matching script. Please use EVAL.\r\n";
-            return plain(conn, "INCR", {"INCR", args[3]});
-        }
-        if (name == "SELECT") {
-            if (args[1].size() > 2 || args[1] > "9") return "-ERR DB index is out of range\r\n";
-            conn.db = std::stoi(args[1]);
-            return "+OK\r\n";
-        }
-        if (name == "AUTH" || name == "HELLO") return login(conn, name, args);
-        if (name == "RESET") {
-            const int64_t id = conn.id;
-            auto pending = conn.pending;
-            conn.db = 0;
-            conn.resp = 2;
-            conn.user.clear();
-            conn.name.clear();
-            conn.in_multi = false;
-            conn.queue.clear();
-            conn.watched.clear();
-            conn.channels.clear();
-            conn.reply_off = conn.skip_next = conn.skip = false;
-            conn.id = id;
-            return "+RESET\r\n";
-        }
-        if (name == "CLIENT") return client(conn, args);
-        if (name == "SUBSCRIBE" || name == "UNSUBSCRIBE")
-            return subscribe(conn, name == "SUBSCRIBE", args);
-        if (name == "PUBLISH") {
-            int64_t count = 0;
-            for (auto& [id, other] : conns) {
-                if (!other.channels.contains(args[1])) continue;
-                ++count;
-                (void)id;
-                other.out += (other.resp == 3 ? ">3\r\n" : "*3\r\n") + bulk("message") +
-                             bulk(args[1]) + bulk(args[2]);
-            }
-            return number(count);
-        }
-        return "+OK\r\n";
-    }
-
-    std::string login(Conn& conn, const std::string& name, const Args& args) {
-        std::size_t at = 1;
-        if (name == "HELLO") {
-            if (args.size() > 1 && args[1] != "2" && args[1] != "3")
-                return "-NOPROTO unsupported protocol version\r\n";
-            at = 3;
-            const bool auth = args.size() > 4 && upper(args[2]) == "AUTH";
-            if (!auth && need_auth && conn.user.empty())
-                return "-NOAUTH HELLO must be called with the client already authenticated\r\n";
-            if (!auth) at = args.size();
-        }
-        if (at < args.size()) {
-            const bool two = args.size() > at + 1;
-            const auto found = users.find(two ? args[at] : "");
-            if (found == users.end() || found->second != args[at + 1]) {
-                return "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
-            }
-            conn.user = args[at];
-        }
-        if (name == "AUTH") return "+OK\r\n";
-        if (args.size() > 1) conn.resp = std::stoi(args[1]);
-        return (conn.resp == 3 ? "%2\r\n" : "*4\r\n") + bulk("proto") + number(conn.resp) +
-               bulk("id") + number(conn.id);
-    }
-
-    std::string client(Conn& conn, const Args& args) {
-        const std::string sub = upper(args[1]);
-        const bool silent = conn.reply_off || conn.skip;
-        if (sub == "REPLY") {
-            const std::string mode = upper(args[2]);
-            if (mode == "OFF") conn.reply_off = true;
-            if (mode == "SKIP" && !conn.reply_off) conn.skip_next = true;
-            if (mode != "ON") return {};
-            conn.reply_off = false;
-            return "+OK\r\n";
-        }
-        if (silent) return {};
-        if (sub == "ID") return number(conn.id);
-        if (sub == "SETNAME") {
-            conn.name = args[2];
-            return "+OK\r\n";
-        }
-        if (sub == "GETNAME") return conn.name.empty() ? "$-1\r\n" : bulk(conn.name);
-        if (sub == "UNBLOCK") {
-            for (auto& [key, other] : conns) {
-                if (std::to_string(other.id) != args[2] || other.blocked.empty()) continue;
-                (void)key;
-                unblock(other, other.resp == 3 ? "_\r\n" : "*-1\r\n");
-                return ":1\r\n";
-            }
-            return ":0\r\n";
-        }
-        return "+OK\r\n";
-    }
-
-    std::string subscribe(Conn& conn, bool on, const Args& args) {
-        std::string out;
-        Args list(args.begin() + 1, args.end());
-        if (!on && list.empty()) list.assign(conn.channels.begin(), conn.channels.end());
-        for (const std::string& channel : list) {
-            if (on) {
-                conn.channels.insert(channel);
-            } else {
-                conn.channels.erase(channel);
-            }
-            out += (conn.resp == 3 ? ">3\r\n" : "*3\r\n") + bulk(on ? "subscribe" : "unsubscribe") +
-                   bulk(channel) + number(static_cast<int64_t>(conn.channels.size()));
-        }
-        return out;
-    }
-};
 
 /// Connections, clock and the brain. Every byte moves by a call of this class.
 class World final : public WorkerIo {
@@ -598,6 +236,50 @@ class World final : public WorkerIo {
   public:
     ProcessState state;
     std::unique_ptr<TrafficWorker> brain;
+};
+
+/// A cutover as workers and servers live it, one moment at a time.
+class SimCutover {
+  public:
+    enum class Moment : uint8_t { open, held, fenced, moved };
+
+    explicit SimCutover(World& world) : world_(world) {}
+    [[nodiscard]] Moment moment() const { return moment_; }
+    [[nodiscard]] Side authority() const { return world_.brain_route_.writes; }
+
+    /// C1.
+    void hold(int64_t deadline_ms = 0) {
+        moment_ = Moment::held;
+        world_.route(authority(), true, deadline_ms);
+    }
+    /// C2: may the fence rise?
+    [[nodiscard]] bool quiet() const { return world_.brain->quiescence().writes_in_flight == 0; }
+    /// C3.
+    void fence() {
+        world_.server(authority()).fenced = true;
+        moment_ = Moment::fenced;
+    }
+    /// C4 to C7: all data over; the authority moves with the hold up and both sides fenced.
+    void move() {
+        const Side to = other(authority());
+        FakeServer& old = world_.server(authority());
+        FakeServer& now = world_.server(to);
+        now.data = old.data;
+        now.scripts.insert(old.scripts.begin(), old.scripts.end());
+        for (const auto& [key, version] : old.versions) now.versions[key] += version + 1;
+        moment_ = Moment::moved;
+        world_.route(to, true, world_.brain_route_.hold_deadline_ms);
+    }
+    /// C8, or an abort: the authority's fence is opened, what was held is released.
+    void release() {
+        world_.server(authority()).fenced = false;
+        moment_ = Moment::open;
+        world_.route(authority(), false);
+    }
+
+  private:
+    World& world_;
+    Moment moment_ = Moment::open;
 };
 
 inline std::string command(std::initializer_list<std::string_view> words) {
