@@ -27,6 +27,12 @@ void wait_for_load(const Ledger& ledger, uint64_t more) {
     REQUIRE(moved);
 }
 
+void require_no_violation(const Ledger& ledger) {
+    const auto found = ledger.violations();
+    for (const auto& text : found) MESSAGE(text);
+    REQUIRE(found.empty());
+}
+
 void check_equal(Rig& rig, Ledger& ledger) {
     ledger.pause(true);
     const auto source = own(rig.source());
@@ -46,10 +52,10 @@ void check_ledger(Ledger& ledger, RedisServer& authority) {
     ledger.stop();
     const LedgerSummary summary = ledger.summary();
     fmt::print(
-        "{} writes acknowledged, {} refused, {} unknown, {} connections lost; p99 {:.1f} ms, "
-        "longest {:.1f} ms\n",
-        summary.acknowledged, summary.refused, summary.unknown, summary.connections_lost,
-        static_cast<double>(summary.latency_us.percentile(0.99)) / 1e3,
+        "{} writes acknowledged, {} refused, {} watches broken, {} unknown, {} connections lost; "
+        "p99 {:.1f} ms, longest {:.1f} ms\n",
+        summary.acknowledged, summary.refused, summary.watches_broken, summary.unknown,
+        summary.connections_lost, static_cast<double>(summary.latency_us.percentile(0.99)) / 1e3,
         static_cast<double>(summary.latency_us.max()) / 1e3);
     for (const auto& [text, count] : summary.errors)
         fmt::print("error reply ({} times): {}\n", count, text);

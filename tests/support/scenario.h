@@ -17,6 +17,9 @@ ContextPtr own(RedisServer& server);
 /// Fails the test when the load does not get `more` writes acknowledged within 30 s.
 void wait_for_load(const Ledger& ledger, uint64_t more);
 
+/// Fails the test when a client was told something that is not documented, with all that was seen.
+void require_no_violation(const Ledger& ledger);
+
 /// With the load paused both servers must become equal within 30 s, whatever the direction of the
 /// stream.
 void check_equal(Rig& rig, Ledger& ledger);

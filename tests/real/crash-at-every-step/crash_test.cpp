@@ -59,7 +59,7 @@ TEST_CASE("kill -9 of the command at every point of the journal, switch and roll
                          point);
         REQUIRE(rig.authority() == "source");
         wait_for_load(ledger, 100);
-        REQUIRE(ledger.violations() == std::vector<std::string>{});
+        require_no_violation(ledger);
         ++crashed;
     }
     CHECK(crashed >= 20);

@@ -35,7 +35,7 @@ TEST_CASE("ten switches and rollbacks under load: every acknowledged write exact
             longest.record(ledger.take_latency().max());
             CHECK(rig.authority() == (forward ? "target" : "source"));
             check_equal(rig, ledger);
-            REQUIRE(ledger.violations() == std::vector<std::string>{});
+            require_no_violation(ledger);
         }
     }
     fmt::print("longest request around each of ten switches: p50 {} ms, max {} ms\n",
