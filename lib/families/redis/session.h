@@ -173,6 +173,7 @@ class ClientSession {
     [[nodiscard]] bool judged_elsewhere() const;
     bool need_judge();
     void clear_pending();
+    void select_as_executed(std::string_view exec, bool whole);
     void on_blocking_reply(BackendLink& link, std::string_view frame, char type);
     bool retry_script(BackendLink& link, std::string_view frame);
 
@@ -259,7 +260,9 @@ class ClientSession {
     bool multi_lost_ = false;      ///< its connection is gone: EXEC answers EXECABORT
     bool watch_broken_ = false;    ///< EXEC answers nil
     bool silent_multi_ = false;    ///< queued without answers when a hold began: perhaps refused
-    int multi_database_ = -1;
+    /// SELECTs inside: index of the answer in EXEC's, database. Moved to pending_selects_ by EXEC.
+    std::vector<std::pair<uint32_t, int>> multi_selects_;
+    std::vector<std::pair<uint32_t, int>> pending_selects_;
 
     // Subscriptions: channels, patterns, shard channels.
     std::array<std::set<std::string, std::less<>>, 3> channels_;

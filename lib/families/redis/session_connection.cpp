@@ -365,10 +365,10 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
             }
             break;
         case Kind::exec:
-            if (!error && type != '_' && !frame.starts_with("*-1") && pending_database_ >= 0) {
-                database_ = link.key.database = pending_database_;
-                slots_ = {nullptr, nullptr};
-            }
+            if (!error && type != '_' && !frame.starts_with("*-1"))
+                select_as_executed(frame, whole);
+            pending_selects_.clear();
+            link.key.database = database_;
             break;
         case Kind::multi:
             if (error && outstanding_ == 0) {
@@ -435,6 +435,18 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
             break;
     }
     if (whole) worker_.to_client(*this, frame);
+}
+
+/// The database after a transaction that selected: the last SELECT that EXEC's answer calls OK. One
+/// that is not there whole (streamed, or silenced) is taken as having worked.
+void ClientSession::select_as_executed(std::string_view exec, bool whole) {
+    const auto answers = whole ? resp::parse_reply(exec) : Result<resp::Value>(resp::Value{});
+    for (const auto& [index, number] : pending_selects_) {
+        const bool known = whole && answers && index < answers->items.size();
+        if (whole && !(known && answers->items[index].text == "OK")) continue;
+        database_ = number;
+        slots_ = {nullptr, nullptr};
+    }
 }
 
 void ClientSession::clear_pending() {

@@ -213,11 +213,13 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
                 resp::append_null_array(nil, resp_);
                 local_reply(nil);
             } else {
-                forward(*link_, row, frame,
-                        multi_database_ >= 0 && !silent ? Job::watched : Job::forward, Kind::exec);
-                if (multi_database_ >= 0) link_->dirty = true;
-                pending_database_ = multi_database_;
-                await_ = multi_database_ >= 0;
+                const bool selects = !multi_selects_.empty();
+                forward(*link_, row, frame, selects && !silent ? Job::watched : Job::forward,
+                        Kind::exec);
+                link_->dirty = link_->dirty || selects;
+                pending_selects_ = std::exchange(multi_selects_, {});
+                await_ = selects;
+                if (silent && selects) select_as_executed({}, false);
             }
             in_multi_ = multi_writes_ = watch_broken_ = false;
             sticky_ &= ~uint32_t{kMulti | kWatch};
@@ -239,10 +241,16 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
             break;
     }
     if (!leased()) return stall(Stall::drain);
+    if (kind == Kind::multi || kind == Kind::watch) {
+        // Refused without being queued and without breaking the transaction.
+        forward(*link_, row, frame, Job::forward, Kind::plain);
+        return true;
+    }
     if (kind == Kind::select && frame.indexed > 1) {
         int64_t number = 0;
-        if (resp::parse_int(frame.args[1], number) && number >= 0 && number < 1'000'000) {
-            multi_database_ = static_cast<int>(number);
+        if (resp::parse_int(frame.args[1], number) && number >= 0 && number < 1'000'000 &&
+            multi_selects_.size() < limits::kRedisMultiQueue_max) {
+            multi_selects_.emplace_back(multi_count_, static_cast<int>(number));
         }
     } else if (kind == Kind::auth || kind == Kind::hello || kind == Kind::client_tracking) {
         // Runs inside EXEC, where it cannot be followed: the connection stays this client's.
@@ -291,7 +299,7 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             multi_queue_.clear();
             multi_count_ = 0;
             multi_writes_ = multi_overflow_ = false;
-            multi_database_ = -1;
+            multi_selects_.clear();
             return true;
         case Kind::exec:
         case Kind::discard:

@@ -287,8 +287,7 @@ void ClientSession::tick(int64_t) {
         unblock_if_parked(away || worker_.writes_in_flight() == 0);
     }
     if (route.hold && leased() && link_->silent_writes != 0 && link_->fifo.empty()) fence_silent();
-    if (away && outstanding_ == 0 && moving_ == nullptr && !move_waits())
-        worker_.run_later(*this);
+    if (away && outstanding_ == 0 && moving_ == nullptr && !move_waits()) worker_.run_later(*this);
 }
 
 void ClientSession::on_wait_over(BackendLink& link, std::string_view error) {
