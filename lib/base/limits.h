@@ -160,6 +160,27 @@ inline constexpr std::size_t kChunkKeys_max = 64;
 inline constexpr std::size_t kChunk_bytes = 1024 * 1024;
 inline constexpr std::size_t kCopyQueue_bytes = 64 * 1024 * 1024;
 inline constexpr int kScanCount = 512;
+/// A key above this is copied in pieces (redis.md 4.8): DUMP of more would hold up the origin for
+/// tens of milliseconds. Sets and streams that must be rewritten by commands are it from less on
+/// (redis.md 4.9).
+inline constexpr std::size_t kBigKey_bytes = 8 * 1024 * 1024;
+inline constexpr std::size_t kBigKeyTyped_bytes = 1024 * 1024;
+/// One piece: a few milliseconds of the origin, and what a batch of the lane carries.
+inline constexpr std::size_t kBigKeyPiece_bytes = 1024 * 1024;
+inline constexpr std::size_t kBigKeyPage_max = 10'000;
+/// Elements of one command that reads named ones.
+inline constexpr std::size_t kBigKeyAsk_names = 512;
+/// Elements that changed while pieces were read: the table of names, and what the one transaction
+/// at the end may read; more is read in a further round.
+inline constexpr std::size_t kBigKeyNames_max = 1'000'000;
+inline constexpr std::size_t kBigKeyNames_bytes = 256 * 1024 * 1024;
+inline constexpr std::size_t kBigKeyFinal_names = 4'096;
+inline constexpr std::size_t kBigKeyFinal_bytes = 16 * 1024 * 1024;
+inline constexpr int kBigKeyRounds_max = 5;
+/// Copies that start again before copy.big_key decides.
+inline constexpr int kBigKeyRestarts_max = 3;
+/// Pending entries of one group that the transaction at the end reads: some 100 ms of the origin.
+inline constexpr std::size_t kBigKeyPending_max = 200'000;
 /// Watermark entries; beyond, entries that are no longer needed are dropped, at the cost of one
 /// more DUMP each.
 inline constexpr std::size_t kWatermarks_max = 1024 * 1024;

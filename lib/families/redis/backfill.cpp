@@ -16,9 +16,12 @@ void Backfill::run(const std::stop_token& stop) {
         if (const uint64_t now = flow_.queue.generation(); now != generation_) {
             generation_ = now;
             place_ = flow_.queue.place();
+            big_reader_.forget();  // pieces may have been dropped
         }
-        if (place_.phase == ScanPlace::Phase::done || flow_.paused || flow_.spool_pressed ||
-            flow_.followed().empty() || flow_.destination_rdb == 0) {
+        const bool paused = flow_.paused && place_.phase != ScanPlace::Phase::done;
+        const bool nothing = place_.phase == ScanPlace::Phase::done && !big_round();
+        if (nothing || paused || flow_.spool_pressed || flow_.followed().empty() ||
+            flow_.destination_rdb == 0) {
             wait_for_change(flow_, stop, milliseconds(50));
             continue;
         }
@@ -33,6 +36,7 @@ void Backfill::run(const std::stop_token& stop) {
         // nothing is read.
         disconnect();
         place_ = flow_.queue.place();
+        big_reader_.forget();
         flow_.note(&MovementStatus::degraded, "copy: " + done.error().message);
         wait_unless_stopped(stop, milliseconds(back_off));
         back_off = std::min(back_off * 2, limits::kRetry_ms_max);
@@ -56,6 +60,9 @@ Status Backfill::connect() {
     auto version = rdb_version_of(*origin_);
     if (!version) return tl::unexpected<Error>(std::move(version).error());
     origin_rdb_ = *version;
+    auto server = origin_->server_version();
+    if (!server) return tl::unexpected<Error>(std::move(server).error());
+    field_expiries_ = server->has_field_expiries();
     auto databases = origin_->config_get("databases");
     databases_ =
         databases && *databases ? static_cast<int>(to_number(**databases).value_or(16)) : 16;
@@ -81,6 +88,7 @@ void Backfill::shutdown() {
 Status Backfill::page(const std::stop_token& stop) {
     if (!origin_) EXODUS_TRY(connect());
     EXODUS_TRY(probe_latency());
+    if (big_round()) return big_piece(stop);
     return place_.phase == ScanPlace::Phase::copy ? copy_page(stop) : sweep_page(stop);
 }
 
@@ -115,15 +123,59 @@ Status Backfill::copy_page(const std::stop_token& stop) {
     auto keys = scan(*origin_, place);
     if (!keys) return tl::unexpected<Error>(std::move(keys).error());
     if (place.cursor == "0") next_database(place);
-    for (const auto& key : *keys) origin_->append({"MEMORY", "USAGE", key.name, "SAMPLES", "5"});
+    auto sizes = sizes_of(*keys);
+    if (!sizes) return tl::unexpected<Error>(std::move(sizes).error());
+    return copy_keys(*keys, *sizes, place, stop);
+}
+
+/// Bytes of each key; -1 for one that is to be copied in pieces.
+Result<std::vector<int64_t>> Backfill::sizes_of(const std::vector<Key>& keys) {
+    for (const auto& key : keys) origin_->append({"MEMORY", "USAGE", key.name, "SAMPLES", "5"});
     EXODUS_TRY(origin_->flush());
     std::vector<int64_t> sizes;
-    for (std::size_t i = 0; i < keys->size(); ++i) {
+    std::vector<std::size_t> large;
+    const BigKeySizes big{reader_.may_need_typed(origin_rdb_), field_expiries_};
+    for (std::size_t i = 0; i < keys.size(); ++i) {
         auto size = origin_->read_reply();
         if (!size) return tl::unexpected<Error>(std::move(size).error());
         sizes.push_back(size->integer());
+        if (big.may_be(sizes.back())) large.push_back(i);
     }
-    return copy_keys(*keys, sizes, place, stop);
+    for (const auto i : large) origin_->append({"TYPE", keys[i].name});
+    auto types = origin_->read_all(large.size());
+    if (!types) return tl::unexpected<Error>(std::move(types).error());
+    for (std::size_t n = 0; n < large.size(); ++n) {
+        int64_t& size = sizes[large[n]];
+        if (big.in_pieces(kind_of_name((*types)[n].text()), size)) size = -1;
+    }
+    return sizes;
+}
+
+std::shared_ptr<const BigKeyRound> Backfill::big_round() {
+    const std::lock_guard lock(flow_.mutex);
+    return flow_.big_round && flow_.big_round->round != big_round_read_ ? flow_.big_round : nullptr;
+}
+
+/// One piece of the big key that the lane asks for. It takes the way of every chunk, so that it is
+/// written in the order in which it was read.
+Status Backfill::big_piece(const std::stop_token& stop) {
+    const auto round = big_round();
+    if (!round) return {};
+    const uint64_t id = flow_.queue.begin(flow_.link_end);
+    auto item = big_reader_.next(*origin_, *round, flow_.followed());
+    if (!item) return tl::unexpected<Error>(std::move(item).error());
+    const bool last = item->piece.last;
+    const std::size_t bytes = item->bytes.size();
+    std::vector<CopyItem> items;
+    items.push_back(std::move(*item));
+    if (!flow_.queue.deliver(id, std::move(items), place_, stop)) {
+        big_reader_.forget();
+        return {};
+    }
+    if (last) big_round_read_ = round->round;
+    flow_.changed.notify_all();
+    throttle(bytes, stop);
+    return {};
 }
 
 Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
@@ -134,6 +186,7 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
     struct Sent {
         uint64_t id;
         std::vector<Key> keys;
+        std::vector<Key> big;
     };
     std::vector<Sent> sent;
     std::size_t at = 0;
@@ -145,6 +198,12 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
             if (!items) return tl::unexpected<Error>(std::move(items).error());
             std::size_t bytes = 0;
             for (const auto& item : *items) bytes += item.bytes.size();
+            for (auto& key : sent[i].big) {
+                CopyItem named;
+                named.key = std::move(key);
+                named.big = true;
+                items->push_back(std::move(named));
+            }
             const bool last = i + 1 == sent.size() && at >= keys.size();
             ScanPlace done = place_;
             done.run_id = after.run_id;
@@ -159,17 +218,22 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
     };
     do {
         std::vector<Key> part;
+        std::vector<Key> big;
         std::size_t bytes = 0;
         while (at < keys.size() && part.size() < limits::kChunkKeys_max &&
                (part.empty() || bytes < limits::kChunk_bytes)) {
-            const auto size = static_cast<std::size_t>(std::max<int64_t>(sizes[at], 0));
+            if (sizes[at] < 0) {
+                big.push_back(keys[at++]);
+                continue;
+            }
+            const auto size = static_cast<std::size_t>(sizes[at]);
             if (!part.empty() && bytes + size > limits::kChunk_bytes) break;
             bytes += size;
             part.push_back(keys[at++]);
         }
         const uint64_t id = flow_.queue.begin(flow_.link_end);
         KeyReader::send(*origin_, part.empty() ? place_.db : part.front().db, part);
-        sent.push_back({id, std::move(part)});
+        sent.push_back({id, std::move(part), std::move(big)});
         in_pipe += bytes;
         if (at < keys.size() && pipelined && in_pipe < 8 * limits::kChunk_bytes) continue;
         auto going = receive();

@@ -24,6 +24,9 @@ class Backfill {
     Status page(const std::stop_token& stop);
     Status copy_page(const std::stop_token& stop);
     Status sweep_page(const std::stop_token& stop);
+    Status big_piece(const std::stop_token& stop);
+    std::shared_ptr<const BigKeyRound> big_round();
+    Result<std::vector<int64_t>> sizes_of(const std::vector<Key>& keys);
     Status copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
                      const ScanPlace& after, const std::stop_token& stop);
     Result<std::vector<Key>> scan(Client& client, ScanPlace& place);
@@ -33,12 +36,15 @@ class Backfill {
 
     Flow& flow_;
     KeyReader reader_;
-    std::mutex client_mutex_;  ///< guards the pointers against shutdown()
+    BigKeyReader big_reader_;
+    uint64_t big_round_read_ = 0;  ///< the last round that was read to its end
+    std::mutex client_mutex_;      ///< guards the pointers against shutdown()
     std::unique_ptr<Client> origin_;
     std::unique_ptr<Client> destination_;
     std::string run_id_;
     int databases_ = 16;
     int origin_rdb_ = 0;
+    bool field_expiries_ = false;
     uint64_t generation_ = 0;
     ScanPlace place_;  ///< of the next SCAN
     // throttle

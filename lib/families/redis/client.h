@@ -105,6 +105,10 @@ struct ServerVersion {
         return compat_major > major_min || (compat_major == major_min && compat_minor >= minor_min);
     }
     [[nodiscard]] bool is_valkey() const { return engine == "valkey"; }
+    /// Fields of hashes may have an expiry of their own: Redis 7.4, Valkey 9.
+    [[nodiscard]] bool has_field_expiries() const {
+        return at_least(7, 4) || (is_valkey() && major >= 9);
+    }
     [[nodiscard]] std::string text() const { return engine + " " + version; }
     static ServerVersion of(const Info& info);
 };

@@ -48,6 +48,7 @@ Flow::Flow(const FamilyContext& context_in, Direction direction_in)
       name(to_string(direction_in)),
       id(migration_id(context_in.settings.migration)),
       checkpoint_key(checkpoint_key_of(context_in.settings.migration, direction_in)),
+      big_record(fmt::format("{}big:{}:{}", kOwnPrefix, id, name)),
       channel(fmt::format("{}{}", kOwnPrefix, id)),
       origin(context_in.settings.endpoint(origin_of(direction_in))),
       destination(context_in.settings.endpoint(destination_of(direction_in))),

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "core/family.h"
+#include "families/redis/bigkey_reader.h"
 #include "families/redis/copy_queue.h"
 #include "families/redis/key_reader.h"
 #include "families/redis/link.h"
@@ -63,6 +65,7 @@ struct Flow {
     const std::string name;  ///< "forward" | "reverse"; the journal's key
     const std::string id;    ///< short hash of the migration's name
     const std::string checkpoint_key;
+    const std::string big_record;  ///< the set of big keys that are not copied yet; see big_keys.h
     const std::string channel;
     const Endpoint& origin;
     const Endpoint& destination;
@@ -79,6 +82,7 @@ struct Flow {
     Trouble link_trouble;                 ///< guarded
     Trouble lane_trouble;                 ///< guarded
     KeySet redrive;                       ///< guarded; keys to be copied again
+    std::shared_ptr<const BigKeyRound> big_round;         ///< guarded; what the copier reads first
     std::deque<std::pair<int64_t, std::string>> touched;  ///< guarded; steady µs, "db:key"
     std::atomic<uint64_t> link_end{0};                    ///< end of what was read
     std::atomic<int64_t> caught_up_us{0};  ///< when everything read was applied, last

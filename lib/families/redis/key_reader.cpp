@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/limits.h"
 #include "families/redis/payload.h"
 #include "families/redis/typed_copy.h"
 
@@ -117,6 +118,10 @@ Result<std::vector<CopyItem>> KeyReader::receive(Client& origin, const std::vect
 
 CopyItem KeyReader::write_item(const Key& key, std::string_view payload, int64_t expiry_ms,
                                uint64_t at, uint8_t& typed) const {
+    if (payload.size() > limits::kRespBulk_bytes_max) {
+        return refused_item(
+            key, at, "its DUMP payload is larger than a server takes in one piece (512 MiB)");
+    }
     const auto version = payload_version(payload);
     if (!version) return refused_item(key, at, "the origin's DUMP payload has a wrong checksum");
     const uint8_t type = payload_type(payload);

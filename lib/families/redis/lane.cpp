@@ -54,10 +54,12 @@ Lane::Lane(Flow& flow, ForeignKeys foreign)
       reader_(DestinationFormat{}),
       foreign_(std::move(foreign)),
       watermarks_(flow.tuning.watermarks),
+      big_(flow),
       planner_(watermarks_, {.presence_checks = flow.tuning.presence_checks,
                              .in_scope =
                                  [this](const KeyRef& key) {
-                                     return flow_.scope.contains(key.name) &&
+                                     return !big_.aside(key.hash) &&
+                                            flow_.scope.contains(key.name) &&
                                             !(foreign_.kept && foreign_.names.contains(key.hash));
                                  },
                              .doubtful = {}}) {
@@ -185,16 +187,19 @@ Status Lane::step(const std::stop_token& stop) {
     {
         const std::lock_guard lock(flow_.mutex);
         for (auto& [hash, key] : flow_.redrive) {
+            if (big_.aside(hash)) continue;
             watermarks_.erase(hash);
             repairs_.emplace(hash, key);
         }
         flow_.redrive.clear();
     }
     CopyQueue::Batch due = flow_.queue.take(limits::kBatchItems_max, 4 * limits::kBatch_bytes);
+    std::vector<StreamCommand> ops;
+    EXODUS_TRY(follow_big_keys(due, ops));
     const std::size_t size = batch_size();
     const bool global_next = size < parsed_.size() && (parsed_[size].role == StreamRole::global ||
                                                        parsed_[size].role == StreamRole::unknown);
-    if (size == 0 && due.chunks == 0 && repairs_.empty()) {
+    if (size == 0 && ops.empty() && due.items.empty() && due.chunks == 0 && repairs_.empty()) {
         if (global_next) {
             if (parsed_.front().role == StreamRole::unknown)
                 return resolve_unknown(parsed_.front());
@@ -205,7 +210,7 @@ Status Lane::step(const std::stop_token& stop) {
             return {};
         }
         EXODUS_TRY(finish_fill());
-        const bool behind = written_ != Checkpoint{epoch_, applied_}.text();
+        const bool behind = written_ != Checkpoint{epoch_, applied_}.text() || big_.changed();
         if (behind && steady_us() - checkpoint_us_ > limits::kIdleCheckpoint_ms * 1000) {
             return transact({}, 0, applied_, nullptr).map([](const Reply&) {});
         }
@@ -214,8 +219,7 @@ Status Lane::step(const std::stop_token& stop) {
         wait_for_change(flow_, stop, milliseconds(behind ? 20 : 50));
         return {};
     }
-    std::vector<StreamCommand> ops;
-    ops.reserve(size);
+    ops.reserve(ops.size() + size);
     std::optional<StreamCommand> last;
     for (std::size_t i = 0; i < size; ++i) {
         if (i + 1 == size) last = parsed_.front();
@@ -226,7 +230,7 @@ Status Lane::step(const std::stop_token& stop) {
     for (const auto& op : ops) db_max = std::max(db_max, op.db);
     for (const auto& item : due.items) db_max = std::max(db_max, item.key.db);
     EXODUS_TRY(reach_database(db_max));
-    if (!ops.empty() || due.chunks > 0 || !repairs_.empty())
+    if (!ops.empty() || !due.items.empty() || due.chunks > 0 || !repairs_.empty())
         EXODUS_TRY(run_batch(std::move(ops), due));
     if (last) advance(*last);
     flow_.queue.finish(due.chunks);
@@ -257,9 +261,13 @@ Status Lane::reach_database(int db) {
 Status Lane::run_batch(std::vector<StreamCommand> ops, const CopyQueue::Batch& due) {
     for (;;) {
         const KeySet wanted = planner_.closure(ops, due.items, repairs_);
+        auto too_big = big_.set_aside_big(*origin_, wanted, repairs_, watermarks_);
+        if (!too_big) return fail(std::move(too_big).error(), "origin");
+        if (*too_big) continue;  // they are out of the planner's scope now
         auto copies = read_copies(wanted);
         if (!copies) return tl::unexpected<Error>(std::move(copies).error());
-        const Plan plan = planner_.plan(ops, due.items, *copies);
+        Plan plan = planner_.plan(ops, due.items, *copies);
+        big_.add_pieces(plan, due.items);
         auto executed = execute(plan, due.items, *copies);
         if (!executed) {
             if (executed.error().code != ErrorCode::data)
@@ -372,6 +380,7 @@ Result<Reply> Lane::transact(std::string body, std::size_t commands, const Strea
     bytes.reserve(body.size() + 256);
     append_command(bytes, {"MULTI"});
     bytes += body;
+    commands += big_.append_changes(bytes);
     in_flight_ = Checkpoint{epoch_, place, ++batch_}.text();
     append_command(bytes, {"SET", flow_.checkpoint_key, in_flight_});
     append_command(bytes, {"EXEC"});
@@ -418,6 +427,7 @@ Result<Reply> Lane::transact(std::string body, std::size_t commands, const Strea
     if (held->is_nil()) return tl::unexpected<Error>(flow_.destination_lost());
     if (exec->is_nil() || held->text() != in_flight_) return second_writer();
     written_ = in_flight_;
+    big_.changes_written();
     checkpoint_us_ = steady_us();
     return std::move(*exec);
 }

@@ -9,6 +9,7 @@
 #include <stop_token>
 #include <unordered_set>
 
+#include "families/redis/big_keys.h"
 #include "families/redis/flow.h"
 #include "families/redis/planner.h"
 
@@ -56,6 +57,7 @@ class Lane {
     std::size_t batch_size() const;
     Status reach_database(int db);
     Status run_batch(std::vector<StreamCommand> ops, const CopyQueue::Batch& due);
+    Status follow_big_keys(CopyQueue::Batch& due, std::vector<StreamCommand>& ops);
     Result<std::vector<CopyItem>> read_copies(const KeySet& wanted);
     Result<Executed> execute(const Plan& plan, const std::vector<CopyItem>& items,
                              const std::vector<CopyItem>& copies);
@@ -86,6 +88,7 @@ class Lane {
     DestinationFormat format_;
     ForeignKeys foreign_;
     Watermarks watermarks_;
+    BigKeys big_;
     Planner planner_;
     std::mutex client_mutex_;  ///< guards the pointers against shutdown()
     std::unique_ptr<Client> destination_;

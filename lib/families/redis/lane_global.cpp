@@ -45,6 +45,8 @@ Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
         flow_.queue.restart({ScanPlace::Phase::copy, true, 0, "0", {}});
         flow_.fill_open = true;
         watermarks_.clear();
+        for (const int db : databases) big_.drop_db(db);
+        big_.start_again();
         EXODUS_TRY(
             flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
         return transact({}, 0, end, nullptr).map([](const Reply&) {});
@@ -60,6 +62,8 @@ Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
     for (const int db : databases) {
         flow_.queue.drop_db(db);
         watermarks_.drop_db(db);
+        big_.drop_db(db);
+        if (db == 0) big_.record_gone();
     }
     auto ran = transact(std::move(body), commands + 1, end, nullptr);
     if (!ran) return tl::unexpected<Error>(std::move(ran).error());
@@ -81,12 +85,13 @@ Status Lane::swap(const StreamCommand& op) {
     std::size_t commands = 0;
     const bool verbatim = !flow_.fill_open && watermarks_.exact_db_at(a, op.end) &&
                           watermarks_.exact_db_at(b, op.end) && flow_.scope.everything() &&
-                          foreign_.names.empty();
+                          foreign_.names.empty() && !big_.any_in(a) && !big_.any_in(b);
     if (verbatim) {
         if (a == 0 ||
-            b == 0) {  // the checkpoint must not move along; the transaction writes it again
-            append_command(body, {"DEL", flow_.checkpoint_key});
+            b == 0) {  // what is exodus' own must not move along; the transaction writes it again
+            append_command(body, {"DEL", flow_.checkpoint_key, flow_.big_record});
             ++commands;
+            big_.record_gone();
         }
         append_command(body, {"SWAPDB", std::to_string(a), std::to_string(b)});
         ++commands;
@@ -95,9 +100,12 @@ Status Lane::swap(const StreamCommand& op) {
             append_command(body, {"SELECT", std::to_string(db)});
             append_command(body, {"FLUSHDB"});
             commands += 2;
+            big_.drop_db(db);
+            if (db == 0) big_.record_gone();
         }
         append_command(body, {"SELECT", "0"});
         ++commands;
+        big_.start_again();
         const ScanPlace again{
             ScanPlace::Phase::copy, flow_.queue.place().repair, std::min(a, b), "0", {}};
         const ScanPlace open_place = flow_.queue.place();

@@ -46,6 +46,9 @@ Status Lane::open(const std::stop_token&) {
     exact_ = false;
     flow_.queue.drop_all();  // what was read before this moment may be older than what the
                              // checkpoint contains
+    auto origin_rdb = rdb_version_of(*origin_);
+    if (!origin_rdb) return tl::unexpected<Error>(std::move(origin_rdb).error());
+    EXODUS_TRY(big_.open(*origin_, *destination_, *origin_rdb, format_.rdb_version));
     EXODUS_TRY(take_checkpoint());
     if (!flow_.spool->covers(applied_.offset)) flow_.spool_short = true;
     EXODUS_TRY(flow_.spool->seek(applied_.offset));

@@ -19,12 +19,15 @@ void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
                        const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
                        const std::vector<StepResult>& results) {
     repairs_ = planner_.commit(plan, ops, items, copies, results);
+    big_.after_batch(plan, ops, items, results);
     if (!repairs_.empty()) exact_ = false;
     count_failures(plan, items, copies, results);
     uint64_t bytes = 0;
     uint64_t keys = 0;
     for (const auto& item : items) {
         bytes += item.bytes.size();
+        if (item.piece.copy != 0) continue;
+        if (!failed_.empty()) failed_.erase(item.key.hash);
         if (item.unreadable)
             fail_item(item.key, item.reason);
         else
@@ -32,6 +35,7 @@ void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
     }
     for (const auto& copy : copies) {
         bytes += copy.bytes.size();
+        big_.copied(copy.key.hash);
         if (copy.unreadable)
             fail_item(copy.key, copy.reason);
         else if (failed_.erase(copy.key.hash) != 0 && save_least()) {
@@ -66,6 +70,7 @@ void Lane::count_failures(const Plan& plan, const std::vector<CopyItem>& items,
         }
         const CopyItem& item =
             step.kind == Step::Kind::item ? items[step.index] : copies[step.index];
+        if (item.piece.copy != 0) continue;  // its copy starts again
         if (++strikes_[item.key.hash] >= limits::kItemTries_max) {
             strikes_.erase(item.key.hash);
             fail_item(item.key, std::string(results[i].error));
@@ -81,6 +86,7 @@ void Lane::count_failures(const Plan& plan, const std::vector<CopyItem>& items,
 void Lane::fail_item(const Key& key, const std::string& reason) {
     watermarks_.put(key.hash, {kNoOffset, 0, key.db, false});
     repairs_.erase(key.hash);
+    big_.copied(key.hash);
     if (!failed_.emplace(key.hash, key).second) return;
     ItemError error;
     error.direction = flow_.name;
@@ -110,8 +116,12 @@ Status Lane::finish_fill() {
         if (!offset) return tl::unexpected<Error>(std::move(offset).error());
         watermarks_.set_doubt(*offset);
         flow_.fill_open = false;
-        (void)flow_.context.journal.add_event("info", "fill-done",
-                                              "everything was copied once; the stream is followed");
+        (void)flow_.context.journal.add_event(
+            "info", "fill-done",
+            big_.size() == 0 ? "everything was copied once; the stream is followed"
+                             : fmt::format("everything but {} big keys was copied once; they are "
+                                           "copied in pieces while the stream is followed",
+                                           big_.size()));
     } else if (now - scan_saved_us_ < limits::kScanSave_ms * 1000) {
         return {};
     }
@@ -138,8 +148,8 @@ void Lane::make_room() {
 }
 
 void Lane::publish() {
-    const bool exact =
-        !flow_.fill_open && repairs_.empty() && watermarks_.exact_at(applied_.offset);
+    const bool exact = !flow_.fill_open && repairs_.empty() && big_.size() == 0 &&
+                       watermarks_.exact_at(applied_.offset);
     if (!exact) exact_ = false;
     applied_offset_ = applied_.offset;
     if (exact) exact_ = true;
@@ -148,10 +158,12 @@ void Lane::publish() {
     const std::lock_guard lock(flow_.mutex);
     MovementStatus& status = flow_.status;
     status.applied.text = fmt::format("{}:{}", applied_.replid, applied_.offset);
-    status.repairs_open = repairs_.size();
-    status.stage = flow_.fill_open ? (flow_.queue.place().repair ? MovementStage::repairing
-                                                                 : MovementStage::filling)
-                                   : MovementStage::following;
+    status.repairs_open = repairs_.size() + big_.size();
+    status.waiting_for = big_.doing();
+    status.stage =
+        flow_.fill_open || big_.filling()
+            ? (flow_.queue.place().repair ? MovementStage::repairing : MovementStage::filling)
+            : MovementStage::following;
     if (static_cast<uint64_t>(now - rate_us_) > kRateEvery_us) {
         const double span = static_cast<double>(now - rate_us_) * 1e-6;
         status.items_per_s = static_cast<double>(status.items_done - rate_items_) / span;

@@ -339,6 +339,7 @@ Status RedisMovement::forget() {
     EXODUS_TRY((*destination)->select(0));
     auto held = (*destination)->ask({"DEL", flow_.checkpoint_key});
     if (!held) return fail(std::move(held).error(), "removing the checkpoint");
+    EXODUS_TRY(forget_big_keys(flow_, **destination));
     auto start = read_start();
     if (!start) return tl::unexpected<Error>(std::move(start).error());
     EXODUS_TRY(flow_.context.journal.erase_positions(flow_.name));

@@ -26,7 +26,7 @@ constexpr std::array kOptions = {
     Option{"source.feed", Kind::words, "auto|stream"},
     Option{"spool.max", Kind::bytes, ""},
     Option{"copy.cpu", Kind::share, ""},
-    Option{"copy.big_key", Kind::words, "hold|dump|fail"},
+    Option{"copy.big_key", Kind::words, "dump|fail"},
     Option{"stream.ack", Kind::words, "zero|durable"},
     Option{"fence.command", Kind::text, ""},
     Option{"canary.by", Kind::words, "session"},
@@ -38,6 +38,12 @@ constexpr std::array kOptions = {
 struct Refused {
     std::string_view name;
     std::string_view reason;
+};
+constexpr std::array kRefusedValues = {
+    std::pair{Refused{"copy.big_key",
+                      "the interlay cannot hold the writes of a single key: choose "
+                      "dump (the key is read at once, up to 512 MiB) or fail"},
+              std::string_view("hold")},
 };
 constexpr std::array kRefused = {
     Refused{"source.frozen",
@@ -94,6 +100,12 @@ void check_option(const std::string& name, const std::string& value, std::vector
     for (const auto& refused : kRefused) {
         if (refused.name != name) continue;
         errors.push_back({ErrorCode::config, "redis." + name + " is not available",
+                          std::string(refused.reason)});
+        return;
+    }
+    for (const auto& [refused, refused_value] : kRefusedValues) {
+        if (refused.name != name || refused_value != value) continue;
+        errors.push_back({ErrorCode::config, "redis." + name + " cannot be " + value,
                           std::string(refused.reason)});
         return;
     }

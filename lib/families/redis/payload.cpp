@@ -82,4 +82,14 @@ ValueKind kind_of_type(uint8_t type) {
     }
 }
 
+ValueKind kind_of_name(std::string_view type) {
+    if (type == "string") return ValueKind::string;
+    if (type == "list") return ValueKind::list;
+    if (type == "set") return ValueKind::set;
+    if (type == "zset") return ValueKind::zset;
+    if (type == "hash") return ValueKind::hash;
+    if (type == "stream") return ValueKind::stream;
+    return ValueKind::other;
+}
+
 }  // namespace exodus::redis

@@ -33,5 +33,7 @@ LadderLevel ladder_level(uint8_t type, int payload_version, int version);
 /// What a typed rewrite reads.
 enum class ValueKind : uint8_t { string, list, set, zset, hash, stream, other };
 ValueKind kind_of_type(uint8_t type);
+/// Of TYPE's answer.
+ValueKind kind_of_name(std::string_view type);
 
 }  // namespace exodus::redis

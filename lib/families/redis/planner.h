@@ -24,6 +24,14 @@ struct Key {
 
 using KeySet = std::unordered_map<Digest128, Key, DigestHash>;
 
+/// Where a part of a big key belongs.
+struct Piece {
+    uint64_t copy = 0;    ///< number of the copy that it is a piece of; 0: a whole key
+    bool last = false;    ///< of its round
+    std::string through;  ///< last, of a stream: the last id
+    std::vector<std::string> phantoms;  ///< last, of a stream: entries that stand for deleted ones
+};
+
 /// A key as it was on the origin at one offset, ready to be written.
 struct CopyItem {
     Key key;
@@ -34,6 +42,8 @@ struct CopyItem {
     bool unreadable =
         false;  ///< could not be copied at all; `reason` says why. Its operations are dropped
     std::string reason;
+    bool big = false;  ///< found too big to be copied whole: only its name (big_keys.h)
+    Piece piece;       ///< of a big key, for its temporary key; not the planner's
 };
 
 struct Step {

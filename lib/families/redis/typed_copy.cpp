@@ -1,7 +1,6 @@
 #include "families/redis/typed_copy.h"
 
 #include <algorithm>
-#include <map>
 
 #include "families/redis/stream_command.h"
 
@@ -11,16 +10,8 @@ namespace {
 
 constexpr std::size_t kElementsPerCommand = 512;
 
-struct Writer {
-    TypedValue value;
-    void add(const std::vector<std::string_view>& args) {
-        append_command(value.bytes, args);
-        ++value.commands;
-    }
-};
-
-void write_elements(Writer& writer, std::string_view verb, std::string_view name, ReplyView reply,
-                    std::size_t unit, bool swapped) {
+void write_units(RespWriter& writer, std::string_view verb, std::string_view name, ReplyView reply,
+                 std::size_t unit, bool swapped) {
     for (std::size_t i = 0; i < reply.size();) {
         std::vector<std::string_view> args{verb, name};
         for (std::size_t n = 0; n < kElementsPerCommand && i < reply.size(); ++n, i += unit) {
@@ -35,6 +26,59 @@ void write_elements(Writer& writer, std::string_view verb, std::string_view name
     }
 }
 
+/// XINFO STREAM FULL as 7.0.15 and 8.0.1 answer it (the documentation says "pel" for "pending").
+void write_stream(RespWriter& writer, std::string_view name, ReplyView full) {
+    const ReplyView entries = full.field("entries");
+    const ReplyView groups = full.field("groups");
+    std::map<std::pair<uint64_t, uint64_t>, ReplyView> messages;
+    for (std::size_t i = 0; i < entries.size(); ++i)
+        messages[stream_id(entries[i][0].text())] = entries[i];
+    StreamIds phantoms;
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+        const ReplyView pending = groups[g].field("pending");
+        for (std::size_t p = 0; p < pending.size(); ++p) {
+            const auto id = stream_id(pending[p][0].text());
+            if (!messages.contains(id)) phantoms.emplace(id, pending[p][0].text());
+        }
+    }
+    write_entries(writer, name, messages, phantoms);
+    if (messages.empty() &&
+        phantoms.empty()) {  // an empty stream exists only by having had a message or a group
+        writer.add({"XADD", name, "0-1", "x", ""});
+        writer.add({"XDEL", name, "0-1"});
+    }
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+        const ReplyView group = groups[g];
+        write_group(writer, name, {group, group.field("consumers"), group.field("pending"), -1});
+    }
+    for (const auto& [id, text] : phantoms) writer.add({"XDEL", name, text});
+    write_stream_end(writer, name, full);
+}
+
+}  // namespace
+
+void RespWriter::add(const std::vector<std::string_view>& args) {
+    append_command(bytes, args);
+    ++commands;
+}
+
+void write_elements(RespWriter& writer, ValueKind kind, std::string_view name, ReplyView reply) {
+    switch (kind) {
+        case ValueKind::list:
+            return write_units(writer, "RPUSH", name, reply, 1, false);
+        case ValueKind::set:
+            return write_units(writer, "SADD", name, reply, 1, false);
+        case ValueKind::zset:
+            return write_units(writer, "ZADD", name, reply, 2, true);
+        case ValueKind::hash:
+            return write_units(writer, "HSET", name, reply, 2, false);
+        case ValueKind::string:
+        case ValueKind::stream:
+        case ValueKind::other:
+            break;
+    }
+}
+
 std::pair<uint64_t, uint64_t> stream_id(std::string_view text) {
     const auto dash = text.find('-');
     const auto number = [](std::string_view part) {
@@ -44,24 +88,9 @@ std::pair<uint64_t, uint64_t> stream_id(std::string_view text) {
             dash == std::string_view::npos ? 0 : number(text.substr(dash + 1))};
 }
 
-/// XINFO STREAM FULL as 7.0.15 and 8.0.1 answer it (the documentation says "pel" for "pending").
-/// PEL entries whose message is gone are claimed while a phantom of the message exists: XCLAIM
-/// drops them otherwise (redis 7.0 t_stream.c, xclaimCommand).
-void write_stream(Writer& writer, std::string_view name, ReplyView full) {
-    const auto last_id = full.field("last-generated-id").text();
-    const ReplyView entries = full.field("entries");
-    const ReplyView groups = full.field("groups");
-    std::map<std::pair<uint64_t, uint64_t>, ReplyView> messages;
-    for (std::size_t i = 0; i < entries.size(); ++i)
-        messages[stream_id(entries[i][0].text())] = entries[i];
-    std::map<std::pair<uint64_t, uint64_t>, std::string> phantoms;
-    for (std::size_t g = 0; g < groups.size(); ++g) {
-        const ReplyView pending = groups[g].field("pending");
-        for (std::size_t p = 0; p < pending.size(); ++p) {
-            const auto id = stream_id(pending[p][0].text());
-            if (!messages.contains(id)) phantoms.emplace(id, pending[p][0].text());
-        }
-    }
+void write_entries(RespWriter& writer, std::string_view name,
+                   const std::map<std::pair<uint64_t, uint64_t>, ReplyView>& messages,
+                   const StreamIds& phantoms) {
     auto phantom = phantoms.begin();
     const auto add_phantoms_below = [&](const std::pair<uint64_t, uint64_t>* limit) {
         for (; phantom != phantoms.end() && (limit == nullptr || phantom->first < *limit);
@@ -76,48 +105,43 @@ void write_stream(Writer& writer, std::string_view name, ReplyView full) {
         writer.add(args);
     }
     add_phantoms_below(nullptr);
-    if (messages.empty() &&
-        phantoms.empty()) {  // an empty stream exists only by having had a message or a group
-        writer.add({"XADD", name, "0-1", "x", ""});
-        writer.add({"XDEL", name, "0-1"});
+}
+
+void write_group(RespWriter& writer, std::string_view name, const StreamGroup& group) {
+    const auto group_name = group.fields.field("name").text();
+    std::vector<std::string_view> create{
+        "XGROUP",  "CREATE", name, group_name, group.fields.field("last-delivered-id").text(),
+        "MKSTREAM"};
+    const ReplyView read = group.fields.field("entries-read");
+    const std::string read_text = std::to_string(read.integer());
+    if (read.valid() && !read.is_nil()) {
+        create.emplace_back("ENTRIESREAD");
+        create.emplace_back(read_text);
     }
-    for (std::size_t g = 0; g < groups.size(); ++g) {
-        const ReplyView group = groups[g];
-        const auto group_name = group.field("name").text();
-        std::vector<std::string_view> create{"XGROUP", "CREATE", name, group_name,
-                                             group.field("last-delivered-id").text()};
-        const ReplyView read = group.field("entries-read");
-        const std::string read_text = std::to_string(read.integer());
-        if (read.valid() && !read.is_nil()) {
-            create.emplace_back("ENTRIESREAD");
-            create.emplace_back(read_text);
-        }
-        writer.add(create);
-        const ReplyView consumers = group.field("consumers");
-        for (std::size_t c = 0; c < consumers.size(); ++c) {
-            writer.add(
-                {"XGROUP", "CREATECONSUMER", name, group_name, consumers[c].field("name").text()});
-        }
-        const ReplyView pending =
-            group.field("pending");  // id, consumer, delivery time, delivery count
-        for (std::size_t p = 0; p < pending.size(); ++p) {
-            const std::string time = std::to_string(pending[p][2].integer());
-            const std::string count = std::to_string(pending[p][3].integer());
-            writer.add({"XCLAIM", name, group_name, pending[p][1].text(), "0", pending[p][0].text(),
-                        "TIME", time, "RETRYCOUNT", count, "FORCE", "JUSTID"});
-        }
+    writer.add(create);
+    for (std::size_t c = 0; c < group.consumers.size(); ++c) {
+        writer.add({"XGROUP", "CREATECONSUMER", name, group_name,
+                    group.consumers[c].field("name").text()});
     }
-    for (const auto& [id, text] : phantoms) writer.add({"XDEL", name, text});
-    const std::string added = std::to_string(full.field("entries-added").integer());
-    std::vector<std::string_view> set{"XSETID", name, last_id};
-    if (full.field("entries-added").valid()) {
+    for (std::size_t p = 0; p < group.pending.size(); ++p) {
+        const ReplyView entry = group.pending[p];
+        const int64_t time = entry[2].integer();
+        const std::string at = std::to_string(group.now_ms < 0 ? time : group.now_ms - time);
+        const std::string count = std::to_string(entry[3].integer());
+        writer.add({"XCLAIM", name, group_name, entry[1].text(), "0", entry[0].text(), "TIME", at,
+                    "RETRYCOUNT", count, "FORCE", "JUSTID"});
+    }
+}
+
+void write_stream_end(RespWriter& writer, std::string_view name, ReplyView info) {
+    const std::string added = std::to_string(info.field("entries-added").integer());
+    std::vector<std::string_view> set{"XSETID", name, info.field("last-generated-id").text()};
+    if (info.field("entries-added").valid()) {
         set.insert(set.end(), {"ENTRIESADDED", added, "MAXDELETEDID",
-                               full.field("max-deleted-entry-id").text()});
+                               info.field("max-deleted-entry-id").text()});
     }
     writer.add(set);
 }
-
-}  // namespace
 
 std::vector<std::string> typed_read(ValueKind kind, std::string_view name) {
     const std::string key(name);
@@ -142,14 +166,13 @@ std::vector<std::string> typed_read(ValueKind kind, std::string_view name) {
 
 Result<TypedValue> typed_write(ValueKind kind, std::string_view name, ReplyView reply,
                                int64_t expiry_ms) {
-    Writer writer;
+    RespWriter writer;
     writer.add({"DEL", name});
     const bool gone =
         reply.is_nil() || (reply.is_array() && reply.size() == 0) ||
         (reply.is_error() && reply.text().find("no such key") != std::string_view::npos);
     if (gone) {
-        writer.value.absent = true;
-        return std::move(writer.value);
+        return TypedValue{std::move(writer.bytes), writer.commands, true};
     }
     if (reply.is_error())
         return tl::unexpected<Error>(error_of(reply, "reading a value by commands"));
@@ -158,16 +181,10 @@ Result<TypedValue> typed_write(ValueKind kind, std::string_view name, ReplyView 
             writer.add({"SET", name, reply.text()});
             break;
         case ValueKind::list:
-            write_elements(writer, "RPUSH", name, reply, 1, false);
-            break;
         case ValueKind::set:
-            write_elements(writer, "SADD", name, reply, 1, false);
-            break;
         case ValueKind::zset:
-            write_elements(writer, "ZADD", name, reply, 2, true);
-            break;
         case ValueKind::hash:
-            write_elements(writer, "HSET", name, reply, 2, false);
+            write_elements(writer, kind, name, reply);
             break;
         case ValueKind::stream:
             write_stream(writer, name, reply);
@@ -179,7 +196,7 @@ Result<TypedValue> typed_write(ValueKind kind, std::string_view name, ReplyView 
         const std::string at = std::to_string(expiry_ms);
         writer.add({"PEXPIREAT", name, at});
     }
-    return std::move(writer.value);
+    return TypedValue{std::move(writer.bytes), writer.commands, false};
 }
 
 }  // namespace exodus::redis
