@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <doctest/doctest.h>
 
+#include "families/redis/options.h"
+
 namespace exodus::redis {
 namespace {
 
@@ -234,6 +236,20 @@ TEST_CASE("big key: which keys are copied in pieces") {
     const BigKeySizes fields{false, true};
     CHECK_FALSE(fields.in_pieces(ValueKind::hash, 9 * kMiB));
     CHECK(fields.in_pieces(ValueKind::zset, 9 * kMiB));
+}
+
+TEST_CASE("copy.big_key = hold is refused with its reason") {
+    Settings settings;
+    const auto errors_of = [&](const std::string& value) {
+        settings.family_options["copy.big_key"] = value;
+        std::string text;
+        for (const auto& error : validate_settings(settings)) text += error.message + error.hint;
+        return text;
+    };
+    CHECK(errors_of("dump").find("big_key") == std::string::npos);
+    CHECK(errors_of("fail").find("big_key") == std::string::npos);
+    CHECK(errors_of("hold").find("cannot hold the writes of a single key") != std::string::npos);
+    CHECK(errors_of("pause").find("dump|fail") != std::string::npos);
 }
 
 }  // namespace
