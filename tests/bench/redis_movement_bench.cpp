@@ -1,6 +1,8 @@
-// Copy and apply rates of the Redis data movement beside the target's own limit (RESTORE pipelined
-// from memory), in one run. Prints keys/s, MB/s, changes/s and CPU of both servers; asserts
-// nothing.
+// Copy and apply rates of the Redis data movement beside the target's own limits (RESTORE, and the
+// same writes, pipelined from memory), in alternated rounds of one run. Prints units/s, MB/s and
+// CPU of both servers and of this process; asserts nothing.
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <map>
@@ -91,27 +93,78 @@ void pipeline(redisContext* context, const std::vector<std::vector<std::string>>
     while (answered < requests.size()) answer();
 }
 
-/// The limit: payloads in memory, RESTORE over one connection.
-double restore_keys_per_s(RedisServer& source, RedisServer& target, uint64_t keys) {
+using Requests = std::vector<std::vector<std::string>>;
+
+/// RESTORE commands of every key, in memory.
+Requests payloads_of(RedisServer& source, uint64_t keys) {
     const auto from = source.connect();
-    const auto to = target.connect();
-    std::vector<std::vector<std::string>> requests;
-    for (uint64_t i = 0; i < keys; ++i) {
-        const std::string key = fmt::format("key:{:012}", i);
-        const auto dump = send_command(from.get(), {"DUMP", key});
-        requests.push_back({"RESTORE", key, "0", std::string(dump->str, dump->len), "REPLACE"});
+    Requests requests;
+    for (uint64_t i = 0; i < keys;) {
+        const uint64_t first = i;
+        for (; i < keys && i < first + 500; ++i)
+            redisAppendCommand(from.get(), "DUMP key:%012llu", static_cast<unsigned long long>(i));
+        for (uint64_t k = first; k < i; ++k) {
+            void* raw = nullptr;
+            if (redisGetReply(from.get(), &raw) != REDIS_OK) throw std::runtime_error("lost");
+            const ReplyPtr dump(static_cast<redisReply*>(raw), freeReplyObject);
+            requests.push_back({"RESTORE", fmt::format("key:{:012}", k), "0",
+                                std::string(dump->str, dump->len), "REPLACE"});
+        }
     }
-    const int64_t start_us = steady_us();
-    pipeline(to.get(), requests);
-    const double seconds = static_cast<double>(steady_us() - start_us) / 1e6;
-    send_command(to.get(), {"FLUSHALL"});
-    return static_cast<double>(keys) / seconds;
+    return requests;
+}
+
+/// One way of doing the same work: per second, and CPU µs of each process per unit of it.
+struct Measured {
+    double per_s = 0;
+    double source_us = 0;
+    double target_us = 0;
+    double own_us = 0;  ///< this process: exodus, or the client that pipelines
+};
+
+class Meter {
+  public:
+    Meter(const RedisServer& source, const RedisServer& target)
+        : source_(source), target_(target), began_(read()), start_us_(steady_us()) {}
+    [[nodiscard]] Measured per(uint64_t units) const {
+        const double seconds = static_cast<double>(steady_us() - start_us_) / 1e6;
+        const auto now = read();
+        const double each = 1e6 / static_cast<double>(units);
+        return {static_cast<double>(units) / seconds, (now[0] - began_[0]) * each,
+                (now[1] - began_[1]) * each, (now[2] - began_[2]) * each};
+    }
+
+  private:
+    [[nodiscard]] std::array<double, 3> read() const {
+        return {cpu_seconds(source_.pid()), cpu_seconds(target_.pid()), cpu_seconds(getpid())};
+    }
+    const RedisServer& source_;
+    const RedisServer& target_;
+    std::array<double, 3> began_;
+    int64_t start_us_;
+};
+
+/// Medians of every number on its own.
+Measured median(std::vector<Measured> runs) {
+    const auto middle = [&](double Measured::*field) {
+        std::sort(runs.begin(), runs.end(),
+                  [field](const Measured& a, const Measured& b) { return a.*field < b.*field; });
+        return runs[runs.size() / 2].*field;
+    };
+    return {middle(&Measured::per_s), middle(&Measured::source_us), middle(&Measured::target_us),
+            middle(&Measured::own_us)};
+}
+
+void print_row(const char* name, const std::vector<Measured>& runs, double bytes_each) {
+    const Measured m = median(runs);
+    fmt::print("{:<28} {:>9.0f} {:>8.1f} {:>8.2f} {:>8.2f} {:>8.2f}\n", name, m.per_s,
+               m.per_s * bytes_each / 1e6, m.source_us, m.target_us, m.own_us);
 }
 
 template <class Condition>
 double seconds_until(Condition condition) {
     const int64_t start_us = steady_us();
-    if (!eventually(milliseconds(300'000), condition, milliseconds(5)))
+    if (!eventually(milliseconds(300'000), condition, milliseconds(1)))
         throw std::runtime_error("did not end in time");
     return static_cast<double>(steady_us() - start_us) / 1e6;
 }
@@ -121,80 +174,98 @@ double seconds_until(Condition condition) {
 int main(int argc, char** argv) try {
     const uint64_t keys = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 300'000;
     const uint64_t changes = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 500'000;
-    RedisServer source;
+    const int rounds = argc > 3 ? std::atoi(argv[3]) : 5;
+    RedisServer source({Engine::redis, {"repl-backlog-size 512mb"}, {}});
     RedisServer target({Engine::valkey, {}, {}});
     const auto writer = source.connect();
-    std::vector<std::vector<std::string>> fill;
+    const auto reader = target.connect();
+    Requests fill;
     for (uint64_t i = 0; i < keys; ++i)
         fill.push_back({"SET", fmt::format("key:{:012}", i), std::string(64, 'x')});
     pipeline(writer.get(), fill);
-    const double limit = restore_keys_per_s(source, target, std::min<uint64_t>(keys, 100'000));
-
-    Settings settings;
-    settings.migration = "bench";
-    settings.family = "redis";
-    const auto endpoint = [](Side side, const RedisServer& server) {
-        Endpoint end;
-        end.side = side;
-        end.family = "redis";
-        end.host = "127.0.0.1";
-        end.port = static_cast<uint16_t>(server.port());
-        return end;
-    };
-    settings.source = endpoint(Side::source, source);
-    settings.target = endpoint(Side::target, target);
-    settings.family_options["copy.cpu"] = "1";
-    const TempDir directory;
-    MemoryJournal journal;
-    const auto dialer = make_dialer();
-    const auto family = make_family("redis");
-    const FamilyContext context{settings, *dialer, journal, directory.path()};
-    const auto movement = family->make_movement(context, Direction::forward);
-
-    const double source_cpu = cpu_seconds(source.pid());
-    const double target_cpu = cpu_seconds(target.pid());
-    const double own_cpu = cpu_seconds(getpid());
-    if (auto status = movement->set_mode(MovementMode::apply); !status)
-        throw std::runtime_error(status.error().message);
-    const double copy_s =
-        seconds_until([&] { return movement->status().stage == MovementStage::following; });
-    const double per_key = 1e6 / static_cast<double>(keys);
-    fmt::print(
-        "copy: {:.0f} keys/s, {:.1f} MB/s; RESTORE from memory {:.0f} keys/s ({:.0f} %); CPU per "
-        "key: source {:.2f} µs, target {:.2f} µs, "
-        "exodus {:.2f} µs\n",
-        static_cast<double>(keys) / copy_s,
-        static_cast<double>(movement->status().bytes_copied) / copy_s / 1e6, limit,
-        100 * static_cast<double>(keys) / copy_s / limit,
-        (cpu_seconds(source.pid()) - source_cpu) * per_key,
-        (cpu_seconds(target.pid()) - target_cpu) * per_key,
-        (cpu_seconds(getpid()) - own_cpu) * per_key);
-
-    // Changes gather while the target stands still; then the stream is applied as fast as it goes.
-    target.freeze(true);
-    std::vector<std::vector<std::string>> writes;
+    const Requests restores = payloads_of(source, keys);
+    Requests writes;
     for (uint64_t i = 0; i < changes; ++i) {
         const std::string key = fmt::format("key:{:012}", (i * 7919) % keys);
-        if (i % 2 == 0) {
+        if (i % 2 == 0)
             writes.push_back({"SET", key, std::string(64, 'y')});
-        } else {
+        else
             writes.push_back({"APPEND", key, "z"});
-        }
     }
-    pipeline(writer.get(), writes);
-    const auto end = movement->end_position();
-    if (!end) throw std::runtime_error(end.error().message);
-    target.freeze(false);
-    const double apply_s = seconds_until([&] {
-        const auto applied = movement->applied_through(*end);
-        return applied && *applied;
-    });
-    fmt::print("apply: {:.0f} changes/s (SET and APPEND, half each)\n",
-               static_cast<double>(changes) / apply_s);
-    const auto compared = compare_servers(writer.get(), target.connect().get(), 1);
-    fmt::print("{} keys, {} differences\n", compared.keys, compared.count);
-    movement->stop();
-    return compared.count == 0 ? 0 : 2;
+    const auto dialer = make_dialer();
+    const auto family = make_family("redis");
+    std::vector<Measured> restored;
+    std::vector<Measured> copied;
+    std::vector<Measured> written;
+    std::vector<Measured> applied;
+    double bytes_each = 0;
+    uint64_t differences = 0;
+    for (int round = 0; round < rounds; ++round) {
+        send_command(reader.get(), {"FLUSHALL"});
+        Meter limit(source, target);
+        pipeline(reader.get(), restores);
+        restored.push_back(limit.per(keys));
+        send_command(reader.get(), {"FLUSHALL"});
+
+        Settings settings;
+        settings.migration = fmt::format("bench{}", round);
+        settings.family = "redis";
+        const auto endpoint = [](Side side, const RedisServer& server) {
+            Endpoint end;
+            end.side = side;
+            end.family = "redis";
+            end.host = "127.0.0.1";
+            end.port = static_cast<uint16_t>(server.port());
+            return end;
+        };
+        settings.source = endpoint(Side::source, source);
+        settings.target = endpoint(Side::target, target);
+        // The data path is measured, not the consideration for the source.
+        settings.migrate.throttle["origin_p99_ratio"] = "0";
+        const TempDir directory;
+        MemoryJournal journal;
+        const FamilyContext context{settings, *dialer, journal, directory.path()};
+        const auto movement = family->make_movement(context, Direction::forward);
+        if (auto status = movement->set_mode(MovementMode::apply); !status)
+            throw std::runtime_error(status.error().message);
+        // Attaching takes its time once, whatever the number of keys.
+        (void)seconds_until([&] { return movement->status().items_done > 0; });
+        const uint64_t before = movement->status().items_done;
+        Meter copy(source, target);
+        (void)seconds_until([&] { return movement->status().stage == MovementStage::following; });
+        copied.push_back(copy.per(keys - before));
+        bytes_each =
+            static_cast<double>(movement->status().bytes_copied) / static_cast<double>(keys);
+
+        // Changes gather while the target stands still; then the stream is applied as fast as it
+        // goes.
+        target.freeze(true);
+        pipeline(writer.get(), writes);
+        const auto end = movement->end_position();
+        if (!end) throw std::runtime_error(end.error().message);
+        target.freeze(false);
+        Meter apply(source, target);
+        (void)seconds_until([&] {
+            const auto through = movement->applied_through(*end);
+            return through && *through;
+        });
+        applied.push_back(apply.per(changes));
+        differences += compare_servers(writer.get(), reader.get(), 1).count;
+        movement->stop();
+        Meter direct(source, target);
+        pipeline(reader.get(), writes);
+        written.push_back(direct.per(changes));
+    }
+    fmt::print("{:<28} {:>9} {:>8} {:>8} {:>8} {:>8}   medians of {} rounds, CPU in µs per unit\n",
+               "", "units/s", "MB/s", "source", "target", "self", rounds);
+    print_row("RESTORE from memory", restored, bytes_each);
+    print_row("copy", copied, bytes_each);
+    print_row("the same writes, pipelined", written, 0);
+    print_row("apply", applied, 0);
+    fmt::print("copy {:.0f} % of RESTORE, apply {:.0f} % of the writes; {} differences\n",
+               100 * median(copied).per_s / median(restored).per_s,
+               100 * median(applied).per_s / median(written).per_s, differences);
+    return differences == 0 ? 0 : 2;
 } catch (const std::exception& error) {
     fmt::print(stderr, "bench: {}\n", error.what());
     return 1;
