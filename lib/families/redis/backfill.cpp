@@ -94,7 +94,9 @@ Status Backfill::page(const std::stop_token& stop) {
 
 Result<std::vector<Key>> Backfill::scan(Client& client, ScanPlace& place) {
     EXODUS_TRY(client.select(place.db));
-    auto reply = client.ask({"SCAN", place.cursor, "COUNT", std::to_string(limits::kScanCount)});
+    // A page costs three round trips (SCAN, sizes, values): of more keys they cost each less.
+    auto reply =
+        client.ask({"SCAN", place.cursor, "COUNT", std::to_string(4 * limits::kScanCount)});
     if (!reply)
         return fail(std::move(reply).error(), fmt::format("scanning database {}", place.db));
     place.cursor = (*reply)[0].text();

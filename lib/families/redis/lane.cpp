@@ -210,7 +210,7 @@ Status Lane::step(const std::stop_token& stop) {
             return {};
         }
         EXODUS_TRY(finish_fill());
-        const bool behind = written_ != Checkpoint{epoch_, applied_}.text() || big_.changed();
+        const bool behind = written_ != last().text() || big_.changed();
         if (behind && steady_us() - checkpoint_us_ > limits::kIdleCheckpoint_ms * 1000) {
             return transact({}, 0, applied_, nullptr).map([](const Reply&) {});
         }
