@@ -50,6 +50,7 @@ class RedisServer {
     /// Uses these credentials for command(), text() and info().
     void login(const std::string& user, const std::string& password);
 
+    [[nodiscard]] bool running() { return process_.running(); }
     void kill();               ///< SIGKILL
     void freeze(bool frozen);  ///< SIGSTOP / SIGCONT
     void shutdown();           ///< SHUTDOWN NOSAVE and wait

@@ -119,9 +119,9 @@ void Backfill::next_database(ScanPlace& place) const {
 }
 
 Status Backfill::copy_page(const std::stop_token& stop) {
+    if (place_.run_id != run_id_) place_.cursor = "0";  // hash seeds differ after a restart
+    place_.run_id = run_id_;  // in place_ itself: chunks before the page's last one store it
     ScanPlace place = place_;
-    if (place.run_id != run_id_) place.cursor = "0";  // hash seeds differ after a restart
-    place.run_id = run_id_;
     auto keys = scan(*origin_, place);
     if (!keys) return tl::unexpected<Error>(std::move(keys).error());
     if (place.cursor == "0") next_database(place);
@@ -208,7 +208,6 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
             }
             const bool last = i + 1 == sent.size() && at >= keys.size();
             ScanPlace done = place_;
-            done.run_id = after.run_id;
             if (!flow_.queue.deliver(sent[i].id, std::move(*items), last ? after : done, stop))
                 return false;
             flow_.changed.notify_all();
