@@ -64,6 +64,8 @@ void add_pretest(Cli& cli) {
     add_duration(sub, "--duration", flags->duration_ms, "how long the tap listens (default: 10s)");
     sub->add_flag("--accept-monitor-cost", flags->accept_monitor_cost,
                   "MONITOR slows the source down; needed for --tap monitor");
+    sub->add_flag("--accept-full-sync", flags->options.accept_full_sync,
+                  "an endpoint may fork and write out all its data once; see redis.psync");
     add_list(sub, "--only", flags->options.only, "run only these checks", "CHECK");
     add_list(sub, "--skip", flags->options.skip, "leave these checks out", "CHECK");
     add_list(sub, "--ack", flags->options.ack,

@@ -105,10 +105,8 @@ inline constexpr std::size_t kPretestSample_keys = 4'096;
 inline constexpr int64_t kPretestSample_bytes = 64 * 1024;
 /// Pretest: SCAN calls to look for keys of exodus' own.
 inline constexpr int kPretestScanTurns = 1'000;
-/// Pretest: the change stream must find room for this long; and what the spool takes at most by
-/// itself (redis.md 4.3).
+/// Pretest: the change stream must find room for this long.
 inline constexpr uint64_t kPretestSpool_s = 4 * 3600;
-inline constexpr uint64_t kPretestSpool_bytes_max = 64ULL << 30;
 /// Data profile: keys per second that it looks at, keys in all, and big keys that are named.
 inline constexpr std::size_t kProfileKeys_max = 1'000'000;
 inline constexpr std::size_t kProfileBigKeys_max = 100;
@@ -136,6 +134,9 @@ inline constexpr int64_t kProveTimeout_ms = 5'000;
 inline constexpr int64_t kMoverCall_ms = 15'000;
 /// How often a waiting phase looks and reports progress.
 inline constexpr int64_t kPhasePoll_ms = 100;
+/// compare waits this long for a target that is away before it ends; a restart that loads its data
+/// is shorter, and run again it goes on.
+inline constexpr int64_t kCompareTargetAway_ms = 60'000;
 /// A data profile reads sampled keys; more time makes it no better.
 inline constexpr int64_t kProfile_ms_max = 60'000;
 /// A smoke or replay file is read into memory whole.
@@ -188,15 +189,23 @@ inline constexpr std::size_t kWatermarks_max = 1024 * 1024;
 inline constexpr std::size_t kCopySet_max = 4096;
 /// Names of changed keys that are kept for the final re-check (redis.md 8).
 inline constexpr std::size_t kTouchedKeys_max = 10'000;
-/// Spool: segment size, what may be unsynced, and the default of spool.max.
+/// Spool: segment size (at most this part of spool.max, or nothing could be given back), what may
+/// be unsynced, the default of spool.max and its least: a few reads of the link.
 inline constexpr std::size_t kSpoolSegment_bytes = 64 * 1024 * 1024;
+inline constexpr uint64_t kSpoolSegments_min = 16;
+inline constexpr uint64_t kSpool_bytes_min = 4 * 1024 * 1024;
 inline constexpr std::size_t kSpoolUnsynced_bytes = 8 * 1024 * 1024;
 inline constexpr int64_t kSpoolSync_ms = 100;
 inline constexpr uint64_t kSpool_bytes_max = 64ULL * 1024 * 1024 * 1024;
 /// What a direction in standby keeps of its stream for an abort; a hold lasts seconds.
 inline constexpr std::size_t kStandbySpool_bytes = 256 * 1024 * 1024;
-/// Share of spool.max at which copying stops, so that what is left serves the change stream.
+/// Share of spool.max at which copying stops, so that what is left serves the change stream; and
+/// below which a link that was closed for a full spool is opened again.
 inline constexpr double kSpoolCopyStop = 0.8;
+/// Over which time the growth of the spool is measured, for the time until it is full; and how
+/// often a reader looks whether a full one has room again.
+inline constexpr int64_t kSpoolGrowth_ms = 3'000;
+inline constexpr int64_t kSpoolFullLook_ms = 200;
 /// A replica that does not acknowledge is dropped after repl-timeout (60 s by default); one ACK a
 /// second is what replicas do.
 inline constexpr int64_t kReplicaAck_ms = 1'000;

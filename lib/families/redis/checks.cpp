@@ -66,6 +66,8 @@ const std::vector<Check>& all_checks() {
         {"redis.databases", "the target has every database that the source uses", check_databases},
         {"redis.maxmemory", "the data fit into the target's memory", check_maxmemory},
         {"redis.eviction", "the target does not evict while it is filled", check_eviction},
+        {"redis.aof-user", "an append-only file keeps what exodus writes over a restart",
+         check_aof_user},
         {"redis.payload-ladder", "the target loads the source's payloads", check_payloads},
         {"redis.modules", "modules of the source exist on the target", check_modules},
         {"redis.functions", "functions are the same, or will be copied", check_functions},

@@ -60,6 +60,7 @@ Findings check_maxmemory(const Check& check, Endpoints& ends);
 Findings check_eviction(const Check& check, Endpoints& ends);
 Findings check_backlog(const Check& check, Endpoints& ends);
 Findings check_spool_room(const Check& check, Endpoints& ends);
+Findings check_aof_user(const Check& check, Endpoints& ends);
 // checks_data.cpp
 Findings check_payloads(const Check& check, Endpoints& ends);
 Findings check_modules(const Check& check, Endpoints& ends);

@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "base/limits.h"
+#include "core/consent.h"
 #include "families/redis/acl.h"
 #include "families/redis/checks.h"
 #include "families/redis/fence.h"
@@ -230,6 +231,35 @@ Findings check_fence(const Check& check, Endpoints& ends) {
     return out;
 }
 
+namespace {
+
+/// redis.md 4.2 step 2c: what it costs, so that it can be accepted or avoided.
+Finding full_sync(const Check& check, Endpoints& ends) {
+    std::string size = "unknown size";
+    if (auto client = ends.client(Side::source)) {
+        if (auto memory = (*client)->info("memory")) {
+            size = format_bytes(static_cast<uint64_t>(memory->integer("used_memory"))) + " of data";
+            if (const auto total = memory->integer("total_system_memory"); total > 0)
+                size += ", " + format_bytes(static_cast<uint64_t>(total)) + " of memory there";
+        }
+    }
+    const auto buffer = config_of(ends, Side::source, "client-output-buffer-limit");
+    const auto accepted = ends.context().journal.load_position("forward", kFullSyncConsent);
+    const bool agreed = accepted && accepted->has_value();
+    return finding(
+        check, agreed ? Severity::pass : Severity::fail, "source",
+        "the backlog is not active yet (no replica was ever attached), and to make it this source "
+        "forks and writes out everything once: " +
+            size + (buffer ? ", client-output-buffer-limit " + *buffer : "") +
+            (agreed ? "; accepted" : ""),
+        agreed
+            ? ""
+            : "CONFIG SET repl-diskless-sync yes and repl-diskless-sync-delay 5: then nothing is "
+              "forked; or accept it: exodus pretest --accept-full-sync");
+}
+
+}  // namespace
+
 Findings check_psync(const Check& check, Endpoints& ends) {
     Findings out;
     const auto info = info_of(check, ends, Side::source, "replication", out);
@@ -252,6 +282,9 @@ Findings check_psync(const Check& check, Endpoints& ends) {
         const auto diskless = config_of(ends, Side::source, "repl-diskless-sync");
         const auto delay = config_of(ends, Side::source, "repl-diskless-sync-delay");
         const bool quiet = diskless == "yes" && delay && std::atoi(delay->c_str()) >= 1;
+        auto filter = (*probe)->command({"REPLCONF", "rdb-filter-only", ""});
+        if (!filter) return {failed(check, "source", filter.error())};
+        if (!quiet && filter->is_error()) return {full_sync(check, ends)};
         return {finding(
             check, Severity::pass, "source",
             std::string(

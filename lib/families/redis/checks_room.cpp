@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "families/redis/checks.h"
 #include "families/redis/flow.h"
+#include "families/redis/options.h"
 #include "families/redis/stream_command.h"
 #include "families/redis/text.h"
 
@@ -260,11 +261,7 @@ Findings check_spool_room(const Check& check, Endpoints& ends) {
         probed.resize(slash);
     }
     const uint64_t free = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
-    uint64_t room = std::min<uint64_t>(limits::kPretestSpool_bytes_max, free / 2);
-    const auto it = ends.settings().family_options.find("spool.max");
-    if (it != ends.settings().family_options.end()) {
-        if (auto configured = parse_bytes(it->second)) room = std::min(*configured, free);
-    }
+    const uint64_t room = std::min(spool_bytes_max(ends.settings(), free), free);
     const uint64_t rate = *measured;
     const uint64_t needed = rate * limits::kPretestSpool_s;
     const bool enough = needed <= room;
@@ -273,6 +270,48 @@ Findings check_spool_room(const Check& check, Endpoints& ends) {
                         format_bytes(free) + " free in " + directory + "; four hours at " +
                         format_bytes(rate) + "/s need " + format_bytes(needed),
                     enough ? "" : "put the state file on a larger disk, or raise redis.spool.max")};
+}
+
+/// Valkey replays its append-only file as the user `default` (observed on 8.0.1: ACLs are checked
+/// again at EXEC, and a transaction that this user may not run is dropped with a line in the log).
+/// Everything that exodus writes to the target comes in transactions.
+Findings check_aof_user(const Check& check, Endpoints& ends) {
+    Findings out;
+    const auto append = config_of(ends, Side::target, "appendonly");
+    auto client = ends.client(Side::target);
+    if (!client) return {failed(check, "target", client.error())};
+    auto version = (*client)->server_version();
+    if (!version) return {failed(check, "target", version.error())};
+    if (!version->is_valkey() || !append || *append != "yes") {
+        return {finding(check, Severity::pass, "target",
+                        version->is_valkey() ? "it keeps no append-only file"
+                                             : "its append-only file is loaded without ACLs")};
+    }
+    auto user = (*client)->command({"ACL", "GETUSER", "default"});
+    if (!user) return {failed(check, "target", user.error())};
+    if (user->is_error())
+        return {finding(check, Severity::info, "target",
+                        "whether the user default may load the append-only file cannot be asked: " +
+                            std::string(user->text()))};
+    const bool commands = user->field("commands").text().find("+@all") != std::string_view::npos &&
+                          !user->field("commands").text().starts_with("-") &&
+                          user->field("commands").text().find(" -") == std::string_view::npos;
+    const bool keys = user->field("keys").text().find("~*") != std::string_view::npos;
+    if (commands && keys)
+        return {finding(check, Severity::pass, "target",
+                        "the user default, as which the append-only file is loaded, may run it")};
+    bool off = false;
+    const ReplyView flags = user->field("flags");
+    for (std::size_t i = 0; i < flags.size(); ++i) off = off || flags[i].text() == "off";
+    return {finding(
+        check, Severity::warn, "target",
+        "appendonly is on, but the user default, as which Valkey loads the file, lacks rights (" +
+            std::string(user->field("commands").text()) + " " +
+            std::string(user->field("keys").text()) +
+            "): a restart would drop every transaction, which is all that exodus writes",
+        std::string("ACL SETUSER default off ~* &* +@all; ACL SAVE or CONFIG REWRITE") +
+            (off ? " (it stays off: nobody can log in as it)"
+                 : " (off: who logs in as it today needs a user of its own)"))};
 }
 
 }  // namespace exodus::redis

@@ -429,6 +429,7 @@ Result<Reply> Lane::transact(std::string body, std::size_t commands, const Strea
     written_ = in_flight_;
     big_.changes_written();
     checkpoint_us_ = steady_us();
+    flow_.spool->trim(place.offset);
     return std::move(*exec);
 }
 

@@ -103,7 +103,6 @@ void Lane::fail_item(const Key& key, const std::string& reason) {
 void Lane::advance(const StreamCommand& last) {
     applied_ = {flow_.followed(), last.end, last.stream_db};
     while (!blocks_.empty() && blocks_.front().first <= applied_.offset) blocks_.pop_front();
-    flow_.spool->trim(Checkpoint::parse(written_).value_or(Checkpoint{}).place.offset);
 }
 
 Status Lane::finish_fill() {

@@ -26,27 +26,29 @@ Result<std::unique_ptr<Client>> Link::dial() {
 }
 
 /// 4.2 step 2: makes the origin create its backlog. It does so when a replica asks for a full
-/// synchronisation, which with diskless replication starts only after repl-diskless-sync-delay; we
-/// leave before.
+/// synchronisation, before it forks; we leave as soon as it is there. With diskless replication the
+/// fork comes only after repl-diskless-sync-delay, and so never (2a). Else there is one: of nothing
+/// but functions from 7.0 on (2b), of all data below (2c), which the operator must have accepted.
 Status Link::activate_backlog(Client& control, const std::stop_token& stop) {
     auto diskless = control.config_get("repl-diskless-sync");
     auto delay = control.config_get("repl-diskless-sync-delay");
-    const bool delayed =
-        diskless && *diskless && **diskless == "yes" && delay && *delay && **delay != "0";
+    auto at_once = control.config_get("repl-diskless-sync-max-replicas");  // since 7.0
+    const bool delayed = diskless && *diskless && **diskless == "yes" && delay && *delay &&
+                         **delay != "0" && (!at_once || !*at_once || **at_once == "0");
     auto asking = dial();
     if (!asking) return tl::unexpected<Error>(std::move(asking).error());
     if (auto capa = (*asking)->ask({"REPLCONF", "capa", "eof", "capa", "psync2"}); !capa) {
         return tl::unexpected<Error>(std::move(capa).error().with("REPLCONF"));
     }
-    if (!delayed) {  // 2b: a fork, but of functions only
-        auto filter = (*asking)->command({"REPLCONF", "rdb-filter-only", ""});
-        if (!filter) return tl::unexpected<Error>(std::move(filter).error());
-        if (filter->is_error()) {
-            return fail(ErrorCode::gap,
-                        "attaching would make the origin fork and send all its data",
-                        "set repl-diskless-sync yes and repl-diskless-sync-delay 5 on it, or "
-                        "attach a replica once");
-        }
+    // Asked in 2a too: a fork that comes about all the same then carries nothing.
+    auto filter = (*asking)->command({"REPLCONF", "rdb-filter-only", ""});
+    if (!filter) return tl::unexpected<Error>(std::move(filter).error());
+    if (!delayed && filter->is_error() && !full_sync_accepted_) {
+        return fail(ErrorCode::safety,
+                    fmt::format("attaching would make the {} fork and write out all its data once",
+                                to_string(endpoint_.side)),
+                    "CONFIG SET repl-diskless-sync yes and repl-diskless-sync-delay 5 there and "
+                    "nothing is forked; or accept it: exodus pretest --accept-full-sync");
     }
     (*asking)->append({"PSYNC", "?", "-1"});
     EXODUS_TRY((*asking)->flush());

@@ -26,6 +26,8 @@ class Link {
     Link(Dialer& dialer, const Endpoint& endpoint, LinkOptions options)
         : dialer_(dialer), endpoint_(endpoint), options_(std::move(options)) {}
 
+    /// The origin may fork for all its data when nothing else makes it keep a backlog.
+    void accept_full_sync(bool accepted) { full_sync_accepted_ = accepted; }
     /// Attaches at the origin's end of stream; returns the start S behind which every database is
     /// known. Blocks.
     Result<StreamPlace> attach_now(const std::stop_token& stop);
@@ -62,6 +64,7 @@ class Link {
         0;  ///< an incomplete command is looked at again when this much is there
     StreamPlace place_;
     bool in_group_ = false;
+    bool full_sync_accepted_ = false;
     int64_t acked_us_ = 0;
     int64_t heard_us_ = 0;
     std::vector<char> chunk_;

@@ -5,7 +5,10 @@
 
 #include "base/limits.h"
 #include "base/stop_token.h"
+#include "core/consent.h"
+#include "families/redis/options.h"
 #include "families/redis/redis_movement.h"
+#include "families/redis/text.h"
 
 namespace exodus::redis {
 
@@ -26,8 +29,7 @@ RedisMovement::RedisMovement(const FamilyContext& context, Direction direction,
     flow_.tuning = tuning;
     std::error_code error;
     const auto space = std::filesystem::space(context.directory, error);
-    spool_max_ = error ? limits::kSpool_bytes_max
-                       : std::min<uint64_t>(limits::kSpool_bytes_max, space.available / 2);
+    spool_max_ = spool_bytes_max(context.settings, error ? UINT64_MAX : space.available);
     for (const auto& [key, value] : context.settings.migrate.throttle)
         (void)set_throttle(key, value);
 }
@@ -52,7 +54,13 @@ void RedisMovement::stop_threads() {
 /// gap begins anew.
 void RedisMovement::read_loop(const std::stop_token& stop) {
     int64_t back_off = limits::kRetry_ms_min;
+    spooling_ = false;
     while (!stop.stop_requested()) {
+        if (spooling_ && !spool_has_room()) {
+            link_.detach();  // the origin's backlog is the last reserve
+            wait_unless_stopped(stop, milliseconds(limits::kSpoolFullLook_ms));
+            continue;
+        }
         if (!link_.attached()) {
             const Status attached = attach(stop);
             if (!attached) {
@@ -69,13 +77,8 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
             flow_.well(&Flow::link_trouble);
             publish_link();
         }
-        if (spooling_ && !spool_has_room()) {
-            link_.detach();  // the origin's backlog is the last reserve
-            wait_unless_stopped(stop, milliseconds(limits::kRetry_ms_max));
-            continue;
-        }
         if (spooling_ && mode_ == MovementMode::standby &&
-            flow_.spool->bytes() > limits::kStandbySpool_bytes) {
+            flow_.spool->bytes() > std::min(limits::kStandbySpool_bytes, spool_max_ / 2)) {
             flow_.spool->clear();  // from here the origin's backlog must do
             spooling_ = false;
         }
@@ -99,16 +102,44 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
     if (spooling_) (void)flow_.spool->flush();
 }
 
+/// False while the spool is full: from spool.max until the lane has made room again.
 bool RedisMovement::spool_has_room() {
     const uint64_t bytes = flow_.spool->bytes();
     flow_.spool_pressed =
         static_cast<double>(bytes) > static_cast<double>(spool_max_) * limits::kSpoolCopyStop;
-    if (bytes < spool_max_) return true;
-    flow_.trouble(
-        &Flow::link_trouble,
-        Error{ErrorCode::io, "the spool is full: the origin's backlog is the last reserve", {}},
-        false);
-    return false;
+    measure_spool(bytes);
+    // A lane that needs another start of the spool is answered by attaching anew.
+    if (!flow_.spool_pressed || flow_.spool_short || flow_.copy_short) {
+        spool_full_ = false;
+    } else if (bytes >= spool_max_ && !spool_full_) {
+        spool_full_ = true;
+        flow_.trouble(
+            &Flow::link_trouble,
+            Error{ErrorCode::io,
+                  fmt::format("the spool is full ({}): the link is closed, and what the "
+                              "{} keeps in its replication backlog is the last reserve",
+                              format_bytes(spool_max_), to_string(origin_of(flow_.direction))),
+                  fmt::format("bring the {} back; for longer, raise repl-backlog-size "
+                              "there and redis.spool.max here",
+                              to_string(destination_of(flow_.direction)))},
+            false);
+    }
+    return !spool_full_;
+}
+
+void RedisMovement::measure_spool(uint64_t bytes) {
+    const int64_t now = steady_us();
+    const int64_t span = now - growth_us_;
+    if (span < limits::kSpoolGrowth_ms * 1000) return;
+    int64_t full_ms = 0;
+    if (growth_us_ != 0 && bytes > growth_bytes_ && bytes < spool_max_) {
+        full_ms = static_cast<int64_t>(static_cast<double>(spool_max_ - bytes) /
+                                       static_cast<double>(bytes - growth_bytes_) *
+                                       static_cast<double>(span) / 1000);
+    }
+    growth_us_ = now;
+    growth_bytes_ = bytes;
+    spool_full_in_ms_ = full_ms;
 }
 
 Status RedisMovement::attach(const std::stop_token& stop) {
@@ -118,10 +149,15 @@ Status RedisMovement::attach(const std::stop_token& stop) {
     }
     if (!flow_.spool) {
         auto spool = Spool::open(flow_.context.directory + "/redis-" + flow_.name,
-                                 flow_.id + ":" + flow_.name);
+                                 flow_.id + ":" + flow_.name,
+                                 std::min<uint64_t>(limits::kSpoolSegment_bytes,
+                                                    spool_max_ / limits::kSpoolSegments_min));
         if (!spool) return tl::unexpected<Error>(std::move(spool).error());
         flow_.spool = std::move(*spool);
     }
+    auto accepted = flow_.context.journal.load_position(flow_.name, kFullSyncConsent);
+    if (!accepted) return tl::unexpected<Error>(std::move(accepted).error());
+    link_.accept_full_sync(accepted->has_value());
     return mode_ == MovementMode::apply ? attach_for_apply(stop) : attach_standby(stop);
 }
 
@@ -180,6 +216,7 @@ Status RedisMovement::attach_for_apply(const std::stop_token& stop) {
 /// Position first (invariant 5): the start is durable before the first key is read.
 Status RedisMovement::begin_fresh(bool repair, const std::stop_token& stop) {
     stop_workers();
+    spooling_ = false;  // nobody reads what is there
     auto checkpoint = read_checkpoint();
     if (!checkpoint) return tl::unexpected<Error>(std::move(checkpoint).error());
     auto start = read_start();

@@ -1,33 +1,23 @@
 // RedisMovement: the calls of core/movement.h that change or ask something from outside the
 // threads.
 #include <algorithm>
-#include <array>
 #include <fmt/format.h>
 
 #include "base/limits.h"
 #include "families/redis/redis_movement.h"
+#include "families/redis/text.h"
 
 namespace exodus::redis {
 
 namespace {
 
-Result<int64_t> parse_bytes(std::string_view text) {
-    static constexpr std::array<std::pair<std::string_view, int64_t>, 6> kUnits{{{"KiB", 1 << 10},
-                                                                                 {"MiB", 1 << 20},
-                                                                                 {"GiB", 1 << 30},
-                                                                                 {"kb", 1 << 10},
-                                                                                 {"mb", 1 << 20},
-                                                                                 {"gb", 1 << 30}}};
-    int64_t factor = 1;
-    for (const auto& [unit, size] : kUnits) {
-        if (!text.ends_with(unit)) continue;
-        factor = size;
-        text.remove_suffix(unit.size());
-        break;
-    }
-    const auto value = to_number(text);
-    if (!value || *value < 0) return fail(ErrorCode::config, "not a size: " + std::string(text));
-    return *value * factor;
+/// Coarse, so that the text does not change at each look.
+std::string roughly(int64_t ms) {
+    constexpr int64_t kMinute_ms = 60'000;
+    if (ms < kMinute_ms) return "less than a minute";
+    for (const int64_t minutes : {2, 5, 10, 20, 30, 60})
+        if (ms < minutes * kMinute_ms) return fmt::format("less than {} minutes", minutes);
+    return fmt::format("some {} hours", ms / (60 * kMinute_ms));
 }
 
 }  // namespace
@@ -96,6 +86,13 @@ MovementStatus RedisMovement::status() const {
     for (const Trouble* trouble : {&flow.link_trouble, &flow.lane_trouble}) {
         if (!trouble->degraded.empty()) status.degraded = trouble->degraded;
         if (!trouble->blocked.empty()) status.blocked = trouble->blocked;
+    }
+    const bool filling_up = status.queue_bytes > spool_max_ / 10;
+    if (const int64_t left = spool_full_in_ms_;
+        left > 0 && (filling_up || !status.degraded.empty())) {
+        status.degraded += fmt::format("{}changes wait on disk: full ({}) in {}",
+                                       status.degraded.empty() ? "" : "; ",
+                                       format_bytes(spool_max_), roughly(left));
     }
     if (!status.blocked.empty()) {
         status.stage = MovementStage::blocked;
@@ -314,7 +311,7 @@ Status RedisMovement::set_throttle(std::string_view key, std::string_view value)
     if (key == "bytes_per_s") {
         const auto bytes = parse_bytes(value);
         if (!bytes) return tl::unexpected<Error>(bytes.error());
-        flow_.bytes_per_s = *bytes;
+        flow_.bytes_per_s = static_cast<int64_t>(*bytes);
         return {};
     }
     if (key == "origin_p99_ratio") {

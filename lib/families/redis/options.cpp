@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/limits.h"
 #include "families/redis/text.h"
 
 namespace exodus::redis {
@@ -126,6 +127,9 @@ void check_option(const std::string& name, const std::string& value, std::vector
         case Kind::bytes:
             if (auto bytes = parse_bytes(value); !bytes)
                 errors.push_back(std::move(bytes).error().with(full));
+            else if (name == "spool.max" && *bytes < limits::kSpool_bytes_min)
+                errors.push_back({ErrorCode::config, full + " cannot be " + value,
+                                  "at least " + format_bytes(limits::kSpool_bytes_min)});
             break;
         case Kind::share: {
             char* end = nullptr;
@@ -144,6 +148,14 @@ void check_option(const std::string& name, const std::string& value, std::vector
 }
 
 }  // namespace
+
+uint64_t spool_bytes_max(const Settings& settings, uint64_t free_bytes) {
+    const auto it = settings.family_options.find("spool.max");
+    if (it != settings.family_options.end()) {
+        if (const auto configured = parse_bytes(it->second)) return *configured;
+    }
+    return std::min<uint64_t>(limits::kSpool_bytes_max, free_bytes / 2);
+}
 
 std::vector<Error> validate_settings(const Settings& settings) {
     std::vector<Error> errors;

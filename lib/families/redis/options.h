@@ -1,6 +1,7 @@
 // The [redis] table of the configuration and what cannot be combined (redis.md 1). Pure.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "base/error.h"
@@ -11,5 +12,8 @@ namespace exodus::redis {
 /// All errors, not only the first: unknown or malformed options, impossible combinations with the
 /// reason.
 std::vector<Error> validate_settings(const Settings& settings);
+
+/// What the spool may take of a disk with `free_bytes` left: redis.spool.max, else the default.
+uint64_t spool_bytes_max(const Settings& settings, uint64_t free_bytes);
 
 }  // namespace exodus::redis

@@ -53,6 +53,7 @@ class RedisMovement : public Movement {
     void arm_if_asked();
     void publish_link();
     bool spool_has_room();
+    void measure_spool(uint64_t bytes);
 
     // movement_calls.cpp: the journal and the destination
     Result<std::optional<Checkpoint>> read_checkpoint();
@@ -75,6 +76,10 @@ class RedisMovement : public Movement {
     Link link_;
     bool spooling_ = false;  ///< reader only
     uint64_t spool_max_;
+    bool spool_full_ = false;    ///< reader only, as what follows
+    uint64_t growth_bytes_ = 0;  ///< size of the spool at growth_us_
+    int64_t growth_us_ = 0;
+    std::atomic<int64_t> spool_full_in_ms_{0};  ///< as it grows now; 0: it does not
 
     std::mutex workers_;  ///< guards what follows
     std::unique_ptr<Lane> lane_;

@@ -74,8 +74,10 @@ Status write_whole(int fd, std::string_view bytes) {
 
 }  // namespace
 
-Spool::Spool(std::string directory, std::string identity)
-    : directory_(std::move(directory)), identity_(std::move(identity)) {}
+Spool::Spool(std::string directory, std::string identity, uint64_t segment_bytes)
+    : directory_(std::move(directory)),
+      identity_(std::move(identity)),
+      segment_bytes_(segment_bytes) {}
 
 Spool::~Spool() {
     (void)flush();
@@ -84,14 +86,14 @@ Spool::~Spool() {
 }
 
 Result<std::unique_ptr<Spool>> Spool::open(const std::string& directory,
-                                           const std::string& identity) {
+                                           const std::string& identity, uint64_t segment_bytes) {
     std::error_code error;
     std::filesystem::create_directories(directory, error);
     if (error)
         return fail(ErrorCode::cannot_create,
                     fmt::format("spool directory {}: {}", directory, error.message()));
     ::chmod(directory.c_str(), 0700);
-    std::unique_ptr<Spool> spool(new Spool(directory, identity));
+    std::unique_ptr<Spool> spool(new Spool(directory, identity, segment_bytes));
     std::vector<std::string> paths;
     for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
         if (entry.path().extension() == ".seg") paths.push_back(entry.path().string());
@@ -257,7 +259,16 @@ Status Spool::flush() {
     if (write_fd_ < 0) return {};
     const int64_t now = steady_us();
     if (!buffer_.empty()) {
-        EXODUS_TRY(write_whole(write_fd_, buffer_));
+        if (Status wrote = write_whole(write_fd_, buffer_); !wrote) {
+            // A full disk: what is there stays whole, and the stream is fetched again from its end.
+            buffer_.clear();
+            const std::lock_guard lock(mutex_);
+            const Segment& last = segments_.back();
+            if (::ftruncate(write_fd_, static_cast<off_t>(last.size)) != 0)
+                return fail_errno("cutting off what was written in part of " + last.path, errno);
+            buffered_end_ = {last.start.replid, last.end, last.end_db};
+            return wrote;
+        }
         unsynced_ += buffer_.size();
         const std::lock_guard lock(mutex_);
         Segment& last = segments_.back();
@@ -266,7 +277,7 @@ Status Spool::flush() {
         last.end_db = buffered_end_.db;
         buffer_.clear();
         if (buffer_.capacity() > limits::kSpoolUnsynced_bytes) buffer_.shrink_to_fit();
-        if (last.size >= limits::kSpoolSegment_bytes)
+        if (last.size >= segment_bytes_)
             EXODUS_TRY(begin_segment({last.start.replid, last.end, last.end_db}));
     }
     if (unsynced_ > limits::kSpoolUnsynced_bytes ||

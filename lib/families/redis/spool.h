@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/limits.h"
 
 namespace exodus::redis {
 
@@ -47,8 +48,9 @@ class Spool {
     /// Opens what is in `directory` (made when missing). `identity` names migration and direction:
     /// files of another one are refused. Broken files mean an empty spool: the stream is fetched
     /// again.
-    static Result<std::unique_ptr<Spool>> open(const std::string& directory,
-                                               const std::string& identity);
+    static Result<std::unique_ptr<Spool>> open(
+        const std::string& directory, const std::string& identity,
+        uint64_t segment_bytes = limits::kSpoolSegment_bytes);
 
     /// Removes everything and starts again at `start`.
     Status reset(const StreamPlace& start);
@@ -86,12 +88,13 @@ class Spool {
         uint64_t size = 0;  ///< bytes written
         uint64_t header = 0;
     };
-    Spool(std::string directory, std::string identity);
+    Spool(std::string directory, std::string identity, uint64_t segment_bytes);
     Result<Segment> load(const std::string& path);
     Status begin_segment(const StreamPlace& start);
 
     const std::string directory_;
     const std::string identity_;
+    const uint64_t segment_bytes_;
     mutable std::mutex mutex_;
     std::deque<Segment> segments_;
     // writer

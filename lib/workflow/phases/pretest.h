@@ -10,8 +10,9 @@ namespace exodus {
 struct PretestOptions {
     std::vector<std::string> only;  ///< check ids; empty: all
     std::vector<std::string> skip;
-    std::vector<std::string> ack;  ///< warnings accepted by name; a decision row with the owner
-    TapSource* tap = nullptr;      ///< none: traffic is not looked at, which G1 reports
+    std::vector<std::string> ack;   ///< warnings accepted by name; a decision row with the owner
+    bool accept_full_sync = false;  ///< an endpoint may send everything once to give its stream
+    TapSource* tap = nullptr;       ///< none: traffic is not looked at, which G1 reports
     milliseconds tap_duration{10'000};
 };
 

@@ -77,7 +77,10 @@ const GateLine* line_of(const StatusReport& out, const std::string& name) {
 
 std::string explained(const StatusReport& out) {
     const MigrationRow& row = out.row;
-    if (!row.flag_blocked.empty()) return "blocked: " + row.flag_blocked;
+    // The file's flag is what a command saw last; a running interlay knows better.
+    const MovementStatus& feed = row.route.authority == Side::source ? out.forward : out.reverse;
+    const std::string& blocked = out.interlay_reachable ? feed.blocked : row.flag_blocked;
+    if (!blocked.empty()) return "blocked: " + blocked;
     if (row.route.authority == Side::target && row.state < S::holding)
         return "an interrupted rehearsal gives the authority back first";
     switch (row.state) {

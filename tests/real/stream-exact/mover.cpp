@@ -100,9 +100,9 @@ Settings settings_between(int source_port, int target_port) {
 }
 
 Mover::Mover(const Settings& settings_in, const std::string& directory,
-             const redis::MovementTuning& tuning)
+             const redis::MovementTuning& tuning, std::unique_ptr<Dialer> dial)
     : settings(settings_in),
-      dialer(make_dialer()),
+      dialer(std::move(dial)),
       journal(directory + "/journal"),
       context{settings, *dialer, journal, directory} {
     forward = redis::make_redis_movement(context, Direction::forward, tuning);

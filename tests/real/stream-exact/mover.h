@@ -50,7 +50,7 @@ Settings settings_between(int source_port, int target_port);
 /// The movements of both directions in this process.
 struct Mover {
     Mover(const Settings& settings, const std::string& directory,
-          const redis::MovementTuning& tuning = {});
+          const redis::MovementTuning& tuning = {}, std::unique_ptr<Dialer> dial = make_dialer());
     ~Mover();
     /// Waits until the destination holds everything up to the origin's end now.
     bool caught_up(Movement& movement, milliseconds timeout);

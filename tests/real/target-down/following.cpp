@@ -1,7 +1,6 @@
 #include "tests/real/target-down/following.h"
 
 #include <doctest/doctest.h>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 namespace exodus::test {
@@ -33,14 +32,28 @@ void Following::check_unaffected() {
     if (!reconnects) CHECK(ledger.summary().connections_lost == 0);
 }
 
-std::string movement_field(Rig& rig, const std::string& direction, const std::string& field) {
+nlohmann::json movement(Rig& rig, const std::string& direction) {
     std::istringstream lines(rig.expect(0, {"status", "--json"}));
     for (std::string line; std::getline(lines, line);) {
         const auto report = nlohmann::json::parse(line, nullptr, false);
-        if (report.is_object() && report.contains(direction))
-            return report[direction].value(field, "");
+        if (report.is_object() && report.contains(direction)) return report[direction];
     }
-    return {};
+    return nlohmann::json::object();
+}
+
+std::string movement_field(Rig& rig, const std::string& direction, const std::string& field) {
+    return movement(rig, direction).value(field, "");
+}
+
+void wait_applied(Rig& rig, Ledger& ledger) {
+    ledger.pause(true);
+    REQUIRE(eventually(
+        milliseconds(180'000),
+        [&] {
+            const auto now = movement(rig, "forward");
+            return now.value("stage", "") == "following" && now.value("lag_bytes", 1) == 0;
+        },
+        milliseconds(200)));
 }
 
 uint64_t key_count(RedisServer& server) {

@@ -1,6 +1,8 @@
 // A rig that was brought to `ready` under load, and what the tests of this folder ask of it.
 #pragma once
 
+#include <nlohmann/json.hpp>
+
 #include "tests/support/scenario.h"
 
 namespace exodus::test {
@@ -16,8 +18,13 @@ struct Following {
     void check_unaffected();
 };
 
+/// "forward" or "reverse" in `status --json`.
+nlohmann::json movement(Rig& rig, const std::string& direction);
 /// A text field of "forward" or "reverse" in `status --json`.
 std::string movement_field(Rig& rig, const std::string& direction, const std::string& field);
+
+/// Pauses the load until everything that was spooled meanwhile is applied.
+void wait_applied(Rig& rig, Ledger& ledger);
 
 /// Keys of all databases.
 uint64_t key_count(RedisServer& server);

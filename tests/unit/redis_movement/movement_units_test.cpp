@@ -1,9 +1,11 @@
 // The movement's units without servers: spool recovery, payload footers, stream roles, planner
 // rules of redis.md 4.5, scope.
 #include <algorithm>
+#include <csignal>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fstream>
+#include <sys/resource.h>
 
 #include "families/redis/copy_queue.h"
 #include "families/redis/payload.h"
@@ -213,6 +215,35 @@ TEST_CASE("spool: frames survive, a torn tail is cut, files of another migration
     auto other = Spool::open(place, "id:reverse");
     REQUIRE(other.has_value());
     CHECK((*other)->empty());
+}
+
+TEST_CASE("spool: a full disk leaves whole frames, and writing goes on from their end") {
+    const test::TempDir directory;
+    auto spool = Spool::open(directory.file("spool"), "id:forward");
+    REQUIRE(spool.has_value());
+    REQUIRE((*spool)->reset({std::string(40, 'a'), 100, 0}).has_value());
+    (*spool)->append({110, 0, "0123456789"});
+    REQUIRE((*spool)->flush().has_value());
+    // A file that may not grow stands for a disk that is full: write() takes a part, then fails.
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit small{4096, before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+    const std::string large(8192, 'x');
+    (*spool)->append({110 + large.size(), 0, large});
+    const Status full = (*spool)->flush();
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+    std::signal(SIGXFSZ, handler);
+    CHECK_FALSE(full.has_value());
+    CHECK((*spool)->end().offset == 110);
+    (*spool)->append({115, 0, "abcde"});
+    REQUIRE((*spool)->flush().has_value());
+    REQUIRE((*spool)->seek(100).has_value());
+    auto block = (*spool)->read(1 << 20);
+    REQUIRE(block.has_value());
+    REQUIRE(block->frames.size() == 2);
+    CHECK(block->frames[1].bytes == "abcde");
 }
 
 TEST_CASE(

@@ -1,0 +1,97 @@
+// Attaching to a source that never had a replica (redis.md 4.2 step 2): what it forks, and what it
+// does only when it was accepted.
+#include <doctest/doctest.h>
+
+#include "core/consent.h"
+#include "tests/real/stream-exact/mover.h"
+
+namespace exodus::test {
+namespace {
+
+/// A server that does not know rdb-filter-only, as those below 7.0: the word is changed on its way.
+class WithoutFilter : public Dialer {
+  public:
+    Result<std::unique_ptr<ByteStream>> dial(const Endpoint& endpoint,
+                                             milliseconds timeout) override {
+        auto stream = inner_->dial(endpoint, timeout);
+        if (!stream) return stream;
+        return std::make_unique<Stream>(std::move(*stream));
+    }
+
+  private:
+    class Stream : public ByteStream {
+      public:
+        explicit Stream(std::unique_ptr<ByteStream> inner) : inner_(std::move(inner)) {}
+        Result<std::size_t> read(std::span<char> buffer, Deadline deadline) override {
+            return inner_->read(buffer, deadline);
+        }
+        Status write(std::string_view bytes, Deadline deadline) override {
+            std::string changed(bytes);
+            if (const auto at = changed.find("rdb-filter-only"); at != std::string::npos)
+                changed.replace(at, 15, "rdb-filter-none");
+            return inner_->write(changed, deadline);
+        }
+        void shutdown() override { inner_->shutdown(); }
+
+      private:
+        std::unique_ptr<ByteStream> inner_;
+    };
+    std::unique_ptr<Dialer> inner_ = make_dialer();
+};
+
+void fill(RedisServer& server) {
+    Writer writer(0, {.seed = 3});
+    const auto context = server.connect();
+    for (int i = 0; i < 3'000; ++i) writer.one(context.get());
+}
+
+void check_exact_under_load(Mover& mover, RedisServer& source, RedisServer& target) {
+    Writer writer(source.port(), {.seed = 5, .pause_us = 200});
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    REQUIRE(eventually(milliseconds(20'000), [&] { return writer.count() > 2'000; }));
+    writer.stop();
+    const bool caught = mover.caught_up(*mover.forward, milliseconds(25'000));
+    INFO(mover.forward->status().blocked, mover.forward->status().degraded);
+    REQUIRE(caught);
+    CHECK(differences(source, target) == "");
+}
+
+constexpr const char* kForksAtOnce[] = {"repl-diskless-sync no", "repl-diskless-sync-delay 0",
+                                        "repl-diskless-sync-max-replicas 1"};
+
+TEST_CASE("a source that would fork at once forks once at the most, for nothing") {
+    for (const Engine engine : {Engine::redis, Engine::valkey}) {
+        for (const char* config : kForksAtOnce) {
+            CAPTURE(config);
+            RedisServer source({.engine = engine, .config = {config}, .acl = {}});
+            RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+            fill(source);
+            const TempDir directory;
+            Mover mover(settings_between(source.port(), target.port()), directory.path());
+            check_exact_under_load(mover, source, target);
+            CHECK(std::stoi(source.info("total_forks")) <= 1);
+        }
+    }
+}
+
+TEST_CASE("a source that would fork for all its data does so only when that was accepted") {
+    RedisServer source({.engine = Engine::redis, .config = {"repl-diskless-sync no"}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    fill(source);
+    const TempDir directory;
+    Mover mover(settings_between(source.port(), target.port()), directory.path(), {},
+                std::make_unique<WithoutFilter>());
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    REQUIRE(eventually(milliseconds(10'000), [&] {
+        return mover.forward->status().blocked.find("--accept-full-sync") != std::string::npos;
+    }));
+    CHECK(source.info("total_forks") == "0");
+    CHECK(source.info("repl_backlog_active") == "0");
+    REQUIRE(mover.forward->set_mode(MovementMode::off).has_value());
+    REQUIRE(mover.journal.save_position("forward", kFullSyncConsent, "test").has_value());
+    check_exact_under_load(mover, source, target);
+    CHECK(source.info("total_forks") == "1");
+}
+
+}  // namespace
+}  // namespace exodus::test
