@@ -76,6 +76,8 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
     uint64_t at_start = 0;
     const int64_t started_us = steady_us();
     int64_t rare_until_us = 0;
+    uint64_t seen = 0;  // comparisons when they last grew, or nothing was wrong
+    int64_t seen_us = started_us;
     while (true) {
         EXODUS_TRY(reads.look(run));
         uint64_t done = 0;
@@ -115,6 +117,15 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
         if (!status) ended = tl::unexpected(status.error());
         if (ended && !status->blocked.empty())
             ended = fail(ErrorCode::safety, "the forward movement is blocked: " + status->blocked);
+        if (ended && (status->degraded.empty() || done != seen)) {
+            seen = done;
+            seen_us = now_us;
+        } else if (ended && now_us - seen_us > limits::kCompareTargetAway_ms * 1000) {
+            ended = fail(ErrorCode::unreachable,
+                         fmt::format("nothing could be compared for {}: {}",
+                                     span_text(limits::kCompareTargetAway_ms), status->degraded),
+                         "when that is over, run compare again: it goes on with what it counted");
+        }
         if (ended) ended = run.pause();
         if (!ended) break;
     }
