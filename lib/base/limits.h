@@ -37,7 +37,11 @@ inline constexpr std::size_t kRespBulk_bytes_max =
 inline constexpr std::size_t kRespInline_bytes_max =
     64 * 1024;  ///< PROTO_INLINE_MAX_SIZE of the servers
 inline constexpr int64_t kRespArguments_max = 1024 * 1024;  ///< multibulk limit of the servers
-inline constexpr int kRespDepth_max = 64;                ///< nested replies; servers use 5 at most
+/// Nested replies: a table that contains itself comes back from a script 7,995 deep (redis-server
+/// 7.0.15), EXEC and RESP3 maps around it add a few.
+inline constexpr std::size_t kRespDepth_max = 16 * 1024;
+/// Replies that are read as a tree are those of commands, 5 deep at most; this bounds a recursion.
+inline constexpr int kRespTreeDepth_max = 64;
 inline constexpr int64_t kRespUnauthArguments_max = 10;  ///< before AUTH, as the servers do
 inline constexpr std::size_t kRespUnauthBulk_bytes_max = 16 * 1024;
 
@@ -399,6 +403,8 @@ inline constexpr std::size_t kRedisMultiQueue_bytes = 1024 * 1024;
 /// Kept of a session's subscriptions for the other side.
 inline constexpr std::size_t kRedisChannels_max = 10'000;
 inline constexpr std::size_t kRedisChannels_bytes = 1024 * 1024;
+/// The longest CLIENT PAUSE that is believed; it only decides who gets a connection of its own.
+inline constexpr int64_t kClientPause_ms_max = 366LL * 24 * 3600 * 1000;
 /// Leased connections that wait for the next session, per worker, and how long.
 inline constexpr std::size_t kRedisIdleLeases_max = 64;
 inline constexpr int64_t kRedisIdleLease_us = 60LL * 1'000'000;

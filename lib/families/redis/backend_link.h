@@ -76,9 +76,11 @@ struct BackendLink {
     LinkKey key;
     State state = State::dialing;
     Role role = Role::shared;
-    bool raw = false;     ///< no login of ours: the client's AUTH or HELLO is the first request
-    bool dirty = false;   ///< holds state of a session that only RESET removes
-    bool opaque = false;  ///< a tunnel (SYNC): bytes are not interpreted any more
+    bool raw = false;      ///< no login of ours: the client's AUTH or HELLO is the first request
+    bool dirty = false;    ///< holds state of a session that only RESET removes
+    bool opaque = false;   ///< a tunnel (SYNC): bytes are not interpreted any more
+    bool tracked = false;  ///< CLIENT TRACKING was on: the server goes on invalidating what its
+                           ///< client read, and would tell the next one
     bool monitor = false;
     bool reading = true;
     bool partial_request =
@@ -88,6 +90,7 @@ struct BackendLink {
     uint32_t silent_writes =
         0;  ///< executed without a reply (CLIENT REPLY) and not yet proven executed
     int64_t real_id = 0;
+    std::string name;  ///< as the server knows it; changed when a session of another name leases it
     int64_t idle_since_us = 0;
     int64_t stalled_since_us = 0;
     std::string login_error;         ///< the server's words, "-WRONGPASS …\r\n"

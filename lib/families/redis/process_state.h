@@ -20,6 +20,9 @@ struct ProcessState {
     bool sharing = true;          ///< interlay.sharing
     bool target_service = false;  ///< target.auth = service: one user for everybody there
     int64_t canary_max_lag_us = 200'000;
+    /// CLIENT PAUSE by a client: until then a write on a shared connection would hold up what
+    /// others ask behind it, the CLIENT UNPAUSE included. 0: not paused.
+    std::atomic<int64_t> writes_paused_until_us{0};
     Identities identities;
     /// As of the newest route that a worker adopted.
     std::atomic<Side> authority{Side::source};

@@ -10,7 +10,7 @@ namespace exodus::redis {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Kind>, 54> kKinds{{
+constexpr std::array<std::pair<std::string_view, Kind>, 58> kKinds{{
     {"AUTH", Kind::auth},
     {"HELLO", Kind::hello},
     {"SELECT", Kind::select},
@@ -55,6 +55,10 @@ constexpr std::array<std::pair<std::string_view, Kind>, 54> kKinds{{
     {"CLIENT ID", Kind::client_id},
     {"CLIENT SETNAME", Kind::client_name},
     {"CLIENT GETNAME", Kind::client_getname},
+    {"CLIENT LIST", Kind::client_list},
+    {"CLIENT INFO", Kind::client_list},
+    {"CLIENT PAUSE", Kind::client_pause},
+    {"CLIENT UNPAUSE", Kind::client_pause},
     {"CLIENT KILL", Kind::client_kill},
     {"CLIENT UNBLOCK", Kind::client_unblock},
     {"CLIENT REPLY", Kind::client_reply},

@@ -37,6 +37,8 @@ enum class Kind : uint8_t {
     client_id,
     client_name,  ///< SETNAME
     client_getname,
+    client_list,   ///< LIST INFO
+    client_pause,  ///< PAUSE UNPAUSE
     client_kill,
     client_unblock,
     client_reply,

@@ -259,10 +259,10 @@ bool ClientSession::dispatch(const resp::RequestFrame& frame) {
     const Kind kind = kind_of(row);
     const Route& route = worker_.route();
     current_partial_ = frame.partial;
-    const bool simple = kind == Kind::plain && row.connection == resp::ConnectionClass::shared &&
-                        sticky_ == 0 && !multi_lost_ && !await_ && !frame.partial && !skip_next_ &&
-                        !row.refused_while_migrating && !(route.hold && row.writes()) &&
-                        slow_until_us_ == 0;
+    const bool simple =
+        kind == Kind::plain && row.connection == resp::ConnectionClass::shared && sticky_ == 0 &&
+        !multi_lost_ && !await_ && !frame.partial && !skip_next_ && !row.refused_while_migrating &&
+        !((route.hold || worker_.writes_paused()) && row.writes()) && slow_until_us_ == 0;
     if (!simple) [[unlikely]]
         return dispatch_slow(row, kind, frame);
     return use_shared(row, frame, Job::forward, kind);
@@ -286,7 +286,7 @@ bool ClientSession::use_shared(const resp::CommandRow& row, const resp::RequestF
 bool ClientSession::no_connection(Side side) {
     if (worker_.given_up(side)) {
         answered_here_ =
-            local_error("ERR exodus: " + std::string(to_string(side)) + " is unreachable");
+            refused("-ERR exodus: " + std::string(to_string(side)) + " is unreachable\r\n");
         return false;
     }
     worker_.wait_retry(*this);
@@ -298,8 +298,16 @@ bool ClientSession::no_connection(Side side) {
 bool ClientSession::wait_failed() {
     if (wait_error_.empty()) return false;
     const std::string text = std::exchange(wait_error_, {});
-    answered_here_ = local_reply(text);
+    answered_here_ = refused(text);
     return true;
+}
+
+/// A request that gets no connection. A refused MULTI would leave what follows it in a pipeline to
+/// run without it: the transaction begins and is aborted instead.
+bool ClientSession::refused(std::string_view text) {
+    if (!opening_multi_) return local_reply(text);
+    multi_lost_ = local_reply("+OK\r\n");
+    return multi_lost_;
 }
 
 bool ClientSession::acquire_shared(Side side) {

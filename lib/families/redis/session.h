@@ -137,6 +137,7 @@ class ClientSession {
     bool acquire_shared(Side side);
     bool no_connection(Side side);
     bool wait_failed();
+    bool refused(std::string_view text);
     void forward(BackendLink& link, const resp::CommandRow& row, const resp::RequestFrame& frame,
                  Job job, Kind what, uint8_t flags = 0, uint32_t more = 1);
     bool local_reply(std::string_view text);
@@ -151,13 +152,18 @@ class ClientSession {
                 const resp::RequestFrame& frame);
 
     // session_connection.cpp: AUTH, HELLO, SELECT, CLIENT …, RESET; session_again.cpp: scripts,
-    // cursors, blocking commands, subscriptions
+    // cursors, blocking commands, subscriptions; session_client.cpp
     bool do_auth(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_hello(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_select(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_reset(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_quit();
     bool do_client_kill(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_client_pause(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    void note_pause(const resp::RequestFrame& frame);
+    bool do_client_list(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    [[nodiscard]] std::string with_virtual_ids(const BackendLink& link,
+                                               std::string_view frame) const;
     bool do_client_unblock(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_client_reply(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_tracking(const resp::CommandRow& row, const resp::RequestFrame& frame);
@@ -207,6 +213,7 @@ class ClientSession {
     Stall stall_ = Stall::none;
     bool await_ = false;  ///< the next request waits until everything is answered
     bool in_multi_ = false;
+    bool opening_multi_ = false;  ///< while a MULTI looks for its connection
     bool dead_ = false;
     bool canary_ = false;
     bool sampled_ = false;  ///< a key of this identity was noted

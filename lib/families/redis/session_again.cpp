@@ -27,13 +27,15 @@ bool ClientSession::do_script(const resp::CommandRow& row, Kind kind,
     // An EVALSHA with nothing before it can become an EVAL when the server does not know the
     // script; nothing ran then.
     if (kind == Kind::evalsha && outstanding_ == 0 && !reply_off_ && !skip_next_) {
-        if (!use_either(row, frame, Job::watched, kind)) return false;
+        if (!use_lease(row, frame, 0, Job::watched, kind, false)) return false;
         if (outstanding_ > 0) {
             script_request_.assign(frame.bytes);
             await_ = true;
         }
         return true;
     }
+    if (row.connection == resp::ConnectionClass::leased_until_done)
+        return use_lease(row, frame, 0, Job::forward, Kind::plain, false);
     return use_either(row, frame, Job::forward, Kind::plain);
 }
 

@@ -304,6 +304,7 @@ bool ClientSession::do_tracking(const resp::CommandRow& row, const resp::Request
     if (!use_lease(row, changed, on ? kTracking : 0U, Job::watched, Kind::client_tracking, true))
         return false;
     if (outstanding_ == 0) return true;
+    link_->tracked = link_->tracked || on;
     pending_tracking_ = on ? std::string(frame.bytes) : std::string();
     await_ = true;
     return true;
@@ -347,7 +348,7 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
                 link.key.resp = pending_resp_;
                 slots_ = {nullptr, nullptr};
             }
-            name_ = pending_name_;
+            name_ = link.name = pending_name_;
             clear_pending();
             const auto at = frame.find("$2\r\nid\r\n:");
             if (!sharing || at == std::string_view::npos || !whole) break;
@@ -409,10 +410,18 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
             worker_.to_client(*this, text);
             return;
         }
+        case Kind::client_pause:
+            // UNPAUSE; a PAUSE that was refused only costs connections for as long as it named.
+            if (ok && entry.row->name == "CLIENT UNPAUSE")
+                worker_.state().writes_paused_until_us.store(0);
+            break;
+        case Kind::client_list:
+            if (!whole) break;
+            worker_.to_client(*this, with_virtual_ids(link, frame));
+            return;
         case Kind::client_name:
             if (ok) {
-                name_ = pending_name_;
-                if (leased()) link.dirty = true;
+                name_ = link.name = pending_name_;
             }
             break;
         case Kind::client_tracking:

@@ -12,6 +12,13 @@ namespace {
 
 constexpr std::string_view kPaused = "TRYAGAIN exodus: writes are paused for a switch";
 
+/// What a lease must be reset for afterwards. Commands that only operate the server leave nothing
+/// on the connection, and a RESET after each would stand in its slow log and statistics.
+bool may_leave_state(const resp::CommandRow& row) {
+    return !row.known || row.connection != resp::ConnectionClass::leased_until_done ||
+           row.name == "SCRIPT DEBUG";
+}
+
 }  // namespace
 
 Side ClientSession::home() const { return worker_.route().writes; }
@@ -119,7 +126,8 @@ bool ClientSession::dispatch_slow(const resp::CommandRow& row, Kind kind,
 bool ClientSession::use_either(const resp::CommandRow& row, const resp::RequestFrame& frame,
                                Job job, Kind what) {
     const bool slow = slow_until_us_ != 0 && what == Kind::plain;
-    if (sticky_ != 0 || slow) return use_lease(row, frame, 0, job, what, false);
+    const bool paused = row.writes() && worker_.writes_paused();
+    if (sticky_ != 0 || slow || paused) return use_lease(row, frame, 0, job, what, false);
     return use_shared(row, frame, job, what);
 }
 
@@ -161,8 +169,10 @@ bool ClientSession::need_lease_on(Side side, uint32_t reason, bool raw, int resp
         return stall(Stall::link);
     }
     link_ = std::exchange(pending_lease_, nullptr);
+    if (worker_.state().sharing && link_->real_id != 0)
+        worker_.state().ids.set_real(virtual_id_, side, link_->real_id);
     sticky_ |= reason;
-    if (sticky_ != 0 && !raw) send_state(*link_);
+    if (!raw) send_state(*link_);
     return true;
 }
 
@@ -256,6 +266,9 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
         // Runs inside EXEC, where it cannot be followed: the connection stays this client's.
         sticky_ |= kOwn;
         link_->dirty = true;
+        link_->tracked = link_->tracked || kind == Kind::client_tracking;
+    } else if (kind == Kind::client_pause) {
+        note_pause(frame);
     } else if (kind == Kind::eval && frame.indexed > 1 && !frame.partial) {
         worker_.state().scripts.remember(frame.args[1]);
     }
@@ -280,7 +293,7 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             const bool shared = row.connection == resp::ConnectionClass::shared ||
                                 row.effect == resp::Effect::connection;
             if (shared && row.known) return use_either(row, frame, Job::forward, Kind::plain);
-            return use_lease(row, frame, 0, Job::forward, Kind::plain, true);
+            return use_lease(row, frame, 0, Job::forward, Kind::plain, may_leave_state(row));
         }
         case Kind::auth:
             return do_auth(row, frame);
@@ -292,15 +305,18 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             return do_reset(row, frame);
         case Kind::quit:
             return do_quit();
-        case Kind::multi:
-            if (!use_lease(row, frame, kMulti, Job::watched, Kind::multi, false)) return false;
-            if (!leased()) return true;
+        case Kind::multi: {
+            opening_multi_ = true;
+            const bool done = use_lease(row, frame, kMulti, Job::watched, Kind::multi, false);
+            opening_multi_ = false;
+            if (!done || !leased()) return done;
             in_multi_ = true;
             multi_queue_.clear();
             multi_count_ = 0;
             multi_writes_ = multi_overflow_ = false;
             multi_selects_.clear();
             return true;
+        }
         case Kind::exec:
         case Kind::discard:
             return use_either(row, frame, Job::forward,
@@ -353,7 +369,8 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             return use_either(row, frame, worker_.state().sharing ? Job::watched : Job::forward,
                               kind);
         case Kind::client_name: {
-            const bool done = use_either(row, frame, Job::watched, kind);
+            // Never on a shared connection, which would then bear the name of one of many.
+            const bool done = use_lease(row, frame, 0, Job::watched, kind, false);
             if (done && outstanding_ > 0) {
                 pending_name_ =
                     frame.indexed > 1 ? std::string(frame.args[frame.indexed - 1]) : std::string();
@@ -361,6 +378,11 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             }
             return done;
         }
+        case Kind::client_pause:
+            return do_client_pause(row, frame);
+        case Kind::client_list:
+            if (!worker_.state().sharing) return use_either(row, frame, Job::forward, Kind::plain);
+            return do_client_list(row, frame);
         case Kind::client_kill:
             return do_client_kill(row, frame);
         case Kind::client_unblock:

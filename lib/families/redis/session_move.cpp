@@ -136,12 +136,14 @@ void ClientSession::swallow(BackendLink& link, std::string_view request, uint32_
 /// What this session set on its connection, repeated on a fresh one.
 void ClientSession::send_state(BackendLink& link) {
     std::string out;
-    if (!name_.empty()) {
+    if (link.name != name_) {
         resp::append_command(out, "CLIENT", "SETNAME", name_);
         swallow(link, out);
+        link.name = name_;
     }
     for (const auto& [name, request] : flags_) swallow(link, request);
     if (!tracking_.empty()) {
+        link.tracked = true;
         std::vector<std::string_view> args;
         resp::split_arguments(tracking_, args);
         std::vector<std::string> words(args.begin(), args.end());
@@ -159,7 +161,7 @@ void ClientSession::send_state(BackendLink& link) {
     if (worker_.state().sharing && (sticky_ & (kTracking | kSubscribed)) != 0) {
         worker_.state().ids.set_real(virtual_id_, link.key.side, link.real_id);
     }
-    if (!name_.empty() || !flags_.empty() || !tracking_.empty()) link.dirty = true;
+    if (!flags_.empty() || !tracking_.empty()) link.dirty = true;
     if (reply_off_) worker_.send(link, "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n");
     if (skip_next_) worker_.send(link, "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$4\r\nSKIP\r\n");
 }

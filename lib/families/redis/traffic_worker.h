@@ -43,6 +43,10 @@ class TrafficWorker final : public ProtocolWorker {
     [[nodiscard]] WorkerIo& io() { return io_; }
     [[nodiscard]] ProcessState& state() { return state_; }
     [[nodiscard]] const Route& route() const { return route_; }
+    [[nodiscard]] bool writes_paused() const {
+        const int64_t until = state_.writes_paused_until_us.load(std::memory_order_relaxed);
+        return until != 0 && io_.now_us() < until;
+    }
     [[nodiscard]] bool hold_expired() const { return hold_expired_; }
     [[nodiscard]] bool held_too_much() const { return held_bytes_ > limits_held_; }
     [[nodiscard]] uint64_t writes_in_flight() const { return writes_in_flight_; }

@@ -214,7 +214,7 @@ void TrafficWorker::retire(BackendLink& link) {
 void TrafficWorker::give_back(BackendLink& link) {
     link.owner = nullptr;
     const bool usable = link.state == BackendLink::State::ready && link.fifo.empty() &&
-                        !link.partial_request && !link.opaque && link.reading && state_.sharing &&
+                        !link.partial_request && !link.opaque && !link.tracked && link.reading && state_.sharing &&
                         idle_.size() < limits::kRedisIdleLeases_max;
     if (!usable) return discard(link);
     link.role = BackendLink::Role::idle;
@@ -224,6 +224,7 @@ void TrafficWorker::give_back(BackendLink& link) {
     // RESET takes the login away as well, so it is done again (Redis 6.2; older servers answer with
     // an error: closed).
     link.dirty = false;
+    link.name.clear();
     link.monitor = false;
     link.subscribed = 0;
     std::string out;

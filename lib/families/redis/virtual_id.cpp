@@ -33,6 +33,16 @@ int64_t VirtualIds::real(int64_t id, Side side) const {
     return found == open_.end() ? 0 : found->second[static_cast<std::size_t>(side)];
 }
 
+std::map<int64_t, int64_t> VirtualIds::by_real(Side side) const {
+    const std::lock_guard lock(mutex_);
+    std::map<int64_t, int64_t> out;
+    for (const auto& [id, reals] : open_) {
+        if (const int64_t real_id = reals[static_cast<std::size_t>(side)]; real_id != 0)
+            out[real_id] = id;
+    }
+    return out;
+}
+
 void VirtualIds::ask_kill(int64_t id) {
     const std::lock_guard lock(mutex_);
     if (open_.contains(id)) kills_.insert(id);

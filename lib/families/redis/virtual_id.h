@@ -23,6 +23,8 @@ class VirtualIds {
     /// The server's id of the connection that the session leases on a side now; 0 none.
     void set_real(int64_t id, Side side, int64_t real);
     [[nodiscard]] int64_t real(int64_t id, Side side) const;
+    /// Who leases the server's connections on a side now: the server's id to ours.
+    [[nodiscard]] std::map<int64_t, int64_t> by_real(Side side) const;
     /// CLIENT KILL ID: the worker that has the session ends it at its next tick.
     void ask_kill(int64_t id);
     /// True once for an id whose end was asked for.

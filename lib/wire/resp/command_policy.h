@@ -115,6 +115,13 @@ inline constexpr std::string_view kAlwaysBlocks[] = {"BLPOP",  "BRPOP",    "BRPO
                                                      "BLMPOP", "BZPOPMIN", "BZPOPMAX",   "BZMPOP",
                                                      "WAIT",   "WAITAOF"};
 
+/// Run for as long as they like while the server answers everybody else with BUSY: on a shared
+/// connection others would wait behind them unanswered.
+inline constexpr std::string_view kScripts[] = {"EVAL",       "EVAL_RO", "EVALSHA",
+                                                "EVALSHA_RO", "FCALL",   "FCALL_RO"};
+/// Answered while a script runs, when a connection to another database could not be made.
+inline constexpr std::string_view kInterrupts[] = {"FUNCTION KILL", "SCRIPT KILL"};
+
 /// Reads of server facts, cursors and positions: two servers never agree.
 inline constexpr std::string_view kNeverCompared[] = {"DBSIZE",
                                                       "SCAN",
@@ -187,8 +194,9 @@ constexpr Effect effect(const CommandRow& row) {
 constexpr ConnectionClass connection(const CommandRow& row) {
     if (in(row.name, kSession) || row.name.starts_with("CLIENT")) return ConnectionClass::session;
     if (in(row.name, kSubscription) || in(row.name, kReplicaLink)) return ConnectionClass::pinned;
-    if (in(row.name, kTransaction) || in(row.name, kAlwaysBlocks))
+    if (in(row.name, kTransaction) || in(row.name, kAlwaysBlocks) || in(row.name, kScripts))
         return ConnectionClass::leased_until_done;
+    if (in(row.name, kInterrupts)) return ConnectionClass::shared;
     return row.effect == Effect::admin ? ConnectionClass::leased_until_done
                                        : ConnectionClass::shared;
 }

@@ -13,7 +13,9 @@ namespace {
 
 /// Longest length line: sign, 19 digits, CR LF and some grace.
 constexpr std::size_t kLengthLineMax = 32;
+/// Larger buffers are given back after their reply.
 constexpr std::size_t kKeepCapacity = 1024;
+constexpr std::size_t kKeepLevels = 64;
 
 void release(std::string& buffer) {
     if (buffer.capacity() > kKeepCapacity) {
@@ -52,6 +54,7 @@ void ReplyScanner::begin_frame() {
     type_ = 0;
     state_ = State::element;
     streaming_ = false;
+    if (stack_.capacity() > kKeepLevels) std::vector<Level>().swap(stack_);
 }
 
 ReplyEvent ReplyScanner::next() {
@@ -146,11 +149,11 @@ ReplyScanner::Progress ReplyScanner::run(const char* bytes, std::size_t size, st
 
 /// The first byte of an element; `at` is its place in the frame.
 ReplyScanner::Progress ReplyScanner::begin_element(char type, std::size_t at) {
-    if (depth_ == 0 && type_ == 0 && type != '|') {
+    if (stack_.empty() && type_ == 0 && type != '|') {
         type_ = type;
         value_at_ = at;
     }
-    const Kind* top = depth_ == 0 ? nullptr : &stack_[static_cast<std::size_t>(depth_ - 1)].kind;
+    const Kind* top = stack_.empty() ? nullptr : &stack_.back().kind;
     if (top != nullptr && *top == Kind::chunks && type != ';')
         return broken("expected a piece of a streamed string");
     element_ = type;
@@ -242,7 +245,7 @@ ReplyScanner::Progress ReplyScanner::length(std::string_view digits) {
     const bool string = element_ == '$' || element_ == '!' || element_ == '=';
     if (element_ == '.') {
         if (!digits.empty()) return broken("malformed end of a streamed aggregate");
-        --depth_;
+        stack_.pop_back();
         return element_done();
     }
     if (digits == "?") {
@@ -263,7 +266,7 @@ ReplyScanner::Progress ReplyScanner::length(std::string_view digits) {
     }
     switch (element_) {
         case ';':  // the empty piece ends the string
-            --depth_;
+            stack_.pop_back();
             return element_done();
         case '|':
             if (count == 0) {
@@ -303,8 +306,8 @@ ReplyScanner::Progress ReplyScanner::payload(const char* bytes, std::size_t size
 }
 
 ReplyScanner::Progress ReplyScanner::open(uint64_t count, Kind kind) {
-    if (depth_ == limits::kRespDepth_max) return broken("nested too deep");
-    stack_[static_cast<std::size_t>(depth_++)] = {count, kind};
+    if (stack_.size() == limits::kRespDepth_max) return broken("nested too deep");
+    stack_.push_back({count, kind});
     state_ = State::element;
     return Progress::go_on;
 }
@@ -312,13 +315,14 @@ ReplyScanner::Progress ReplyScanner::open(uint64_t count, Kind kind) {
 /// An element is over; so are the aggregates that it was the last of.
 ReplyScanner::Progress ReplyScanner::element_done() {
     state_ = State::element;
-    while (depth_ > 0) {
-        Level& top = stack_[static_cast<std::size_t>(depth_ - 1)];
-        if (top.kind == Kind::streamed || top.kind == Kind::chunks) return Progress::go_on;
+    while (!stack_.empty()) {
+        Level& top = stack_.back();
+        const Kind kind = top.kind;
+        if (kind == Kind::streamed || kind == Kind::chunks) return Progress::go_on;
         if (--top.left > 0) return Progress::go_on;
-        --depth_;
+        stack_.pop_back();
         // An attribute is not an element: what it describes comes behind it.
-        if (top.kind == Kind::attribute) return Progress::go_on;
+        if (kind == Kind::attribute) return Progress::go_on;
     }
     return Progress::done;
 }

@@ -5,11 +5,11 @@
 // then next() until need_more.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/limits.h"
 
@@ -103,8 +103,7 @@ class ReplyScanner {
     bool delivered_ = false;
     bool last_piece_ = false;
     bool failed_ = false;
-    int depth_ = 0;
-    std::array<Level, static_cast<std::size_t>(limits::kRespDepth_max)> stack_{};
+    std::vector<Level> stack_;  ///< the aggregates that are open, outermost first
     ReplyFrame frame_;
     std::string_view piece_;
     std::string_view error_;

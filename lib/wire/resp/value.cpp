@@ -9,7 +9,7 @@
 
 namespace exodus::resp {
 
-static_assert(limits::kRespDepth_max == 64);
+static_assert(limits::kRespTreeDepth_max == 64);
 
 std::string_view to_string(Type type) {
     switch (type) {
@@ -269,7 +269,7 @@ Token ReplyReader::raw() {
                 if (!attribute) element_done();
                 return token;
             }
-            if (depth_ == limits::kRespDepth_max) return bad();
+            if (depth_ == limits::kRespTreeDepth_max) return bad();
             stack_[depth_++] = {count, attribute};
             if (attribute) ++attributes_;
             return token;

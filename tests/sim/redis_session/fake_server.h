@@ -63,6 +63,8 @@ class FakeServer {
     int64_t next_id = 7;
     int64_t now_us = 0;
     std::vector<std::string> log;
+    bool paused = false;                ///< CLIENT PAUSE WRITE, as far as SET goes
+    std::vector<std::string> slow_log;  ///< as with slowlog-log-slower-than 0: "name: COMMAND"
 
     Conn& open(uint64_t key) {
         Conn& conn = conns[key];
@@ -181,6 +183,12 @@ class FakeServer {
 
     std::string answer(Conn& conn, const Args& args) {
         const std::string name = upper(args[0]);
+        slow_log.push_back(conn.name + ": " + name);
+        if (paused && name == "SET") {
+            conn.blocked = args;
+            conn.blocked.insert(conn.blocked.begin(), "PAUSED");
+            return {};
+        }
         if (need_auth && conn.user.empty() && name != "AUTH" && name != "HELLO" && name != "QUIT" &&
             name != "RESET") {
             return "-NOAUTH Authentication required.\r\n";
@@ -278,6 +286,10 @@ class FakeServer {
             conn.blocked_until_us = timeout > 0 ? now_us + static_cast<int64_t>(timeout * 1e6) : 0;
             return {};
         }
+        if (name == "EVAL" && args[1] == "loop") {  // for ever; others are answered meanwhile
+            conn.blocked = {"EVAL", ""};
+            return {};
+        }
         if (name == "EVAL" || name == "EVALSHA") {
             const std::string sha = name == "EVAL" ? sha1_hex(args[1]) : args[1];
             if (name == "EVAL") scripts.insert(sha);
@@ -359,6 +371,31 @@ class FakeServer {
             return "+OK\r\n";
         }
         if (silent) return {};
+        if (sub == "PAUSE") paused = true;
+        if (sub == "UNPAUSE") {
+            paused = false;
+            for (auto& [key, each] : conns) {
+                (void)key;
+                if (each.blocked.empty() || each.blocked[0] != "PAUSED") continue;
+                const Args held(each.blocked.begin() + 1, each.blocked.end());
+                unblock(each, answer(each, held));
+            }
+        }
+        if (sub == "INFO" || sub == "LIST") {
+            std::string text;
+            for (const auto& [key, each] : conns) {
+                (void)key;
+                const bool wanted =
+                    sub == "INFO"
+                        ? each.id == conn.id
+                        : args.size() < 4 || std::find(args.begin() + 3, args.end(),
+                                                       std::to_string(each.id)) != args.end();
+                if (wanted)
+                    text += "id=" + std::to_string(each.id) + " name=" + each.name +
+                            " db=" + std::to_string(each.db) + "\n";
+            }
+            return bulk(text);
+        }
         if (sub == "ID") return number(conn.id);
         if (sub == "SETNAME") {
             conn.name = args[2];

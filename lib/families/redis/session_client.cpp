@@ -1,0 +1,103 @@
+// CLIENT subcommands that shared connections would falsify (redis.md 3.3). LIST and INFO: ids are
+// translated on the way there and back; a connection that many sessions share keeps the server's
+// id. PAUSE: while it lasts, writes take connections of their own.
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "families/redis/session.h"
+#include "families/redis/traffic_worker.h"
+
+namespace exodus::redis {
+
+bool ClientSession::do_client_list(const resp::CommandRow& row, const resp::RequestFrame& frame) {
+    const VirtualIds& ids = worker_.state().ids;
+    std::vector<std::string_view> scratch;
+    const auto args = resp::all_arguments(frame, scratch);
+    const auto id_of = [&](std::string_view word) {
+        int64_t id = 0;
+        return resp::parse_int(word, id) && id >= kFirstVirtualId ? id : int64_t{0};
+    };
+    bool ids_from_here = false;
+    bool about_itself = row.name == "CLIENT INFO";
+    std::size_t first = args.size();
+    if (args.size() > 3 && resp::is_word(args[2], "ID")) first = 3;
+    for (std::size_t i = first; i < args.size(); ++i) {
+        const int64_t id = id_of(args[i]);
+        ids_from_here = ids_from_here || id != 0;
+        about_itself = about_itself || id == virtual_id_;
+    }
+    if (about_itself) {
+        // The server can only tell about a connection of its own.
+        if (!need_lease(0)) return std::exchange(answered_here_, false);
+    }
+    resp::RequestFrame changed = frame;
+    std::string text;
+    if (ids_from_here) {
+        std::vector<std::string> words(args.begin(), args.end());
+        for (std::size_t i = first; i < words.size(); ++i) {
+            const int64_t id = id_of(words[i]);
+            if (id == virtual_id_) {
+                words[i] = std::to_string(link_->real_id);
+            } else if (const int64_t real = id == 0 ? 0 : ids.real(id, home()); real != 0) {
+                words[i] = std::to_string(real);
+            }
+        }
+        resp::append_command(text, std::span<const std::string>(words));
+        changed.bytes = text;
+    }
+    if (about_itself) {
+        forward(*link_, row, changed, Job::watched, Kind::client_list);
+        return true;
+    }
+    return use_either(row, changed, Job::watched, Kind::client_list);
+}
+
+bool ClientSession::do_client_pause(const resp::CommandRow& row, const resp::RequestFrame& frame) {
+    if (!use_lease(row, frame, 0, Job::watched, Kind::client_pause, false)) return false;
+    note_pause(frame);  // before the server can know of it
+    return true;
+}
+
+void ClientSession::note_pause(const resp::RequestFrame& frame) {
+    int64_t span_ms = 0;
+    if (frame.indexed < 3 || !resp::parse_int(frame.args[2], span_ms)) return;
+    span_ms = std::clamp<int64_t>(span_ms, 0, limits::kClientPause_ms_max);
+    auto& until = worker_.state().writes_paused_until_us;
+    until.store(std::max(until.load(), worker_.io().now_us() + span_ms * 1000));
+}
+
+/// The text of a bulk or verbatim reply with the ids that clients know.
+std::string ClientSession::with_virtual_ids(const BackendLink& link, std::string_view frame) const {
+    const auto head = frame.find('\n');
+    if (head == std::string_view::npos || (frame[0] != '$' && frame[0] != '=') ||
+        frame.size() < head + 3) {
+        return std::string(frame);
+    }
+    auto known = worker_.state().ids.by_real(link.key.side);
+    if (link.owner == this) known[link.real_id] = virtual_id_;
+    std::string_view left = frame.substr(head + 1, frame.size() - head - 3);
+    std::string text;
+    while (!left.empty()) {
+        const std::string_view line =
+            left.substr(0, std::min(left.find('\n'), left.size() - 1) + 1);
+        left.remove_prefix(line.size());
+        const auto at = line.find("id=");
+        const auto end = line.find(' ', at);
+        int64_t id = 0;
+        const auto found = at != std::string_view::npos && end != std::string_view::npos &&
+                                   resp::parse_int(line.substr(at + 3, end - at - 3), id)
+                               ? known.find(id)
+                               : known.end();
+        if (found == known.end()) {
+            text += line;
+            continue;
+        }
+        text += line.substr(0, at + 3);
+        text += std::to_string(found->second);
+        text += line.substr(end);
+    }
+    return std::string(1, frame[0]) + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+}
+
+}  // namespace exodus::redis
