@@ -1,18 +1,33 @@
 // exodus ctl: live knobs of a running interlay: NAME=VALUE, drain, reload.
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "base/limits.h"
 #include "cli/cli.h"
 #include "cli/exit_codes.h"
 #include "cli/workspace.h"
+#include "config/values.h"
+#include "workflow/mirror_knob.h"
 #include "workflow/mover.h"
 
 namespace exodus::cli {
 
 namespace {
 
+constexpr std::string_view kMirror = "mirror=";
+
+bool is_mirror(const std::string& word) { return word.starts_with(kMirror); }
+
 /// One word of the command line as the request it means.
 Result<nlohmann::json> request_for(const std::string& word) {
+    if (is_mirror(word)) {
+        const auto percent = parse_percent(std::string_view(word).substr(kMirror.size()));
+        if (!percent) {
+            return fail(ErrorCode::usage, fmt::format("'{}' is not a percentage", printable(word)),
+                        "mirror=5 sends 5 % of the comparable reads to the target too");
+        }
+        return nlohmann::json{{"percent", *percent}};
+    }
     if (word == "drain") return nlohmann::json{{"op", control_op::kDrain}};
     if (word == "reload") return nlohmann::json{{"op", "reload"}};
     if (word == "hello") return nlohmann::json{{"op", control_op::kHello}};
@@ -25,7 +40,7 @@ Result<nlohmann::json> request_for(const std::string& word) {
         return fail(ErrorCode::usage,
                     fmt::format("'{}' is neither NAME=VALUE nor a known word", printable(word)),
                     "words: drain, reload, hello, traffic, pause, resume; knobs: "
-                    "throttle.KEY=VALUE, log-level=LEVEL, …");
+                    "mirror=PERCENT, throttle.KEY=VALUE, log-level=LEVEL, …");
     }
     const std::string name = word.substr(0, equals);
     const std::string value = word.substr(equals + 1);
@@ -36,6 +51,15 @@ Result<nlohmann::json> request_for(const std::string& word) {
     return nlohmann::json{{"op", control_op::kKnob}, {"name", name}, {"value", value}};
 }
 
+/// Asks the interlay, or makes the mirrored share durable and then asks it to look.
+Result<nlohmann::json> carry_out(Workspace& space, ControlPort& port, const std::string& word,
+                                 const nlohmann::json& request) {
+    if (!is_mirror(word)) return port.call(request, milliseconds(limits::kControlTimeout_ms));
+    EXODUS_TRY(set_mirror(*space.store, port, space.row.name, request.at("percent").get<double>(),
+                          current_owner()));
+    return request;
+}
+
 int ctl(Cli& cli, const std::vector<std::string>& words) {
     std::vector<nlohmann::json> requests;
     for (const std::string& word : words) {
@@ -43,9 +67,10 @@ int ctl(Cli& cli, const std::vector<std::string>& words) {
         if (!request) return cli.out.error("ctl", request.error());
         requests.push_back(std::move(*request));
     }
+    const bool durable = !cli.globals.dry_run && std::any_of(words.begin(), words.end(), is_mirror);
     int exit_code = kDone;
     auto space = Workspace::open(cli,
-                                 {.mode = OpenMode::read_only,
+                                 {.mode = durable ? OpenMode::existing : OpenMode::read_only,
                                   .require_endpoints = false,
                                   .read_secrets = false,
                                   .tolerate_config_errors = true},
@@ -59,7 +84,7 @@ int ctl(Cli& cli, const std::vector<std::string>& words) {
             cli.out.line(fmt::format("dry run: would send {}", words[i]));
             continue;
         }
-        auto reply = (*port)->call(requests[i], milliseconds(limits::kControlTimeout_ms));
+        auto reply = carry_out(*space, **port, words[i], requests[i]);
         if (!reply) {
             return cli.out.error(
                 "ctl", reply.error(),

@@ -96,6 +96,10 @@ void print_summary(Output& out, const StatusReport& s) {
     const bool canary = s.reads_source_percent > 0 && s.reads_target_percent > 0;
     row(out, "serves reads", percent(s.reads_source_percent),
         percent(s.reads_target_percent) + (canary ? " (canary)" : ""));
+    if (s.row.route.mirror_percent > 0) {
+        row(out, "mirrored reads", "",
+            fmt::format("{:g} % (compared, never served)", s.row.route.mirror_percent));
+    }
     row(out, "health", health_text(s.source, s.endpoints_probed),
         health_text(s.target, s.endpoints_probed));
     for (const auto& [side, health] :

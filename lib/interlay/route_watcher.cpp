@@ -157,6 +157,8 @@ void RouteWatcher::consider(const MigrationRow& row) {
         spdlog::info("epoch {}: writes {}, reads {}{}", row.route.epoch,
                      to_string(row.route.writes), to_string(row.route.reads),
                      row.route.hold ? ", holding writes" : "");
+    else if (row.route.mirror_percent != row_.route.mirror_percent)
+        spdlog::info("mirrored reads: {:g} %", row.route.mirror_percent);
     row_ = row;
 }
 

@@ -2,6 +2,7 @@
 // workflow_store_*.cpp.
 #include "store/workflow_store.h"
 
+#include <fmt/format.h>
 #include <utility>
 
 #include "base/clock.h"
@@ -53,6 +54,14 @@ EndpointRow endpoint_row(const Endpoint& endpoint) {
 std::string stands(const MigrationRow& row) {
     return "it is '" + std::string(to_string(row.state)) + "' at epoch " +
            std::to_string(row.route.epoch) + " now";
+}
+
+/// Nobody changed state or epoch since `expected` was read.
+Status unchanged(const MigrationRow& expected, const MigrationRow& now, const std::string& doing) {
+    if (now.state == expected.state && now.route.epoch == expected.route.epoch) return {};
+    return fail(ErrorCode::not_allowed,
+                doing + ": another command changed it meanwhile; " + stands(now),
+                "look with: exodus status");
 }
 
 }  // namespace
@@ -138,11 +147,7 @@ Result<MigrationRow> WorkflowStore::transition(const MigrationRow& expected,
         const auto now_row = load_migration(db, expected.id);
         if (!now_row)
             return fail(ErrorCode::no_input, doing + ": it is not in the state file any more");
-        if (now_row->state != expected.state || now_row->route.epoch != expected.route.epoch) {
-            return fail(ErrorCode::not_allowed,
-                        doing + ": another command changed it meanwhile; " + stands(*now_row),
-                        "look with: exodus status");
-        }
+        EXODUS_TRY(unchanged(expected, *now_row, doing));
         const MigrationRow& row = change.row;
         const Route& route = row.route;
         const uint64_t epoch = expected.route.epoch + 1;
@@ -194,6 +199,23 @@ Result<MigrationRow> WorkflowStore::transition(const MigrationRow& expected,
                      row.state == expected.state ? "route.changed" : "state.changed", text,
                      "{\"epoch\":" + std::to_string(epoch) + "}");
         return *load_migration(db, expected.id);
+    });
+}
+
+Status WorkflowStore::set_mirror(const MigrationRow& expected, double percent, const Owner& owner) {
+    const std::string doing = "changing the mirrored share of " + expected.name;
+    return database_->write(doing, [&](SQLite::Database& db) -> Status {
+        const auto now = load_migration(db, expected.id);
+        if (!now)
+            return fail(ErrorCode::no_input, doing + ": it is not in the state file any more");
+        EXODUS_TRY(unchanged(expected, *now, doing));
+        run(db, "UPDATE migration SET mirror_percent = ?, updated_ms = ? WHERE id = ?", percent,
+            wall_ms(), expected.id);
+        insert_event(db, expected.id, "info", "route.mirror",
+                     fmt::format("{:g} % of the comparable reads are mirrored (asked by {})",
+                                 percent, owner_name(owner)),
+                     "{}");
+        return {};
     });
 }
 

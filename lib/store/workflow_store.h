@@ -72,6 +72,10 @@ class WorkflowStore {
     /// Flags beside the state; no epoch, no route. Empty text clears. `flag`: "paused" | "degraded"
     /// | "blocked".
     Status set_flag(int64_t migration, std::string_view flag, std::string_view text);
+    /// The share of reads that are mirrored: changes neither who answers nor who may write, so it
+    /// counts no epoch and a phase that runs meanwhile keeps its row. Compare-and-set on (id, state,
+    /// epoch) of `expected`, as transition().
+    Status set_mirror(const MigrationRow& expected, double percent, const Owner& owner);
     Result<std::vector<EpochRow>> epochs(int64_t migration, std::size_t limit);  ///< newest first
 
     /// What evidence depends on as it is now. Lineage is the store's own; the rest is what

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fmt/format.h>
 
 namespace exodus {
 
@@ -340,10 +341,8 @@ Result<MigrationRow> row_for(const MigrationRow& now, S to, int64_t now_ms) {
     if (now.state == S::aborted || (now.state == S::rolled_back && to != S::aborted)) ++row.attempt;
     if (before_copy(to) || to == S::aborted || to == S::committed || to == S::copying)
         row.route.canary_percent = 0;
-    if (to != S::compared || now.state == S::holding) {
-        row.route.mirror_percent = 0;
-        row.route.aa_percent = 0;
-    }
+    if (to != S::compared || now.state == S::holding) row.route.aa_percent = 0;
+    if (now.state == S::holding || !may_mirror(row)) row.route.mirror_percent = 0;
     if (to == S::switched) row.switched_ms = now_ms;
     if (to == S::aborted || to == S::committed) {
         row.flag_paused.clear();
@@ -351,6 +350,20 @@ Result<MigrationRow> row_for(const MigrationRow& now, S to, int64_t now_ms) {
         row.flag_degraded.clear();
     }
     return row;
+}
+
+Status may_mirror(const MigrationRow& row) {
+    if (row.route.hold || row.state == S::holding)
+        return fail(ErrorCode::not_allowed, "writes are held for a switch", "ask again after it");
+    if (row.route.authority == Side::target)
+        return fail(ErrorCode::not_allowed, "the target is authoritative: it answers the clients");
+    if (row.forward != MovementMode::apply || row.state == S::copying) {
+        return fail(
+            ErrorCode::not_allowed,
+            fmt::format("the target does not follow the source (state '{}')", to_string(row.state)),
+            "reads are mirrored from compare on, and again when migrate has copied");
+    }
+    return {};
 }
 
 MigrationRow row_for_compare(const MigrationRow& now, double mirror_percent, double aa_percent) {

@@ -44,6 +44,10 @@ MigrationState state_after(Command phase, MigrationState now);
 Result<MigrationRow> row_for(const MigrationRow& now, MigrationState to, int64_t now_ms);
 
 // Changes that keep the state (the store still counts the epoch).
+/// Reads can be mirrored to the side that follows: the target holds the data and the source
+/// answers. Error not_allowed with the reason. Whether the target has caught up is the mover's to
+/// say.
+Status may_mirror(const MigrationRow& row);
 /// compare's start: forward applies, answers are mirrored. Keeps the state.
 MigrationRow row_for_compare(const MigrationRow& now, double mirror_percent, double aa_percent);
 /// compare's end: no more mirroring; the target goes on following.

@@ -121,6 +121,9 @@ Status PhaseRun::transition(MigrationRow next, std::string reason,
          {&MigrationRow::flag_paused, &MigrationRow::flag_degraded, &MigrationRow::flag_blocked}) {
         if (next.*flag == row_.*flag) next.*flag = (*now).*flag;
     }
+    // So is the mirrored share (ctl mirror=N), as long as reads can be mirrored in the new state.
+    if (next.route.mirror_percent == row_.route.mirror_percent)
+        next.route.mirror_percent = may_mirror(next) ? now->route.mirror_percent : 0;
     Transition change;
     change.row = std::move(next);
     change.command = label_;

@@ -1,13 +1,14 @@
 // CPU per request of the interlay beside its peers, in one alternated run: direct, HAProxy (TCP),
-// nutcracker, exodus forward. Prints a table of medians; asserts nothing.
+// nutcracker, exodus forward, and exodus with every read mirrored to a target that follows. Prints
+// a table of medians; asserts nothing. Arguments: rounds (5), requests at depth 1 (200000).
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fmt/format.h>
 #include <map>
-#include <optional>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
-#include <unistd.h>
 
 #include "tests/support/redis_server.h"
 
@@ -28,17 +29,19 @@ struct Sample {
     double requests_per_s = 0;
 };
 
-/// User + system CPU of a process with all its threads, seconds.
+/// CPU time of a process with all its threads, seconds. schedstat counts nanoseconds where the
+/// fields of /proc/PID/stat count ticks of 10 ms.
 double cpu_seconds(pid_t pid) {
     if (pid == 0) return 0;
-    const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
-    std::istringstream fields(stat.substr(stat.rfind(')') + 2));
-    std::string skipped;
-    for (int i = 0; i < 11; ++i) fields >> skipped;
-    double user = 0;
-    double system = 0;
-    fields >> user >> system;
-    return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    double ns = 0;
+    for (const auto& task :
+         std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
+        std::istringstream fields(read_file((task.path() / "schedstat").string()));
+        double running = 0;
+        fields >> running;
+        ns += running;
+    }
+    return ns / 1e9;
 }
 
 Sample measure(const Contestant& who, pid_t server, int depth, int value_bytes, int requests) {
@@ -62,7 +65,10 @@ double median(std::vector<double> values) {
 }
 
 bool installed(const char* program) {
-    return std::system(fmt::format("command -v {} >/dev/null 2>&1", program).c_str()) == 0;
+    if (std::system(fmt::format("command -v {} >/dev/null 2>&1", program).c_str()) == 0)
+        return true;
+    fmt::print("{} is NOT INSTALLED: its row is missing (apt-get install {})\n", program, program);
+    return false;
 }
 
 void wait_for_port(int port, Process& process) {
@@ -76,17 +82,101 @@ void wait_for_port(int port, Process& process) {
     if (!up || !process.running()) throw std::runtime_error("a peer did not start");
 }
 
+constexpr const char* kOwnUser = "exodus";
+constexpr const char* kOwnPassword = "bench-secret-0123456789";
+
+/// One migration of the bench: its directory, its interlay, and how to run commands on it.
+class Interlay {
+  public:
+    Interlay(RedisServer& source, RedisServer& target) : port_(free_port()) {
+        write_file(directory_.file("own.secret"), kOwnPassword);
+        write_file(directory_.file("exodus.toml"),
+                   fmt::format("migration = \"bench\"\n"
+                               "[source]\nfamily = \"redis\"\n"
+                               "uri = \"redis://{0}@127.0.0.1:{1}/0\"\npassword_file = \"{4}\"\n"
+                               "[target]\nfamily = \"redis\"\n"
+                               "uri = \"valkey://{0}@127.0.0.1:{2}/0\"\npassword_file = \"{4}\"\n"
+                               "[interlay]\nlisten = [\"127.0.0.1:{3}\"]\nthreads = 1\n"
+                               "[gates]\nanalyze_duration = \"1s\"\nanalyze_requests_min = 10\n"
+                               "ready_lag_for = \"500ms\"\n",
+                               kOwnUser, source.port(), target.port(), port_,
+                               directory_.file("own.secret")));
+        exodus({"init", "redis"});
+        process_ = Process({binary(), "--no-input", "interlay"},
+                           {.environment = {},
+                            .directory = directory_.path(),
+                            .output = directory_.file("interlay.log"),
+                            .errors = {},
+                            .input = {}});
+        wait_for_port(port_, process_);
+    }
+
+    /// Until the target follows; then every read is mirrored.
+    void mirror_all() {
+        const std::string reason = "a bench of the interlay alone";
+        exodus({"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", reason});
+        Process load({"redis-benchmark", "-p", std::to_string(port_), "-n", "100000000", "-t",
+                      "get", "-c", "2", "-q"});
+        exodus({"analyze"});
+        load.kill();
+        exodus({"migrate", "--until", "ready", "--skip-gate", "compare", "--skip-gate", "test",
+                "--reason", reason});
+        exodus({"ctl", "mirror=100"});
+    }
+
+    std::string exodus(const std::vector<std::string>& words) {
+        std::vector<std::string> line{binary(), "--no-input"};
+        line.insert(line.end(), words.begin(), words.end());
+        ProcessOptions options;
+        options.directory = directory_.path();
+        const RunResult result = run(line, milliseconds(120'000), options);
+        if (result.code != 0) throw std::runtime_error("exodus: " + result.out + result.err);
+        return result.out;
+    }
+
+    [[nodiscard]] Contestant contestant(std::string name) const {
+        return {std::move(name), port_, process_.pid()};
+    }
+
+  private:
+    static std::string binary() {
+        const char* named = std::getenv("EXODUS_BINARY");
+        return named != nullptr ? named : EXODUS_BINARY;
+    }
+
+    TempDir directory_;
+    int port_;
+    Process process_;
+};
+
+/// What came of the mirrored reads: a row of numbers from `ctl traffic`.
+std::string mirrored(Interlay& interlay) {
+    const std::string out = interlay.exodus({"--json", "ctl", "traffic"});
+    const auto line = nlohmann::json::parse(out.substr(0, out.find('\n')));
+    const auto& stats = line.at("replies").at(0).at("reply");
+    const auto& get = stats.at("commands").at("GET");
+    return fmt::format(
+        "mirrored GETs: {} asked, {} equal, {} candidates, {} not compared; {} dropped",
+        get.value("mirrored", 0), get.value("equal", 0), get.value("candidates", 0),
+        get.value("not_comparable", 0), stats.value("shadow_dropped", 0));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
     const int rounds = argc > 1 ? std::atoi(argv[1]) : 5;
     const int requests = argc > 2 ? std::atoi(argv[2]) : 200'000;
     const TempDir directory;
-    RedisServer source;
-    RedisServer target({Engine::valkey, {}, {}});
-    for (RedisServer* server : {&source, &target}) {
-        server->command({"SET", "key:__rand_int__", std::string(64, 'x')});
-    }
+    ServerOptions options;
+    options.acl = {"user default on nopass ~* &* +@all",
+                   fmt::format("user {} on >{} ~* &* +@all", kOwnUser, kOwnPassword)};
+    RedisServer source(options);
+    options.engine = Engine::valkey;
+    RedisServer target(options);
+    const auto set_key = [&](int bytes) {
+        source.command({"SET", "key:__rand_int__", std::string(static_cast<size_t>(bytes), 'x')});
+    };
+    set_key(64);
     std::vector<Contestant> contestants{{"direct", source.port()}};
     Process haproxy;
     if (installed("haproxy")) {
@@ -112,40 +202,18 @@ int main(int argc, char** argv) try {
         wait_for_port(port, nutcracker);
         contestants.push_back({"nutcracker", port, nutcracker.pid()});
     }
-    const int port = free_port();
-    write_file(directory.file("exodus.toml"),
-               fmt::format("migration = \"bench\"\n[source]\nfamily = \"redis\"\nuri = "
-                           "\"redis://127.0.0.1:{}/0\"\n[target]\nfamily = \"redis\"\n"
-                           "uri = \"valkey://127.0.0.1:{}/0\"\n[interlay]\nlisten = "
-                           "[\"127.0.0.1:{}\"]\nthreads = 1\n",
-                           source.port(), target.port(), port));
-    const std::string binary =
-        std::getenv("EXODUS_BINARY") != nullptr ? std::getenv("EXODUS_BINARY") : EXODUS_BINARY;
-    const auto exodus = [&](std::vector<std::string> words) {
-        std::vector<std::string> line{binary, "--no-input"};
-        line.insert(line.end(), words.begin(), words.end());
-        ProcessOptions options;
-        options.directory = directory.path();
-        const RunResult result = run(line, milliseconds(30'000), options);
-        if (result.code != 0) throw std::runtime_error("exodus: " + result.out + result.err);
-    };
-    exodus({"init", "redis"});
-    Process interlay({binary, "--no-input", "interlay"}, {.environment = {},
-                                                          .directory = directory.path(),
-                                                          .output = directory.file("log"),
-                                                          .errors = {},
-                                                          .input = {}});
-    wait_for_port(port, interlay);
-    contestants.push_back({"exodus forward", port, interlay.pid()});
+    Interlay forward(source, target);
+    contestants.push_back(forward.contestant("exodus forward"));
+    Interlay mirror(source, target);
+    mirror.mirror_all();
+    contestants.push_back(mirror.contestant("exodus forward + mirror"));
 
     fmt::print(
         "GET, 50 clients, one proxy thread; CPU in µs per request, medians of {} alternated "
         "rounds\n",
         rounds);
     for (const int value_bytes : {64, 1024}) {
-        for (RedisServer* server : {&source, &target})
-            server->command(
-                {"SET", "key:__rand_int__", std::string(static_cast<size_t>(value_bytes), 'x')});
+        set_key(value_bytes);
         fmt::print("\n{:>5}-byte values {:>24} {:>24} {:>24}\n", value_bytes, "depth 1", "depth 16",
                    "depth 64");
         std::map<std::string, std::map<int, std::vector<Sample>>> samples;
@@ -173,6 +241,7 @@ int main(int argc, char** argv) try {
             fmt::print("\n");
         }
     }
+    fmt::print("\n{}\n", mirrored(mirror));
     return 0;
 } catch (const std::exception& error) {
     fmt::print(stderr, "bench: {}\n", error.what());

@@ -320,6 +320,7 @@ json to_json(const StatusReport& report) {
          {{"writes", std::string(to_string(report.writes))},
           {"reads_source_percent", report.reads_source_percent},
           {"reads_target_percent", report.reads_target_percent},
+          {"reads_mirrored_percent", row.route.mirror_percent},
           {"held", row.route.hold}}},
         {"source", {{"address", report.source_address}, {"health", health_json(report.source)}}},
         {"target", {{"address", report.target_address}, {"health", health_json(report.target)}}},

@@ -1,6 +1,8 @@
-// Hazard: the target hangs, dies or runs out of memory while it is followed (mirroring is off
-// here). Applications must notice nothing, and when it is back the stream goes on to an exact copy.
+// Hazard: the target hangs, dies or runs out of memory while it is followed, with every read
+// mirrored to it as well. Applications must notice nothing, and when it is back the stream goes on
+// to an exact copy and reads are compared again.
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include "tests/real/target-down/following.h"
 
@@ -11,10 +13,17 @@ TEST_CASE("a target that hangs, and one that is killed and comes back with its d
     RigOptions options;
     options.target_config = {"appendonly yes", "appendfsync always"};
     Following f(options);
+    f.mirror_everything();
+    const uint64_t dropped = f.traffic("/shadow_dropped");
     f.rig.target().freeze(true);
+    f.check_unaffected();
+    // Dropped and counted, never waited for.
+    CHECK(eventually(milliseconds(30'000), [&] { return f.traffic("/shadow_dropped") > dropped; }));
     f.check_unaffected();
     f.rig.target().freeze(false);
     check_equal(f.rig, f.ledger);
+    f.ledger.pause(false);
+    f.check_compares();
 
     f.rig.target().kill();
     f.check_unaffected();

@@ -16,6 +16,11 @@ struct Following {
     /// The load must go on as if nothing had happened: no error, and no lost connection unless it
     /// may reconnect.
     void check_unaffected();
+    /// A counter of the interlay, by its place in `ctl traffic`.
+    uint64_t traffic(const std::string& pointer);
+    /// Every read goes to the target too, until answers of it were really compared.
+    void mirror_everything();
+    void check_compares();
 };
 
 /// "forward" or "reverse" in `status --json`.

@@ -22,6 +22,27 @@ TEST_CASE("sample sizes follow Clopper-Pearson") {
     CHECK(incomplete_beta(2, 3, 0.4) == doctest::Approx(0.5248));
 }
 
+TEST_CASE("reads are mirrored only while the target follows, and the share outlives no switch") {
+    MigrationRow row;
+    CHECK_FALSE(may_mirror(row));
+    row.state = MigrationState::copying;
+    row.forward = MovementMode::apply;
+    CHECK_FALSE(may_mirror(row));
+    row.state = MigrationState::following;
+    CHECK(may_mirror(row));
+    row.route.mirror_percent = 5;
+    const auto ready = row_for(row, MigrationState::ready, 1);
+    REQUIRE(ready);
+    CHECK(ready->route.mirror_percent == 5);
+    const MigrationRow held = row_for_hold(*ready, 1);
+    CHECK(held.route.mirror_percent == 0);
+    CHECK_FALSE(may_mirror(held));
+    CHECK_FALSE(may_mirror(row_for_switch(held, Side::target, MigrationState::switched, 1)));
+    const auto aborted = row_for(*ready, MigrationState::aborted, 1);
+    REQUIRE(aborted);
+    CHECK(aborted->route.mirror_percent == 0);
+}
+
 TEST_CASE("a class is judged by budget and noise, and too few samples never pass") {
     CHECK(decide_class({"GET", 1'000, 0, 0, 0}, 1e-5, 0.99).decision ==
           ClassDecision::inconclusive);
