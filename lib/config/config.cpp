@@ -19,6 +19,7 @@
 #include "config/resolve.h"
 #include "config/secrets.h"
 #include "config/uri.h"
+#include "config/users.h"
 #include "config/values.h"
 
 namespace exodus {
@@ -157,6 +158,14 @@ class Loader {
                 std::find(families_.begin(), families_.end(), path) != families_.end();
             if (path == "compare.rule") {
                 read_rules(node, raw);
+            } else if (path == "interlay.user") {
+                draft_.settings.interlay.users =
+                    read_users(node, input_,
+                               [&](int line, const std::string& key, std::string message,
+                                   std::string suggestion) {
+                                   errors_.push_back({input_.file, line, key, std::move(message),
+                                                      std::move(suggestion)});
+                               });
             } else if (family_table || path == "migrate.throttle") {
                 if (const auto* inner = node.as_table()) {
                     flatten(*inner, "",

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "config/secrets.h"
 #include "core/settings.h"
 
 namespace exodus {
@@ -39,14 +40,10 @@ struct KeyValue {
 };
 
 /// Settings while they are being read: what is not a setting itself but leads to one.
-struct EndpointDraft {
+struct EndpointDraft : PasswordSource {
     std::string family;
     std::string uri;
     std::string user;
-    std::string password_file;
-    std::string password_env;
-    std::vector<std::string> password_command;
-    std::string password_credential;
     bool tls_given = false;
     TlsSettings tls;
 };

@@ -181,44 +181,11 @@ class EndpointResolver {
     }
 
     void resolve_password() {
-        const int sources = static_cast<int>(!draft_.password_file.empty()) +
-                            static_cast<int>(!draft_.password_env.empty()) +
-                            static_cast<int>(!draft_.password_command.empty()) +
-                            static_cast<int>(!draft_.password_credential.empty());
-        if (sources > 1) {
-            return error(
-                !draft_.password_file.empty() ? "password_file" : "password_env",
-                "more than one source of the password is given",
-                "keep one of password_file, password_env, password_command, password_credential");
-        }
-        if (sources == 0 || !context_.input.read_secrets) return;
-        Result<Secret> secret;
-        std::string_view key;
-        if (!draft_.password_file.empty()) {
-            key = "password_file";
-            secret = secret_from_file(draft_.password_file);
-        } else if (!draft_.password_env.empty()) {
-            key = "password_env";
-            const auto value = context_.input.environment
-                                   ? context_.input.environment(draft_.password_env)
-                                   : std::nullopt;
-            if (value && !value->empty()) {
-                secret = Secret(*value);
-            } else {
-                secret = fail(
-                    ErrorCode::config,
-                    fmt::format("the environment variable {} is not set", draft_.password_env));
-            }
-        } else if (!draft_.password_credential.empty()) {
-            key = "password_credential";
-            secret = secret_from_credential(draft_.password_credential, context_.input.environment);
-        } else {
-            key = "password_command";
-            secret = secret_from_command(draft_.password_command,
-                                         milliseconds(limits::kSecretCommand_ms));
-        }
-        if (!secret) return error(key, secret.error().message, secret.error().hint);
-        out_.password = std::move(*secret);
+        out_.password = read_password(
+            draft_, context_.input.read_secrets, context_.input.environment,
+            [this](std::string_view key, std::string message, std::string suggestion) {
+                error(key, std::move(message), std::move(suggestion));
+            });
     }
 
     const ResolveContext& context_;
@@ -355,6 +322,11 @@ std::string settings_hash(const Settings& s) {
     add(text, "include", fmt::format("{}", fmt::join(s.scope.include, "\x1f")));
     add(text, "exclude", fmt::format("{}", fmt::join(s.scope.exclude, "\x1f")));
     for (const auto& [key, value] : s.family_options) add(text, key, value);
+    for (const ClientUser& user : s.interlay.users) {
+        add(text, "user",
+            fmt::format("{} {} {} {}", user.name, user.certificate, user.source.user,
+                        user.target.user));
+    }
     return sha256_hex(text);
 }
 

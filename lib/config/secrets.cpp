@@ -187,4 +187,48 @@ Result<Secret> secret_from_credential(
     return secret_from_file(*directory + "/" + name);
 }
 
+int PasswordSource::given() const {
+    return static_cast<int>(!password_file.empty()) + static_cast<int>(!password_env.empty()) +
+           static_cast<int>(!password_command.empty()) +
+           static_cast<int>(!password_credential.empty());
+}
+
+Secret read_password(const PasswordSource& source, bool read,
+                     const std::function<std::optional<std::string>(std::string_view)>& environment,
+                     const std::function<void(std::string_view key, std::string message,
+                                              std::string suggestion)>& error) {
+    if (source.given() > 1) {
+        error(!source.password_file.empty() ? "password_file" : "password_env",
+              "more than one source of the password is given",
+              "keep one of password_file, password_env, password_command, password_credential");
+        return {};
+    }
+    if (source.given() == 0 || !read) return {};
+    Result<Secret> secret;
+    std::string_view key;
+    if (!source.password_file.empty()) {
+        key = "password_file";
+        secret = secret_from_file(source.password_file);
+    } else if (!source.password_env.empty()) {
+        key = "password_env";
+        const auto value = environment ? environment(source.password_env) : std::nullopt;
+        if (value && !value->empty()) {
+            secret = Secret(*value);
+        } else {
+            secret = fail(ErrorCode::config, fmt::format("the environment variable {} is not set",
+                                                         source.password_env));
+        }
+    } else if (!source.password_credential.empty()) {
+        key = "password_credential";
+        secret = secret_from_credential(source.password_credential, environment);
+    } else {
+        key = "password_command";
+        secret =
+            secret_from_command(source.password_command, milliseconds(limits::kSecretCommand_ms));
+    }
+    if (secret) return std::move(*secret);
+    error(key, secret.error().message, secret.error().hint);
+    return {};
+}
+
 }  // namespace exodus

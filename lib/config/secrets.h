@@ -26,4 +26,21 @@ Result<Secret> secret_from_credential(
     const std::string& name,
     const std::function<std::optional<std::string>(std::string_view)>& environment);
 
+/// Where a password comes from, as it was written; at most one of them.
+struct PasswordSource {
+    std::string password_file;
+    std::string password_env;
+    std::vector<std::string> password_command;
+    std::string password_credential;
+    [[nodiscard]] int given() const;
+};
+
+/// The password that a source names; empty when none is given, when `read` is false (only the form
+/// is checked), or after an error, which `error` gets with the key that is wrong.
+Secret read_password(
+    const PasswordSource& source, bool read,
+    const std::function<std::optional<std::string>(std::string_view)>& environment,
+    const std::function<void(std::string_view key, std::string message, std::string suggestion)>&
+        error);
+
 }  // namespace exodus

@@ -17,6 +17,22 @@ enum class ConflictPolicy { fail, skip, overwrite, newer };
 enum class DataMovement { copy, repair };
 enum class WriteConsistency { source, target, either, both };
 
+/// As whom a client of the interlay is known to one server.
+struct ClientLogin {
+    std::string user;  ///< empty: AUTH with the password only
+    Secret password;
+};
+
+/// Who may log in to the interlay, where it checks clients itself (target.auth = map).
+struct ClientUser {
+    std::string name;
+    std::string password_sha256;  ///< hexadecimal; else `password`; neither: by certificate only
+    Secret password;
+    std::string certificate;  ///< subject of a verified client certificate; empty: none
+    ClientLogin source;
+    ClientLogin target;
+};
+
 struct InterlaySettings {
     std::vector<std::string> listen = {"127.0.0.1:6400"};  ///< host:port, [v6]:port or unix:/path
     std::string http;                                      ///< telemetry address; empty: off
@@ -25,6 +41,7 @@ struct InterlaySettings {
     int64_t drain_timeout_ms = 30'000;
     TlsSettings tls;  ///< of the listener; cert_file and key_file required when enabled
     bool require_client_cert = false;
+    std::vector<ClientUser> users;
 };
 
 struct CompareSettings {

@@ -302,3 +302,33 @@ TEST_CASE("durations, sizes, shares") {
     CHECK(nearest("stat", {"status", "start", "stop"}) == "start");
     CHECK_FALSE(nearest("zzzzzz", {"status"}).has_value());
 }
+
+TEST_CASE_FIXTURE(Fixture,
+                  "users of the interlay: secrets by reference only, every mistake at once") {
+    write_file(directory.file("ann.target"), "t-secret\n");
+    environment["ANN_SOURCE"] = "s-secret";
+    const std::string hash(64, 'a');
+    const std::string ann = "[[interlay.user]]\nname = \"ann\"\npassword_sha256 = \"" + hash +
+                            "\"\nsource_user = \"ann\"\nsource_password_env = \"ANN_SOURCE\"\n"
+                            "target_user = \"t-ann\"\ntarget_password_file = \"ann.target\"\n";
+    const Settings s = good(kEnds + ann);
+    REQUIRE(s.interlay.users.size() == 1);
+    const ClientUser& user = s.interlay.users[0];
+    CHECK(user.password_sha256 == hash);
+    CHECK(user.source.password == Secret("s-secret"));
+    CHECK(user.target.user == "t-ann");
+    CHECK(user.target.password == Secret("t-secret"));
+    CHECK(s.config_hash != good(kEnds).config_hash);
+
+    const auto errors = bad(kEnds + ann + ann +
+                            "[[interlay.user]]\nname = \"bob\"\npassword = \"plain\"\n"
+                            "password_sha256 = \"short\"\nsource_pasword_env = \"X\"\n"
+                            "target_password_env = \"NOT_SET\"\n");
+    CHECK(mentions(errors, "given twice"));
+    CHECK(mentions(errors, "interlay.user.password: unknown key"));
+    CHECK(mentions(errors, "64 hexadecimal digits"));
+    CHECK(mentions(errors, "did you mean source_password_env?"));
+    CHECK(mentions(errors, "NOT_SET is not set"));
+    CHECK_FALSE(mentions(errors, "plain"));
+    CHECK(mentions(bad(kEnds + "[interlay]\nuser = 3\n"), "[[interlay.user]]"));
+}
