@@ -102,6 +102,13 @@ foreach(folder fuzz bench conformance)
   endif()
 endforeach()
 
+# A server module for the tests of commands that the built-in table does not know.
+add_library(exodus_test_module MODULE ${CMAKE_CURRENT_SOURCE_DIR}/support/modules/odd_module.cpp)
+if(TARGET interlay_sessions)
+  add_dependencies(interlay_sessions exodus_test_module)
+  target_compile_definitions(interlay_sessions PRIVATE EXODUS_TEST_MODULE="$<TARGET_FILE:exodus_test_module>")
+endif()
+
 # exodus-ledger: the load and checker that the examples use.
 add_executable(exodus-ledger ${CMAKE_CURRENT_SOURCE_DIR}/support/tools/ledger_tool.cpp)
 target_link_libraries(exodus-ledger PRIVATE exodus_test_support CLI11::CLI11)

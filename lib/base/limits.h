@@ -42,6 +42,9 @@ inline constexpr int64_t kRespArguments_max = 1024 * 1024;  ///< multibulk limit
 inline constexpr std::size_t kRespDepth_max = 16 * 1024;
 /// Replies that are read as a tree are those of commands, 5 deep at most; this bounds a recursion.
 inline constexpr int kRespTreeDepth_max = 64;
+/// Commands that servers have and the built-in table lacks; the largest set of modules has some
+/// 300.
+inline constexpr std::size_t kRespOverlay_max = 4'096;
 inline constexpr int64_t kRespUnauthArguments_max = 10;  ///< before AUTH, as the servers do
 inline constexpr std::size_t kRespUnauthBulk_bytes_max = 16 * 1024;
 
@@ -415,6 +418,16 @@ inline constexpr int64_t kRedisRetryFirst_us = 50'000;
 inline constexpr int64_t kRedisRetryLast_us = 2'000'000;
 /// A shared connection that one slow reader holds up while others wait behind it.
 inline constexpr int64_t kRedisSharedStall_us_max = 10'000'000;
+/// [[interlay.user]] tables; each costs a comparison per login.
+inline constexpr std::size_t kClientUsers_max = 1'000;
+/// Clients that wait for replicas are looked at this often.
+inline constexpr int64_t kRedisReplicaPoll_us = 5'000;
+/// The command table of a server is read at most this often, and tried again this long after a
+/// failure.
+inline constexpr int64_t kRedisCommandTable_ms = 2'000;
+/// Names of unknown commands that are kept for the analyze report, and their longest.
+inline constexpr std::size_t kRedisUnknownNames_max = 32;
+inline constexpr std::size_t kRedisUnknownName_bytes_max = 32;
 /// The brain's own clock tick: hold deadlines, retries, age of the shadow.
 inline constexpr int64_t kRedisTick_us = 25'000;
 

@@ -113,6 +113,12 @@ class ProtocolWorker {
     /// kHighWater_bytes.
     virtual void on_drained(ConnId conn) = 0;
     virtual void on_closed(ConnId conn, CloseReason reason) = 0;
+    /// A client sends no more but may still read. False: close it now (on_closed follows); true: the
+    /// brain closes it when it has its answers. Reading has ended.
+    virtual bool on_half_closed(ConnId conn) {
+        static_cast<void>(conn);
+        return false;
+    }
     virtual void on_timer(TimerId timer) = 0;
     /// All readable connections of this loop turn were delivered; the last chance to batch before
     /// the flush.

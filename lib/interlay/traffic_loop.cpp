@@ -196,6 +196,12 @@ void TrafficLoop::on_drained(Connection& connection) {
     brain_->on_drained(connection.id());
 }
 
+bool TrafficLoop::on_half_closed(Connection& connection) {
+    if (stopping_) return false;
+    active_ = true;
+    return brain_->on_half_closed(connection.id());
+}
+
 void TrafficLoop::on_closed(Connection& connection, CloseReason reason, bool was_open) {
     const bool client = connection.rank() == Rank::client;
     if (client) parts_.clients.fetch_sub(1, std::memory_order_relaxed);

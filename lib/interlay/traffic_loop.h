@@ -82,6 +82,7 @@ class TrafficLoop final : public WorkerIo,
     void on_open(Connection& connection) override;
     void on_bytes(Connection& connection, std::string_view bytes) override;
     void on_drained(Connection& connection) override;
+    bool on_half_closed(Connection& connection) override;
     void on_closed(Connection& connection, CloseReason reason, bool was_open) override;
     void on_timer_due(TimerId timer, uint64_t payload) override;
     void end_turn() override;

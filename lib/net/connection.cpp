@@ -117,6 +117,7 @@ void Connection::become_open() {
 }
 
 void Connection::begin_reading() {
+    if (peer_done_) return;
     const int error = uv_read_start(
         &handle_.stream,
         [](uv_handle_t* handle, size_t, uv_buf_t* buffer) {
@@ -132,16 +133,25 @@ void Connection::begin_reading() {
 
 void Connection::on_read(ssize_t count, const char* bytes) {
     if (count == 0) return;
-    if (count < 0) {
-        const bool eof = count == UV_EOF;
-        return end(eof ? CloseReason::peer : CloseReason::error,
-                   eof ? "closed by the peer" : uv_strerror(static_cast<int>(count)));
-    }
+    if (count == UV_EOF) return peer_finished();
+    if (count < 0) return end(CloseReason::error, uv_strerror(static_cast<int>(count)));
     const std::string_view received(bytes, static_cast<std::size_t>(count));
     if (engine_ != nullptr)
         on_cipher(received);
     else
         set_.events_.on_bytes(*this, received);
+}
+
+/// A client may shut down its sending side and still read what it asked for. A server that does has
+/// nothing more to say to us. Without close_notify a TLS stream may have been cut by anybody.
+void Connection::peer_finished() {
+    const bool cut = engine_ != nullptr && !engine_->closed();
+    if (rank_ == Rank::client && state_ == State::open && !cut && !close_when_flushed_) {
+        peer_done_ = true;
+        uv_read_stop(&handle_.stream);
+        if (set_.events_.on_half_closed(*this)) return;
+    }
+    end(CloseReason::peer, "closed by the peer");
 }
 
 void Connection::on_cipher(std::string_view bytes) {
@@ -164,7 +174,7 @@ void Connection::deliver_plain() {
             continue;
         }
         if (!engine_->outgoing().empty()) set_.mark_dirty(*this);
-        if (engine_->closed()) end(CloseReason::peer, "closed by the peer");
+        if (engine_->closed() && !peer_done_) peer_finished();
         return;
     }
 }

@@ -75,6 +75,7 @@ class Connection {
     void written(int status);
     void note_drained();
     void trim();
+    void peer_finished();
     /// Ends it: written out if possible at the end of the turn, closed, and reported.
     void end(CloseReason reason, std::string text);
     void close_handle();
@@ -91,7 +92,8 @@ class Connection {
     bool dirty_ = false;         ///< in the set's list of this turn
     bool above_high_ = false;
     bool close_when_flushed_ = false;
-    bool resuming_ = false;  ///< in the set's list of connections with decrypted bytes to deliver
+    bool peer_done_ = false;  ///< the peer sends no more; never read again
+    bool resuming_ = false;   ///< in the set's list of connections with decrypted bytes to deliver
     bool idle_before_ = false;  ///< for trim()
     bool write_failed_ = false;
     bool was_open_ = false;  ///< the owner knows of it

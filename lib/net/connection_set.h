@@ -25,6 +25,8 @@ class ConnectionEvents {
     virtual void on_bytes(Connection& connection, std::string_view bytes) = 0;
     /// Unsent bytes fell below the low mark after having been above the high one.
     virtual void on_drained(Connection& connection) = 0;
+    /// The peer of an accepted connection has ended its sending side. False: closed now.
+    virtual bool on_half_closed(Connection& connection) = 0;
     /// The last event; `was_open` false: on_open never came. The connection goes afterwards.
     virtual void on_closed(Connection& connection, CloseReason reason, bool was_open) = 0;
 };

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <utility>
 
 namespace exodus::test {
 
@@ -67,17 +68,31 @@ Rig::Rig(RigOptions options)
         text += fmt::format("\n[{}]\n", table);
         for (const auto& [key, line] : keys) text += line + "\n";
     }
-    write_file(file("exodus.toml"), text);
+    write_file(file("exodus.toml"), text + options_.tables);
 }
 
 Rig::~Rig() { interlay_.kill(); }
 
+Process Rig::spawn_interlay(const std::vector<std::string>& more) {
+    std::vector<std::string> words{binary(), "--no-input", "interlay"};
+    words.insert(words.end(), more.begin(), more.end());
+    return Process(words, {.environment = {},
+                           .directory = directory_.path(),
+                           .output = file("interlay.log"),
+                           .errors = {},
+                           .input = {}});
+}
+
+int Rig::take_over() {
+    Process before = std::exchange(interlay_, spawn_interlay({"--takeover"}));
+    const int code = before.wait(milliseconds(60'000)).value_or(-1);
+    INFO("interlay log: ", interlay_log());
+    REQUIRE(interlay_.running());
+    return code;
+}
+
 void Rig::start_interlay() {
-    interlay_ = Process({binary(), "--no-input", "interlay"}, {.environment = {},
-                                                               .directory = directory_.path(),
-                                                               .output = file("interlay.log"),
-                                                               .errors = {},
-                                                               .input = {}});
+    interlay_ = spawn_interlay({});
     const bool up = eventually(milliseconds(20'000), [this] {
         if (!interlay_.running()) return true;
         try {

@@ -20,6 +20,8 @@ struct RigOptions {
     /// Lines per TOML table that replace or add to the rig's own: {"cutover", "hold_timeout =
     /// \"5s\""}.
     std::vector<std::pair<std::string, std::string>> config;
+    /// Appended as it is: arrays of tables. Paths in it are relative to the rig's directory.
+    std::string tables;
     int threads = 1;
 };
 
@@ -41,6 +43,9 @@ class Rig {
 
     /// Starts `exodus interlay` and waits until it accepts.
     void start_interlay();
+    /// Starts `exodus interlay --takeover` beside the one that runs; waits until that one has ended
+    /// and gives its exit code, -1 when it did not end in 60 s.
+    int take_over();
     void kill_interlay();  ///< SIGKILL
     /// SIGTERM; the exit code, or -1 when it did not end in 40 s.
     int stop_interlay();
@@ -65,6 +70,7 @@ class Rig {
     std::string authority();
 
   private:
+    Process spawn_interlay(const std::vector<std::string>& more);
     RigOptions options_;
     TempDir directory_;
     std::unique_ptr<RedisServer> source_;

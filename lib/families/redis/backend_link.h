@@ -18,14 +18,16 @@ class ClientSession;
 
 /// What happens with a reply.
 enum class Job : uint8_t {
-    forward,   ///< straight to the client
-    swallow,   ///< nobody wants it
-    login,     ///< of our own handshake
-    login_id,  ///< CLIENT ID of our own handshake
-    confirm,   ///< (un)subscribe: `more` confirmations
-    watched,   ///< collected whole and shown to the session first
-    mirror,    ///< the other half of a pair
-    unblock,   ///< of CLIENT UNBLOCK at a hold; `session` is who was unblocked
+    forward,     ///< straight to the client
+    swallow,     ///< nobody wants it
+    login,       ///< of our own handshake
+    login_id,    ///< CLIENT ID of our own handshake
+    login_rule,  ///< PING of a connection without login: does the server want one?
+    replicas,    ///< INFO replication, for clients that wait for replicas
+    confirm,     ///< (un)subscribe: `more` confirmations
+    watched,     ///< collected whole and shown to the session first
+    mirror,      ///< the other half of a pair
+    unblock,     ///< of CLIENT UNBLOCK at a hold; `session` is who was unblocked
 };
 
 namespace expects {

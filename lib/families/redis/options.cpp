@@ -23,7 +23,7 @@ struct Option {
 
 constexpr std::array kOptions = {
     Option{"interlay.sharing", Kind::words, "on|off|true|false"},
-    Option{"target.auth", Kind::words, "same"},
+    Option{"target.auth", Kind::words, "same|map|service"},
     Option{"source.feed", Kind::words, "auto|stream"},
     Option{"spool.max", Kind::bytes, ""},
     Option{"copy.cpu", Kind::share, ""},
@@ -201,6 +201,25 @@ std::vector<Error> validate_settings(const Settings& settings) {
     if (!settings.migrate.preserve_ttl && newer_by == "expiry") {
         add("redis.newer_by = expiry needs migrate.preserve_ttl",
             "without expiries on the target nothing can be decided by them");
+    }
+    const bool maps = option("target.auth") == "map";
+    if (maps && settings.interlay.users.empty()) {
+        add("redis.target.auth = map needs users",
+            "write one [[interlay.user]] for each user of the applications");
+    }
+    if (!maps && !settings.interlay.users.empty()) {
+        add("[[interlay.user]] has no effect with this redis.target.auth",
+            "set redis.target.auth = \"map\", or leave the users out");
+    }
+    for (const ClientUser& user : settings.interlay.users) {
+        // The fence takes writing from application users and never from exodus itself.
+        for (const Side side : {Side::source, Side::target}) {
+            const ClientLogin& login = side == Side::source ? user.source : user.target;
+            if (!maps || login.user != settings.endpoint(side).user) continue;
+            add("[[interlay.user]] " + user.name + " is exodus' own user on the " +
+                    std::string(to_string(side)),
+                "a switch could not stop its writes: give applications users of their own");
+        }
     }
     for (const auto& rule : settings.compare.rules) {
         if (!one_of("exact|unordered|ignore", rule.action)) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/limits.h"
+#include "families/redis/command_catalog.h"
 #include "families/redis/text.h"
 
 namespace exodus::redis {
@@ -127,6 +128,24 @@ Mix mix_of(const TrafficStats& stats) {
     return mix;
 }
 
+/// Commands that neither the built-in table nor a server knows: counted by name on the traffic
+/// threads, taken for writes, never shared and never compared.
+void judge_unknown(const TrafficStats& stats, std::vector<Finding>& out) {
+    uint64_t requests = 0;
+    std::string names;
+    for (const auto& [name, count] : stats.counters) {
+        if (!name.starts_with(kUnknownCommandCounter) || count == 0) continue;
+        requests += count;
+        names += (names.empty() ? "" : ", ") + name.substr(kUnknownCommandCounter.size());
+    }
+    if (requests == 0) return;
+    out.push_back(
+        note("redis.traffic.unknown-command", Severity::warn,
+             std::to_string(requests) + " requests name commands that no side knows: " + names,
+             "they are forwarded one connection each and never compared; the server's "
+             "answer to them was an error unless the command is newer than exodus"));
+}
+
 }  // namespace
 
 std::vector<Finding> judge_redis_traffic(Endpoints& ends, const TrafficStats& stats) {
@@ -185,6 +204,7 @@ std::vector<Finding> judge_redis_traffic(Endpoints& ends, const TrafficStats& st
                                                   : "compared by type and size only"));
         }
     }
+    judge_unknown(stats, out);
     judge_features(profile_of(stats), out);
     if (out.empty()) {
         out.push_back(

@@ -2,10 +2,14 @@
 // the options that were read from the settings once. Every member is thread-safe or constant.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 #include "core/family.h"
+#include "families/redis/command_catalog.h"
 #include "families/redis/cursor_book.h"
 #include "families/redis/identity.h"
 #include "families/redis/script_cache.h"
@@ -16,8 +20,17 @@ namespace exodus::redis {
 struct ProcessState {
     explicit ProcessState(const Settings& settings_in);
 
+    /// Who these credentials are, where the interlay checks clients itself; nullopt: nobody.
+    std::optional<IdentityId> judge(std::string_view user, std::string_view password);
+    /// The same for the subject of a verified client certificate.
+    std::optional<IdentityId> judge_certificate(std::string_view subject);
+    /// With what a connection to a side is logged in for an identity: nothing for one that is not
+    /// logged in; nullopt when the identity is not valid any more.
+    [[nodiscard]] std::optional<ClientLogin> login_for(Side side, IdentityId identity) const;
+
     const Settings& settings;
     bool sharing = true;          ///< interlay.sharing
+    bool maps = false;            ///< target.auth = map: clients are checked here
     bool target_service = false;  ///< target.auth = service: one user for everybody there
     int64_t canary_max_lag_us = 200'000;
     /// CLIENT PAUSE by a client: until then a write on a shared connection would hold up what
@@ -29,6 +42,9 @@ struct ProcessState {
     ScriptCache scripts;
     VirtualIds ids;
     CursorBook cursors;
+    CommandCatalog commands;
+    /// Whether a server refuses clients that have not logged in, as its last answer to one said.
+    std::array<std::atomic<bool>, 2> login_required{};
 };
 
 }  // namespace exodus::redis

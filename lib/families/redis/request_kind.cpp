@@ -31,7 +31,7 @@ constexpr std::array<std::pair<std::string_view, Kind>, 58> kKinds{{
     {"SYNC", Kind::sync},
     {"PSYNC", Kind::sync},
     {"WAIT", Kind::wait},
-    {"WAITAOF", Kind::wait},
+    {"WAITAOF", Kind::wait_aof},
     {"BLPOP", Kind::blocking},
     {"BRPOP", Kind::blocking},
     {"BLMOVE", Kind::blocking},

@@ -25,8 +25,9 @@ enum class Kind : uint8_t {
     subscribe,  ///< SUBSCRIBE PSUBSCRIBE SSUBSCRIBE
     unsubscribe,
     monitor,
-    sync,      ///< SYNC PSYNC: an opaque tunnel
-    wait,      ///< WAIT WAITAOF
+    sync,  ///< SYNC PSYNC: an opaque tunnel
+    wait,
+    wait_aof,
     blocking,  ///< may block: what may_block() says of the arguments
     eval,      ///< EVAL EVAL_RO
     evalsha,

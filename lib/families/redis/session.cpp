@@ -68,8 +68,18 @@ void ClientSession::resume() {
         stall_ = Stall::link;
         return;
     }
-    if (!reissue_.empty() && !dispatch_reissue()) return;
-    if (parked_.filled && !dispatch_parked()) return update_reading();
+    if (!reissue_.empty()) {
+        if (reissue_at_us_ > worker_.io().now_us()) {
+            worker_.wait_retry(*this);
+            stall_ = Stall::retry;
+            return finish_half_closed();
+        }
+        if (!dispatch_reissue()) return finish_half_closed();
+    }
+    if (parked_.filled && !dispatch_parked()) {
+        update_reading();
+        return finish_half_closed();
+    }
     if (backlog_at_ < backlog_.size()) {
         std::string work;
         work.swap(backlog_);
@@ -89,6 +99,25 @@ void ClientSession::resume() {
         backlog_at_ = 0;
     }
     update_reading();
+    finish_half_closed();
+}
+
+void ClientSession::on_half_closed() {
+    if (dead_) return;
+    half_closed_ = true;
+    finish_half_closed();
+}
+
+void ClientSession::finish_half_closed() {
+    if (!half_closed_ || dead_ || closing_) return;
+    // What has no end of its own ends with its client, as on a server.
+    const bool endless = blocked_row_ != nullptr || waits_ || !wait_aof_.empty() ||
+                         (sticky_ & (kSubscribed | kMonitor | kTracking | kTunnel)) != 0;
+    // A large request whose rest will never come has no answer.
+    const uint32_t cut = streaming_to_ != nullptr ? 1 : 0;
+    const bool done = outstanding_ <= cut && !parked_.filled && reissue_.empty() &&
+                      backlog_at_ >= backlog_.size();
+    if (endless || done) worker_.end_session(*this, CloseMode::after_flush);
 }
 
 /// False when it stopped before the end of what was fed.
@@ -96,6 +125,7 @@ bool ClientSession::run_input() {
     uint64_t depth = 0;
     bool all = true;
     for (bool go_on = true; go_on && all;) {
+        scanner_.set_restricted(without_login() && !await_);
         switch (scanner_.next()) {
             case resp::RequestEvent::need_more:
                 go_on = false;
@@ -110,7 +140,7 @@ bool ClientSession::run_input() {
                 break;
             case resp::RequestEvent::head: {
                 const resp::RequestFrame& frame = scanner_.frame();
-                const resp::CommandRow& row = resp::classify(frame.indexed_args());
+                const resp::CommandRow& row = worker_.classify(frame.indexed_args());
                 if (!kept_tried_ && (in_multi_ || kind_of(row) != Kind::plain)) {
                     kept_tried_ = true;
                     scanner_.keep_whole(limits::kRedisMultiQueue_bytes);
@@ -170,11 +200,41 @@ void ClientSession::body() {
 }
 
 void ClientSession::refuse_input() {
-    flush_run();
     worker_.protocol_error(resp::to_string(scanner_.error().fault));
+    refuse(scanner_.error().reply);
+}
+
+/// Behind the replies that are still to come; nothing more is read.
+void ClientSession::refuse(std::string_view reply) {
+    flush_run();
     closing_ = true;
-    farewell_ = scanner_.error().reply;
+    farewell_ = reply;
     if (outstanding_ == 0) say_goodbye();
+}
+
+bool ClientSession::without_login() const {
+    return identity_ == kAnonymous && !identity_lost_ && worker_.login_required(home());
+}
+
+/// The scanner has judged by these limits what came before the answer to a login; what was read
+/// behind a login that then failed is judged here, before it can break a connection of many.
+bool ClientSession::within_login_limits(const resp::RequestFrame& frame) {
+    resp::RequestFault fault = resp::RequestFault::none;
+    std::vector<std::string_view> scratch;
+    if (frame.argc > static_cast<uint64_t>(limits::kRespUnauthArguments_max)) {
+        fault = resp::RequestFault::unauthenticated_multibulk;
+    } else if (!frame.partial) {  // a large one takes a connection of its own, which may break
+        for (const std::string_view argument : resp::all_arguments(frame, scratch)) {
+            if (argument.size() > limits::kRespUnauthBulk_bytes_max)
+                fault = resp::RequestFault::unauthenticated_bulk;
+        }
+    }
+    if (fault == resp::RequestFault::none) return true;
+    worker_.protocol_error(resp::to_string(fault));
+    refuse(fault == resp::RequestFault::unauthenticated_multibulk
+               ? "-ERR Protocol error: unauthenticated multibulk length\r\n"
+               : "-ERR Protocol error: unauthenticated bulk length\r\n");
+    return false;
 }
 
 void ClientSession::say_goodbye() {
@@ -255,14 +315,17 @@ bool ClientSession::stall(Stall why) {
 // ----------------------------------------------------------------------------------------------------
 
 bool ClientSession::dispatch(const resp::RequestFrame& frame) {
-    const resp::CommandRow& row = resp::classify(frame.indexed_args());
+    const resp::CommandRow& row = worker_.classify(frame.indexed_args());
     const Kind kind = kind_of(row);
     const Route& route = worker_.route();
     current_partial_ = frame.partial;
-    const bool simple =
-        kind == Kind::plain && row.connection == resp::ConnectionClass::shared && sticky_ == 0 &&
-        !multi_lost_ && !await_ && !frame.partial && !skip_next_ && !row.refused_while_migrating &&
-        !((route.hold || worker_.writes_paused()) && row.writes()) && slow_until_us_ == 0;
+    if (without_login() && !await_ && !within_login_limits(frame)) [[unlikely]]
+        return false;
+    const bool simple = kind == Kind::plain && row.connection == resp::ConnectionClass::shared &&
+                        sticky_ == 0 && !multi_lost_ && !await_ && !frame.partial && !skip_next_ &&
+                        !row.refused_while_migrating &&
+                        !((route.hold || worker_.writes_paused()) && row.writes()) &&
+                        slow_until_us_ == 0 && !(identity_ == kAnonymous && worker_.state().maps);
     if (!simple) [[unlikely]]
         return dispatch_slow(row, kind, frame);
     return use_shared(row, frame, Job::forward, kind);
@@ -412,7 +475,8 @@ void ClientSession::flush_run() {
 void ClientSession::answered() {
     if (outstanding_ == 0) {
         await_ = unblock_sent_;
-        if (leased() || closing_ || stall_ == Stall::drain || stall_ == Stall::window) {
+        if (leased() || closing_ || half_closed_ || stall_ == Stall::drain ||
+            stall_ == Stall::window) {
             worker_.run_later(*this);
         } else {
             link_ = nullptr;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -45,6 +46,12 @@ class ClientSession {
     /// it.
     bool wants_push(const BackendLink& link, std::string_view frame) const;
     void on_unblock_result();
+    /// How many replicas have what this session wrote before its WAIT.
+    void on_replicas(int64_t count);
+    /// The client sends no more: it gets what it asked for, then it is closed.
+    void on_half_closed();
+    /// Where the interlay checks clients itself: who a verified certificate says this is.
+    void on_certificate(std::string_view subject);
 
     /// After outstanding_ was lowered.
     void answered();
@@ -74,7 +81,7 @@ class ClientSession {
     bool queued = false;  ///< in the worker's run list
 
   private:
-    enum class Stall : uint8_t { none, drain, link, retry, hold, window, backend_full };
+    enum class Stall : uint8_t { none, drain, link, retry, hold, window, backend_full, replicas };
     /// Why a lease is kept although nothing is unanswered.
     enum Sticky : uint32_t {
         kMulti = 1,
@@ -119,6 +126,10 @@ class ClientSession {
     void body();
     void refuse_input();
     void say_goodbye();
+    void refuse(std::string_view reply);
+    void finish_half_closed();
+    [[nodiscard]] bool without_login() const;
+    bool within_login_limits(const resp::RequestFrame& frame);
 
     // session_dispatch.cpp: what is not simply shared
     bool dispatch_slow(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
@@ -170,13 +181,18 @@ class ClientSession {
     bool do_flag(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_script(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     bool do_scan(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    bool do_wait(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    bool do_wait_aof(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    void on_wait_aof(std::string_view frame, char type);
     bool do_blocking(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_subscribe(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     void forget_state();
     void learn_identity(BackendLink& link);
     void become(IdentityId identity);
-    void log_in_as_service(IdentityId identity);
-    [[nodiscard]] bool judged_elsewhere() const;
+    void log_in_here(IdentityId identity);
+    [[nodiscard]] bool judged_here() const;
+    std::optional<IdentityId> known_login(std::string_view user, std::string_view password);
+    bool refuse_login();
     bool need_judge();
     void clear_pending();
     void select_as_executed(std::string_view exec, bool whole);
@@ -234,8 +250,10 @@ class ClientSession {
     std::string reissue_;  ///< a blocking request to be sent again, before everything else
     bool kept_tried_ = false;
     bool skip_body_ = false;
-    bool closing_ = false;  ///< nothing more is read; closes when all is answered
-    std::string farewell_;  ///< said then, behind the replies that were still to come
+    int64_t reissue_at_us_ = 0;  ///< not before
+    bool half_closed_ = false;   ///< the client has shut its sending side down
+    bool closing_ = false;       ///< nothing more is read; closes when all is answered
+    std::string farewell_;       ///< said then, behind the replies that were still to come
     bool current_partial_ = false;
     BackendLink* streaming_to_ = nullptr;
     int64_t held_since_us_ = 0;
@@ -282,6 +300,14 @@ class ClientSession {
     int64_t blocked_deadline_us_ = 0;  ///< 0: for ever
     bool unblock_sent_ = false;        ///< its result is still to come
     bool unblock_wanted_ = false;
+
+    // WAIT and WAITAOF.
+    int64_t wait_deadline_us_ = 0;  ///< 0: for ever, or none
+    bool waits_ = false;            ///< the parked request is a WAIT whose time runs
+    std::optional<int64_t> replicas_;
+    std::string wait_aof_;  ///< the request whose short form was sent
+    int64_t wait_aof_local_ = 0;
+    int64_t wait_aof_replicas_ = 0;
 
     std::string script_request_;  ///< EVALSHA that may become an EVAL
 

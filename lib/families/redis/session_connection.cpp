@@ -18,17 +18,35 @@ bool is_ok(std::string_view frame) { return frame.starts_with("+OK"); }
 // --- identity
 // --------------------------------------------------------------------------------------------------------
 
-/// Everybody is one user on the target, whom clients do not know: who they say they are is judged
-/// by whom the source let in before, or by the source itself.
-bool ClientSession::judged_elsewhere() const {
-    return home() == Side::target && worker_.state().target_service;
+/// Whether servers do not know whom clients say they are: with target.auth = map nowhere, with
+/// service not on the target, where everybody is one user.
+bool ClientSession::judged_here() const {
+    return worker_.state().maps || (home() == Side::target && worker_.state().target_service);
+}
+
+/// By the configuration, or by what the source let in before.
+std::optional<IdentityId> ClientSession::known_login(std::string_view user,
+                                                     std::string_view password) {
+    ProcessState& state = worker_.state();
+    return state.maps ? state.judge(user, password) : state.identities.find(user, password);
+}
+
+bool ClientSession::refuse_login() {
+    return local_reply("-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+}
+
+void ClientSession::on_certificate(std::string_view subject) {
+    if (const auto identity = worker_.state().judge_certificate(subject)) become(*identity);
 }
 
 /// A connection to the source that judges a login; what follows goes back to the target.
 bool ClientSession::need_judge() {
+    if (worker_.state().maps) {
+        answered_here_ = refuse_login();
+        return false;
+    }
     if ((sticky_ & ~uint32_t{kOwn}) != 0) {
-        answered_here_ =
-            local_reply("-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+        answered_here_ = refuse_login();
         return false;
     }
     return need_lease_on(Side::source, 0, true, 0);
@@ -42,12 +60,12 @@ void ClientSession::become(IdentityId identity) {
 }
 
 bool ClientSession::do_auth(const resp::CommandRow& row, const resp::RequestFrame& frame) {
-    if (judged_elsewhere() && (frame.argc == 2 || frame.argc == 3)) {
-        const auto known = worker_.state().identities.find(
-            frame.argc == 3 ? frame.args[1] : std::string_view{}, frame.args[frame.argc - 1]);
+    if (judged_here() && (frame.argc == 2 || frame.argc == 3) && frame.indexed == frame.argc) {
+        const auto known = known_login(frame.argc == 3 ? frame.args[1] : std::string_view{},
+                                       frame.args[frame.argc - 1]);
         if (known.has_value()) {
             if (outstanding_ > 0) return stall(Stall::drain);
-            log_in_as_service(*known);
+            log_in_here(*known);
             return local_reply("+OK\r\n");
         }
         if (!need_judge()) return std::exchange(answered_here_, false);
@@ -90,12 +108,12 @@ bool ClientSession::do_hello(const resp::CommandRow& row, const resp::RequestFra
     const int resp = plain_version ? static_cast<int>(version) : resp_;
     resp::RequestFrame changed = frame;
     std::string text;
-    bool judge = login && judged_elsewhere();
+    bool judge = login && judged_here();
     if (judge && plain_version) {
-        const auto known = worker_.state().identities.find(user, password);
+        const auto known = known_login(user, password);
         if (known.has_value()) {
             if (outstanding_ > 0) return stall(Stall::drain);
-            log_in_as_service(*known);
+            log_in_here(*known);
             if (name == name_) {
                 resp::append_command(text, "HELLO", args[1]);
             } else {
@@ -132,22 +150,17 @@ void ClientSession::learn_identity(BackendLink& link) {
     }
 }
 
-/// A client whose login was accepted without asking a server: what it holds on the target belongs
-/// to the one user of everybody there.
-void ClientSession::log_in_as_service(IdentityId identity) {
+/// A client whose login was accepted without asking a server. The connection it holds is logged in
+/// anew, unless everybody is the same user there anyway.
+void ClientSession::log_in_here(IdentityId identity) {
     const bool anonymous = identity_ == kAnonymous;
     become(identity);
     if (!leased() || sticky_ == 0) return;
     link_->key.identity = identity;
-    if (!anonymous) return;
-    const Endpoint& endpoint = worker_.state().settings.endpoint(Side::target);
+    if (!anonymous && !worker_.state().maps) return;
     std::string out;
-    if (endpoint.user.empty()) {
-        resp::append_command(out, "AUTH", endpoint.password.reveal());
-    } else {
-        resp::append_command(out, "AUTH", endpoint.user, endpoint.password.reveal());
-    }
-    swallow(*link_, out);
+    const auto login = worker_.state().login_for(link_->key.side, identity);
+    if (login && append_login(out, *login)) swallow(*link_, out);
     std::fill(out.begin(), out.end(), '\0');
 }
 
@@ -432,6 +445,9 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
             }
             if (tracking_.empty()) sticky_ &= ~uint32_t{kTracking};
             break;
+        case Kind::wait_aof:
+            if (whole) on_wait_aof(frame, type);
+            return;
         case Kind::blocking:
             if (!whole) {
                 blocked_row_ = nullptr;

@@ -1,5 +1,6 @@
 // What a session does with requests that are not simply shared: leases, transactions, holds, local
 // answers.
+#include <algorithm>
 #include <utility>
 
 #include "base/limits.h"
@@ -10,6 +11,12 @@ namespace exodus::redis {
 
 namespace {
 
+// The servers' own words.
+constexpr std::string_view kNoLogin = "NOAUTH Authentication required.";
+constexpr std::string_view kHelloWithoutLogin =
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
+    "<proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP "
+    "protocol version at the same time";
 constexpr std::string_view kPaused = "TRYAGAIN exodus: writes are paused for a switch";
 
 /// What a lease must be reset for afterwards. Commands that only operate the server leave nothing
@@ -17,6 +24,16 @@ constexpr std::string_view kPaused = "TRYAGAIN exodus: writes are paused for a s
 bool may_leave_state(const resp::CommandRow& row) {
     return !row.known || row.connection != resp::ConnectionClass::leased_until_done ||
            row.name == "SCRIPT DEBUG";
+}
+
+/// What a server does not do for a client without login.
+bool refuses_anonymous(Kind kind, const resp::RequestFrame& frame) {
+    if (kind == Kind::auth || kind == Kind::quit || kind == Kind::reset) return false;
+    if (kind != Kind::hello) return true;
+    std::vector<std::string_view> scratch;
+    const auto args = resp::all_arguments(frame, scratch);
+    return std::none_of(args.begin(), args.end(),
+                        [](std::string_view word) { return resp::is_word(word, "AUTH"); });
 }
 
 }  // namespace
@@ -71,7 +88,7 @@ bool ClientSession::stops_in_hold(const resp::CommandRow& row, Kind kind,
         std::vector<std::string_view> scratch;
         if (resp::may_block(row, resp::all_arguments(frame, scratch))) return true;
     }
-    if (kind == Kind::wait || kind == Kind::sync) return false;
+    if (kind == Kind::wait || kind == Kind::wait_aof || kind == Kind::sync) return false;
     return row.writes();
 }
 
@@ -110,6 +127,8 @@ bool ClientSession::dispatch_slow(const resp::CommandRow& row, Kind kind,
         return stall(Stall::drain);
     }
     if (await_ && (outstanding_ > 0 || unblock_sent_)) return stall(Stall::drain);
+    if (worker_.state().maps && identity_ == kAnonymous && refuses_anonymous(kind, frame))
+        return local_error(kind == Kind::hello ? kHelloWithoutLogin : kNoLogin);
     if (row.refused_while_migrating && route.migrating) {
         if (outstanding_ == 0) worker_.local_error_counted(row);
         return local_error("ERR exodus: refused while a migration runs");
@@ -209,7 +228,8 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
                 return local_reply("+QUEUED\r\n");
         }
     }
-    if (kind == Kind::auth && judged_elsewhere())
+    const bool login = kind == Kind::auth || (kind == Kind::hello && worker_.state().maps);
+    if (login && judged_here())
         return local_error("ERR exodus: AUTH inside MULTI is not possible with target.auth");
     switch (kind) {
         case Kind::exec: {
@@ -353,7 +373,9 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             return done;
         }
         case Kind::wait:
-            return use_lease(row, frame, kWait, Job::forward, Kind::plain, false);
+            return do_wait(row, frame);
+        case Kind::wait_aof:
+            return do_wait_aof(row, frame);
         case Kind::blocking:
             return do_blocking(row, frame);
         case Kind::eval:

@@ -239,7 +239,8 @@ void ClientSession::on_route(bool hold_began) {
             worker_.discard(*std::exchange(moving_, nullptr));
         }
     }
-    if (stall_ == Stall::hold || (away && outstanding_ == 0) || stall_ == Stall::link)
+    if (stall_ == Stall::hold || stall_ == Stall::replicas || (away && outstanding_ == 0) ||
+        stall_ == Stall::link)
         worker_.run_later(*this);
 }
 
@@ -359,6 +360,7 @@ void ClientSession::on_lost(BackendLink& link, const Expected& entry, bool strea
         on_unblock_result();
         return;
     }
+    wait_aof_.clear();
     if (streaming) {
         worker_.end_session(*this,
                             CloseMode::after_flush);  // half a reply cannot be ended any other way

@@ -1,7 +1,6 @@
 #include "families/redis/traffic.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/limits.h"
 #include "families/redis/client.h"
@@ -14,28 +13,29 @@ namespace exodus::redis {
 
 namespace {
 
-std::string option(const Settings& settings, const std::string& name, const char* fallback) {
-    const auto found = settings.family_options.find(name);
-    return found == settings.family_options.end() ? fallback : found->second;
+/// A reply of the workflow's client as the tree that the wire code reads; texts are views into it.
+resp::Value value_of(const ReplyView& reply) {
+    resp::Value out;
+    switch (reply.type()) {
+        case ReplyType::nil:
+            break;
+        case ReplyType::integer:
+            out.type = resp::Type::integer;
+            out.integer = reply.integer();
+            break;
+        case ReplyType::array:
+            out.type = resp::Type::array;
+            for (std::size_t i = 0; i < reply.size(); ++i) out.items.push_back(value_of(reply[i]));
+            break;
+        case ReplyType::string:
+        case ReplyType::status:
+        case ReplyType::error:
+            out.type = reply.is_error() ? resp::Type::error : resp::Type::bulk;
+            out.text = reply.text();
+            break;
+    }
+    return out;
 }
-
-int64_t duration_us(const std::string& text, int64_t fallback_us) {
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    if (end == text.c_str() || value < 0) return fallback_us;
-    const std::string unit(end);
-    return static_cast<int64_t>(value * (unit == "s" ? 1e6 : unit == "us" ? 1 : 1e3));
-}
-
-}  // namespace
-
-ProcessState::ProcessState(const Settings& settings_in)
-    : settings(settings_in),
-      sharing(option(settings_in, "interlay.sharing", "on") != "off"),
-      target_service(option(settings_in, "target.auth", "same") == "service"),
-      canary_max_lag_us(duration_us(option(settings_in, "canary.max_lag", "200ms"), 200'000)) {}
-
-namespace {
 
 class RedisTraffic final : public TrafficShared {
   public:
@@ -43,7 +43,10 @@ class RedisTraffic final : public TrafficShared {
         : context_(context), state_(context.settings) {}
 
     std::unique_ptr<ProtocolWorker> make_worker(WorkerIo& io) override {
-        return std::make_unique<TrafficWorker>(state_, io);
+        state_.commands.start([this](Side side) { return commands_of(side); });
+        auto worker = std::make_unique<TrafficWorker>(state_, io);
+        worker->ask_login_rule_first();
+        return worker;
     }
 
     Status ready_for(Side side) override {
@@ -150,16 +153,22 @@ class RedisTraffic final : public TrafficShared {
                                                milliseconds timeout) {
         Endpoint endpoint = context_.settings.endpoint(side);
         endpoint.database = 0;
-        const bool service =
-            side == Side::target && state_.target_service && identity.id != kAnonymous;
-        if (!service) {
-            endpoint.user = identity.user;
-            endpoint.password = identity.password;
-        }
+        const auto login = state_.login_for(side, identity.id);
+        if (!login) return fail(ErrorCode::permission, "this login is not valid any more");
+        endpoint.user = login->user;
+        endpoint.password = login->password;
         ConnectOptions options;
         options.timeout = timeout;
         options.name.clear();
         return Client::connect(context_.dialer, endpoint, options);
+    }
+
+    Result<std::vector<resp::CommandFacts>> commands_of(Side side) {
+        auto client = Client::connect(context_.dialer, context_.settings.endpoint(side));
+        if (!client) return tl::unexpected<Error>(std::move(client).error());
+        auto reply = (*client)->ask({"COMMAND"});
+        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+        return resp::parse_command_reply(value_of(*reply));
     }
 
     Status load_scripts(Side side) {

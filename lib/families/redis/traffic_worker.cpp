@@ -2,23 +2,28 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/limits.h"
 
 namespace exodus::redis {
 
 TrafficWorker::TrafficWorker(ProcessState& state, WorkerIo& io)
-    : state_(state), io_(io), limits_held_(limits::kRedisHeld_bytes_max) {}
+    : state_(state),
+      io_(io),
+      limits_held_(limits::kRedisHeld_bytes_max),
+      commands_(state.commands) {}
 
 TrafficWorker::~TrafficWorker() = default;
 
 // --- events
 // ----------------------------------------------------------------------------------------------------------
 
-void TrafficWorker::on_accept(ConnId client, const ClientInfo&) {
+void TrafficWorker::on_accept(ConnId client, const ClientInfo& info) {
     ++clients_total_;
     auto session =
         std::make_unique<ClientSession>(*this, client, state_.ids.open(), !state_.sharing);
+    if (state_.maps) session->on_certificate(info.tls_subject);
     peers_[static_cast<uint64_t>(client)] = Peer{session.get(), nullptr};
     sessions_[static_cast<uint64_t>(client)] = std::move(session);
     arm_tick();
@@ -87,7 +92,21 @@ void TrafficWorker::on_closed(ConnId conn, CloseReason reason) {
     run_ready();
 }
 
+/// The client sends no more, and may still read: it gets what it asked for.
+bool TrafficWorker::on_half_closed(ConnId conn) {
+    const auto found = peers_.find(static_cast<uint64_t>(conn));
+    if (found == peers_.end() || found->second.session == nullptr) return false;
+    found->second.session->on_half_closed();
+    run_ready();
+    return true;
+}
+
 void TrafficWorker::on_timer(TimerId timer) {
+    if (timer == replica_timer_) {
+        replica_timer_ = TimerId::none;
+        poll_replicas();
+        return run_ready();
+    }
     if (timer != tick_timer_) return;
     tick_timer_ = TimerId::none;
     tick();
@@ -170,6 +189,7 @@ void TrafficWorker::adopt(const Route& route) {
     state_.authority.store(route.authority);
     hold_expired_ = false;
     mirror_on_ = route.mirror_percent > 0 || route.aa_percent > 0;
+    if (std::exchange(asks_login_rule_, false)) learn_login_rule_early();
     for (auto& [id, session] : sessions_) session->on_route(hold_began);
     run_ready();
 }
@@ -261,6 +281,8 @@ void TrafficWorker::collect(TrafficStats& out) const {
     mine.comparator_dropped = comparator_dropped_;
     for (const auto& [name, value] : protocol_errors_) mine.protocol_errors[name] = value;
     for (const auto& [name, value] : counters_) mine.counters[name] = value;
+    for (const auto& [name, count] : commands_.unknown())
+        mine.counters[kUnknownCommandCounter + name] = count;
     mine.pipeline_depth = pipeline_depth_;
     mine.hold_us = hold_us_;
     out.merge(mine);

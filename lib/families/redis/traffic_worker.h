@@ -15,11 +15,15 @@
 #include "core/protocol_worker.h"
 #include "families/redis/backend_link.h"
 #include "families/redis/process_state.h"
+#include "families/redis/replica_waits.h"
 #include "families/redis/session.h"
 #include "families/redis/shadow.h"
 #include "families/redis/traffic_profile.h"
 
 namespace exodus::redis {
+
+/// Appends AUTH; false when there is nothing to log in with. The caller wipes `out` after use.
+bool append_login(std::string& out, const ClientLogin& login);
 
 class TrafficWorker final : public ProtocolWorker {
   public:
@@ -31,6 +35,7 @@ class TrafficWorker final : public ProtocolWorker {
     void on_bytes(ConnId conn, std::string_view bytes) override;
     void on_drained(ConnId conn) override;
     void on_closed(ConnId conn, CloseReason reason) override;
+    bool on_half_closed(ConnId conn) override;
     void on_timer(TimerId timer) override;
     void on_turn_end() override;
     void adopt(const Route& route) override;
@@ -38,6 +43,9 @@ class TrafficWorker final : public ProtocolWorker {
     bool drain() override;
     void collect(TrafficStats& stats) const override;
     bool set_knob(std::string_view name, std::string_view value) override;
+
+    /// With the first route: asks the authority whether it wants a login, before a client comes.
+    void ask_login_rule_first() { asks_login_rule_ = !state_.maps; }
 
     // What sessions use.
     [[nodiscard]] WorkerIo& io() { return io_; }
@@ -92,6 +100,20 @@ class TrafficWorker final : public ProtocolWorker {
     bool roll(double percent);
     void local_error_counted(const resp::CommandRow& row);
     ClientSession* find_session(int64_t virtual_id);
+    /// The row of a request: the built-in table's, or what the servers say about their own
+    /// commands.
+    const resp::CommandRow& classify(std::span<const std::string_view> arguments) {
+        const resp::CommandRow& row = resp::classify(arguments);
+        return row.known ? row : commands_.classify(arguments);
+    }
+    [[nodiscard]] bool login_required(Side side) const {
+        return state_.maps || state_.login_required[static_cast<std::size_t>(side)].load(
+                                  std::memory_order_relaxed);
+    }
+    /// Counts the session's WAIT until enough replicas have what was written so far, or its time is
+    /// over; then session.on_replicas(). Again for a session that waits already: nothing.
+    void wait_for_replicas(ClientSession& session, Side side, int64_t replicas,
+                           int64_t deadline_us);
     void clean_session_from(BackendLink& link, const ClientSession& session);
 
   private:
@@ -104,6 +126,14 @@ class TrafficWorker final : public ProtocolWorker {
         int64_t retry_at_us = 0;
         int64_t pause_us = 0;
     };
+
+    // traffic_worker_waits.cpp
+    void poll_replicas();
+    void ask_for_acks(Side side);
+    void learn_login_rule_early();
+    void on_replica_info(Side side, const resp::ReplyFrame& frame);
+    void learn_login_rule(const BackendLink& link, const Expected& entry,
+                          const resp::ReplyFrame& frame);
 
     // traffic_worker_links.cpp
     BackendLink* dial(const LinkKey& key, BackendLink::Role role, bool raw);
@@ -187,6 +217,10 @@ class TrafficWorker final : public ProtocolWorker {
     bool observe_ = true;
     std::unordered_set<uint64_t> scripts_seen_;
     std::vector<std::unique_ptr<SharedSlot>> shadow_slots_;
+    CommandView commands_;
+    ReplicaWaits replica_waits_;
+    TimerId replica_timer_ = TimerId::none;
+    bool asks_login_rule_ = false;
 };
 
 }  // namespace exodus::redis

@@ -15,6 +15,16 @@ std::string unreachable_text(Side side) {
 
 }  // namespace
 
+bool append_login(std::string& out, const ClientLogin& login) {
+    if (login.user.empty() && login.password.empty()) return false;
+    if (login.user.empty()) {
+        resp::append_command(out, "AUTH", login.password.reveal());
+    } else {
+        resp::append_command(out, "AUTH", login.user, login.password.reveal());
+    }
+    return true;
+}
+
 SharedSlot* TrafficWorker::slot(const LinkKey& key) {
     auto& slots = key.shadow ? shadow_slots_ : slots_;
     for (const auto& entry : slots) {
@@ -98,35 +108,13 @@ void TrafficWorker::log_in(BackendLink& link) {
         link.fifo.push(entry);
         ++link.login_left;
     };
-    std::string user;
-    Secret password;
-    bool credentials = false;
-    const bool service =
-        link.key.identity == kService ||
-        (link.key.side == Side::target && state_.target_service && link.key.identity != kAnonymous);
-    if (service) {
-        const Endpoint& endpoint = state_.settings.endpoint(link.key.side);
-        user = endpoint.user;
-        password = endpoint.password;
-        credentials = !user.empty() || !password.empty();
-    } else if (link.key.identity != kAnonymous) {
-        const Identity identity = state_.identities.get(link.key.identity);
-        if (identity.id != link.key.identity) {
-            link.login_error = "-NOAUTH exodus: this login is not valid any more\r\n";
-            return login_failed(link);
-        }
-        user = identity.user;
-        password = identity.password;
-        credentials = true;
+    const auto login = state_.login_for(link.key.side, link.key.identity);
+    if (!login) {
+        link.login_error = "-NOAUTH exodus: this login is not valid any more\r\n";
+        return login_failed(link);
     }
-    if (credentials) {
-        if (user.empty()) {
-            resp::append_command(out, "AUTH", password.reveal());
-        } else {
-            resp::append_command(out, "AUTH", user, password.reveal());
-        }
-        ask(Job::login);
-    }
+    const bool credentials = append_login(out, *login);
+    if (credentials) ask(Job::login);
     if (link.key.resp == 3) {
         resp::append_command(out, "HELLO", "3");
         ask(Job::login);
@@ -138,6 +126,11 @@ void TrafficWorker::log_in(BackendLink& link) {
     if (link.role == BackendLink::Role::leased && state_.sharing) {
         resp::append_command(out, "CLIENT", "ID");
         ask(Job::login_id);
+    }
+    if (!credentials && !link.key.shadow) {
+        // Whether a login is wanted decides which limits hold for clients without one.
+        resp::append_command(out, "PING");
+        ask(Job::login_rule);
     }
     if (link.login_left == 0) return became_ready(link);
     io_.send(link.conn, out);
@@ -190,6 +183,7 @@ void TrafficWorker::wait_retry(ClientSession& session) {
 void TrafficWorker::stop_waiting(ClientSession& session) {
     std::erase(retry_, &session);
     for (auto& [id, link] : links_) std::erase(link->waiters, &session);
+    replica_waits_.remove(session);
 }
 
 bool TrafficWorker::given_up(Side side) const {
@@ -275,6 +269,8 @@ void TrafficWorker::lost(BackendLink& link, CloseReason reason) {
         health.retry_at_us = now + health.pause_us;
         arm_tick();
     }
+    // What comes back may be another version with other commands.
+    if (!never_ready && reason != CloseReason::local) state_.commands.ask(link.key.side);
     writes_in_flight_ -= link.silent_writes;
     link.silent_writes = 0;
     bool streaming = link.streaming;
@@ -282,6 +278,7 @@ void TrafficWorker::lost(BackendLink& link, CloseReason reason) {
         Expected entry = link.fifo.front();
         link.fifo.pop();
         if ((entry.flags & expects::kWrite) != 0) --writes_in_flight_;
+        if (entry.job == Job::replicas) replica_waits_.poll_lost(link.key.side);
         drop_pair(entry);
         if (entry.session != nullptr) {
             if ((entry.flags & expects::kCounted) != 0) entry.session->take_answer();

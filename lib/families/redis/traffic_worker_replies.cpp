@@ -127,11 +127,27 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
     const bool error = frame.is_error();
     if (entry.job == Job::forward) [[likely]] {
         if (entry.pair != kNoPair) pair_bytes(entry, frame.bytes);
+        if (link.key.identity == kAnonymous && !link.raw &&
+            (error || login_required(link.key.side)))
+            learn_login_rule(link, entry, frame);
         if (entry.session != nullptr) put_reply(*entry.session, frame.bytes);
         finish(link, frame.bytes.size(), error);
         return;
     }
     switch (entry.job) {
+        case Job::login_rule:
+            state_.login_required[static_cast<std::size_t>(link.key.side)].store(
+                frame.value.starts_with("-NOAUTH"));
+            // Said to a new connection before it is closed.
+            if (frame.value.starts_with("-ERR max number") || frame.value.starts_with("-DENIED"))
+                link.login_error.assign(frame.value);
+            link.fifo.pop();
+            login_done(link);
+            return;
+        case Job::replicas:
+            on_replica_info(link.key.side, frame);
+            finish(link, frame.bytes.size(), error);
+            return;
         case Job::login:
         case Job::login_id:
             if (entry.job == Job::login_id) {

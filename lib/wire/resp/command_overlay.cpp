@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/limits.h"
 #include "wire/resp/command_table.h"
 #include "wire/resp/value.h"
 
@@ -128,8 +129,8 @@ struct CommandOverlay::Entry {
 
 CommandOverlay::CommandOverlay() = default;
 CommandOverlay::~CommandOverlay() = default;
-CommandOverlay::CommandOverlay(CommandOverlay&&) noexcept = default;
-CommandOverlay& CommandOverlay::operator=(CommandOverlay&&) noexcept = default;
+CommandOverlay::CommandOverlay(const CommandOverlay&) = default;
+CommandOverlay& CommandOverlay::operator=(const CommandOverlay&) = default;
 
 void CommandOverlay::add(const std::vector<CommandFacts>& all) {
     for (const CommandFacts& facts : all) {
@@ -138,10 +139,14 @@ void CommandOverlay::add(const std::vector<CommandFacts>& all) {
         const std::string_view sub = blank == std::string::npos
                                          ? std::string_view{}
                                          : std::string_view(facts.name).substr(blank + 1);
-        const bool have = find_command(name, sub) != nullptr || by_name_.contains(facts.name);
+        const auto known = by_name_.find(facts.name);
+        const bool have = find_command(name, sub) != nullptr ||
+                          (known != by_name_.end() &&
+                           (known->second->writes() ||
+                            (facts.flags & (flag::kWrite | flag::kMayReplicate)) == 0));
         if (!have && facts.arity >= INT16_MIN && facts.arity <= INT16_MAX &&
-            builtin_count() + entries_.size() + 1 < UINT16_MAX) {
-            auto entry = std::make_unique<Entry>();
+            entries_.size() < limits::kRespOverlay_max) {
+            auto entry = std::make_shared<Entry>();
             entry->name = facts.name;
             entry->facts = facts.keys;
             CommandRow& row = entry->row;
@@ -179,7 +184,7 @@ void CommandOverlay::add(const std::vector<CommandFacts>& all) {
             row.stream = !row.writes()                         ? StreamRole::ignored
                          : row.keys_known && !row.keys.empty() ? StreamRole::op
                                                                : StreamRole::global;
-            by_name_.emplace(entry->name, &row);
+            by_name_[entry->name] = &row;
             entries_.push_back(std::move(entry));
         }
         add(facts.subcommands);

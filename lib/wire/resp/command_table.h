@@ -201,16 +201,18 @@ struct Value;
 /// are left out.
 std::vector<CommandFacts> parse_command_reply(const Value& reply);
 
-/// The built-in table with the commands of a real server laid over it (modules, renamed, newer
-/// ones). Built once at start on one thread, then constant.
+/// The built-in table with the commands of real servers laid over it (modules, renamed, newer
+/// ones). A copy shares its rows with the original: rows are only ever added, so a row, its id and
+/// its address are good as long as any copy that has it lives.
 class CommandOverlay {
   public:
     CommandOverlay();
     ~CommandOverlay();
-    CommandOverlay(CommandOverlay&&) noexcept;
-    CommandOverlay& operator=(CommandOverlay&&) noexcept;
+    CommandOverlay(const CommandOverlay&);
+    CommandOverlay& operator=(const CommandOverlay&);
 
-    /// Adds the commands of one server that the built-in table lacks. May be called for each side.
+    /// Adds the commands of one server that the built-in table lacks. May be called for each side
+    /// and again: a command that is a read so far and a write here becomes a write.
     void add(const std::vector<CommandFacts>& facts);
     [[nodiscard]] const CommandRow& classify(std::span<const std::string_view> arguments) const;
     [[nodiscard]] const CommandRow* find(std::string_view name, std::string_view sub = {}) const;
@@ -221,7 +223,7 @@ class CommandOverlay {
 
   private:
     struct Entry;
-    std::vector<std::unique_ptr<Entry>> entries_;
+    std::vector<std::shared_ptr<const Entry>> entries_;
     std::map<std::string, const CommandRow*, std::less<>> by_name_;
 };
 

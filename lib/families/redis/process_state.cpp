@@ -1,0 +1,74 @@
+#include "families/redis/process_state.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/digest.h"
+
+namespace exodus::redis {
+
+namespace {
+
+std::string option(const Settings& settings, const std::string& name, const char* fallback) {
+    const auto found = settings.family_options.find(name);
+    return found == settings.family_options.end() ? fallback : found->second;
+}
+
+int64_t duration_us(const std::string& text, int64_t fallback_us) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    if (end == text.c_str() || value < 0) return fallback_us;
+    const std::string unit(end);
+    return static_cast<int64_t>(value * (unit == "s" ? 1e6 : unit == "us" ? 1 : 1e3));
+}
+
+bool has_password(const ClientUser& user, std::string_view password) {
+    // Compared in constant time, hashes as well.
+    if (!user.password_sha256.empty())
+        return Secret(sha256_hex(password)) == Secret(user.password_sha256);
+    return !user.password.empty() && Secret(std::string(password)) == user.password;
+}
+
+}  // namespace
+
+ProcessState::ProcessState(const Settings& settings_in)
+    : settings(settings_in),
+      sharing(option(settings_in, "interlay.sharing", "on") != "off"),
+      maps(option(settings_in, "target.auth", "same") == "map"),
+      target_service(option(settings_in, "target.auth", "same") == "service"),
+      canary_max_lag_us(duration_us(option(settings_in, "canary.max_lag", "200ms"), 200'000)) {}
+
+std::optional<IdentityId> ProcessState::judge(std::string_view user, std::string_view password) {
+    const std::string_view name = user.empty() ? "default" : user;
+    for (const ClientUser& known : settings.interlay.users) {
+        if (known.name == name && has_password(known, password))
+            return identities.intern(known.name, {});
+    }
+    return std::nullopt;
+}
+
+std::optional<IdentityId> ProcessState::judge_certificate(std::string_view subject) {
+    for (const ClientUser& known : settings.interlay.users) {
+        if (!subject.empty() && known.certificate == subject)
+            return identities.intern(known.name, {});
+    }
+    return std::nullopt;
+}
+
+std::optional<ClientLogin> ProcessState::login_for(Side side, IdentityId identity) const {
+    if (identity == kAnonymous) return ClientLogin{};
+    const bool service = identity == kService || (side == Side::target && target_service);
+    if (service) {
+        const Endpoint& endpoint = settings.endpoint(side);
+        return ClientLogin{endpoint.user, endpoint.password};
+    }
+    Identity known = identities.get(identity);
+    if (known.id != identity) return std::nullopt;
+    if (!maps) return ClientLogin{known.user, std::move(known.password)};
+    for (const ClientUser& user : settings.interlay.users) {
+        if (user.name == known.user) return side == Side::source ? user.source : user.target;
+    }
+    return std::nullopt;
+}
+
+}  // namespace exodus::redis
