@@ -1,5 +1,5 @@
 // exodus divergences: differences in data (state file) and in answers (samples file): list, show,
-// export, rules, re-drive.
+// export, rules, re-drive, and what was done about items that both sides had.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <optional>
@@ -21,6 +21,7 @@ struct Flags {
     bool all = false;
     int64_t id = 0;
     bool values = false;
+    std::string action;
 };
 
 std::unique_ptr<Workspace> open(Cli& cli, int& exit_code) {
@@ -187,6 +188,47 @@ int rules(Cli& cli) {
     return cli.out.result(cli.command, kDone, {{"rules", list}});
 }
 
+/// What a repair or a conflict policy did to single items, or left on purpose.
+int changes(Cli& cli, const Flags& flags) {
+    int exit_code = kDone;
+    auto space = open(cli, exit_code);
+    if (!space) return exit_code;
+    auto counts = space->store->count_item_changes(space->row.id);
+    if (!counts) return cli.out.error(cli.command, counts.error());
+    auto rows = space->store->item_changes(space->row.id, flags.action, flags.limit);
+    if (!rows) return cli.out.error(cli.command, rows.error());
+    auto list = nlohmann::json::array();
+    for (const ItemChange& row : *rows) {
+        list.push_back({{"id", row.id},
+                        {"at", iso8601(row.at_ms)},
+                        {"direction", row.direction},
+                        {"location", row.location},
+                        {"key", printable(row.key)},
+                        {"side", row.side},
+                        {"action", row.action},
+                        {"reason", row.reason},
+                        {"detail", row.detail}});
+        if (flags.ndjson) {
+            cli.out.line(list.back().dump());
+        } else {
+            cli.out.line(fmt::format("{:>6}  {:<11}  {}  {:<8}  {}  {}{}", row.id, row.action,
+                                     row.side, row.location, printable(row.key),
+                                     printable(row.reason),
+                                     row.detail.empty() ? "" : "  " + printable(row.detail)));
+        }
+    }
+    if (!flags.ndjson) {
+        std::string total;
+        for (const auto& [action, count] : *counts) {
+            total +=
+                fmt::format("{}{} {}", total.empty() ? "" : ", ", with_thousands(count), action);
+        }
+        cli.out.line(total.empty() ? "nothing was repaired, and no item was on both sides"
+                                   : "items: " + total);
+    }
+    return cli.out.result(cli.command, kDone, {{"counts", *counts}, {"changes", list}});
+}
+
 int redrive(Cli& cli) {
     int exit_code = kDone;
     auto space = open(cli, exit_code);
@@ -251,9 +293,9 @@ int redrive(Cli& cli) {
 
 void add_divergences(Cli& cli) {
     auto flags = std::make_shared<Flags>();
-    CLI::App* group =
-        cli.add("divergences", "differences between the sides: list, show, export, rules, re-drive",
-                nullptr);
+    CLI::App* group = cli.add(
+        "divergences",
+        "differences between the sides: list, show, export, rules, changes, re-drive", nullptr);
     group->require_subcommand(1);
     CLI::App* sub = cli.add(
         "list", "open differences in the data, and counts of differing answers",
@@ -279,6 +321,14 @@ void add_divergences(Cli& cli) {
     sub->add_flag("--all", flags->all, "resolved ones too");
     cli.add(
         "rules", "what is not compared exactly", [&cli] { return rules(cli); }, group);
+    sub = cli.add(
+        "changes", "what a repair changed, and what a conflict policy decided",
+        [&cli, flags] { return changes(cli, *flags); }, group);
+    sub->add_option("--action", flags->action,
+                    "only these: restored, removed, kept, overwritten, conflict, accepted")
+        ->type_name("ACTION");
+    sub->add_option("--limit", flags->limit, "at most this many (default: 100)")->type_name("N");
+    sub->add_flag("--ndjson", flags->ndjson, "one JSON object per line");
     cli.add(
         "re-drive", "copy the differing items again", [&cli] { return redrive(cli); }, group);
 }

@@ -126,6 +126,8 @@ void print_summary(Output& out, const StatusReport& s) {
         out.line(fmt::format("  {} {}", pad("compare", 9), printable(s.compare_line)));
     if (!s.data_line.empty())
         out.line(fmt::format("  {} {}", pad("data", 9), printable(s.data_line)));
+    if (!s.items_line.empty())
+        out.line(fmt::format("  {} {}", pad("items", 9), printable(s.items_line)));
     if (!s.decisions.empty())
         out.line(fmt::format("  {} {}", pad("owner", 9), printable(s.decisions.front())));
     for (const std::string& skip : s.skipped)

@@ -35,6 +35,11 @@ class ReadOnlyJournal final : public Journal {
     Status resolve_item_error(std::string_view, std::string_view, std::string_view) override {
         return refuse();
     }
+    Status add_item_changes(const std::vector<ItemChange>&) override { return refuse(); }
+    Status replace_item_changes(std::string_view, const std::vector<std::string>&,
+                                const std::vector<ItemChange>&) override {
+        return refuse();
+    }
     Status add_event(std::string_view, std::string_view, std::string_view) override {
         return refuse();
     }

@@ -100,6 +100,8 @@ inline constexpr std::size_t kHotBlock_bytes = 4 * 1024;
 inline constexpr int64_t kRecheckDelays_ms[] = {0, 50, 250};
 /// Command names whose flags a re-checker remembers; servers have about 400.
 inline constexpr std::size_t kRecheckCommands_max = 2'000;
+/// How old the re-check's view of the target's own keys may be: reading it may be a large file.
+inline constexpr int64_t kRecheckForeign_us = 1'000'000;
 /// Pretest: over how long the write rate is measured, and how long the backlog must last at that
 /// rate.
 inline constexpr int64_t kPretestRate_ms = 200;
@@ -230,6 +232,8 @@ inline constexpr int64_t kIdleLook_ms = 1'000;
 inline constexpr int64_t kScanSave_ms = 500;
 /// Conflicting names that are listed.
 inline constexpr std::size_t kConflictNames_max = 1'000;
+/// The target's own names that a conflict policy decides about: 16 bytes each in memory.
+inline constexpr std::size_t kForeignKeys_max = 10'000'000;
 /// A command of the lane may move a 512-MB value.
 inline constexpr int64_t kLaneCommand_ms = 60'000;
 /// hand_over waits this long for the last batch; the hold that it happens in is not much longer.
@@ -345,6 +349,8 @@ inline constexpr std::size_t kSampleText_bytes_max = 4 * 1024;
 /// Events kept; older ones go when the table has a quarter more. A busy migration writes some
 /// thousands a day.
 inline constexpr int64_t kEvents_max = 200'000;
+/// Rows about repaired and conflicting items; beyond, the counts of exodus status go on.
+inline constexpr uint64_t kItemChanges_max = 100'000;
 /// Data divergences stored by one verify run; beyond, the counts say how many there are.
 inline constexpr std::size_t kStoredDivergences_max = 100'000;
 

@@ -58,6 +58,8 @@ struct VerifyResult {
     uint64_t different = 0;
     uint64_t unresolved =
         0;  ///< changed faster than they could be read; not a difference, not a proof
+    uint64_t kept =
+        0;  ///< differ because the conflict policy keeps the target's own; no divergence
     std::vector<Divergence> samples;  ///< bounded (limits)
     [[nodiscard]] bool clean() const { return missing + extra + different + unresolved == 0; }
 };

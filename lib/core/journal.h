@@ -22,6 +22,20 @@ struct ItemError {
     int64_t at_ms = 0;
 };
 
+/// What a movement did to a key, row or document of its destination besides copying it, or left as
+/// it was on purpose: a repair, a conflict.
+struct ItemChange {
+    int64_t id = 0;         ///< given by the store
+    std::string direction;  ///< "forward" | "reverse"
+    std::string location;   ///< "db3"
+    std::string key;        ///< raw bytes; the store escapes
+    std::string side;       ///< whose item it is about: "source" | "target"
+    std::string action;     ///< "restored" | "removed" | "kept" | "overwritten" | "conflict" | ...
+    std::string reason;     ///< what differed, or what the policy says
+    std::string detail;     ///< digests, expiries; never a value
+    int64_t at_ms = 0;
+};
+
 class Journal {
   public:
     virtual ~Journal() = default;
@@ -39,6 +53,15 @@ class Journal {
                                                        std::size_t limit) = 0;
     virtual Status resolve_item_error(std::string_view direction, std::string_view location,
                                       std::string_view key) = 0;
+
+    /// All of them or none. Of one item only the newest is kept; beyond limits::kItemChanges_max
+    /// rows nothing is added.
+    virtual Status add_item_changes(const std::vector<ItemChange>& changes) = 0;
+    /// These in place of all rows of the direction with one of these actions; whoever reads sees
+    /// the old ones or the new ones.
+    virtual Status replace_item_changes(std::string_view direction,
+                                        const std::vector<std::string>& actions,
+                                        const std::vector<ItemChange>& changes) = 0;
 
     /// Something the operator should read: severity "info" | "warn" | "critical", a stable code, a
     /// sentence.

@@ -67,6 +67,11 @@ struct MovementStatus {
     uint64_t retries = 0;
     uint64_t failed_items = 0;  ///< rows in the item-error table
     uint64_t repairs_open = 0;
+    uint64_t items_kept = 0;  ///< the destination's own, left as they are by the conflict policy
+    uint64_t changes_dropped = 0;  ///< changes of the origin to kept items, not applied
+    uint64_t items_equal = 0;      ///< of a repair: found equal, not written
+    uint64_t items_restored = 0;   ///< of a repair: differed, written again
+    uint64_t items_removed = 0;    ///< of a repair: only the destination had them
     Position applied;
     int64_t proven_ms = 0;    ///< Unix ms of the last successful prove(), 0 never
     std::string waiting_for;  ///< why nothing moves now; empty when it moves

@@ -184,6 +184,25 @@ class SqliteJournal final : public Journal {
         });
     }
 
+    Status add_item_changes(const std::vector<ItemChange>& changes) override {
+        if (changes.empty()) return {};
+        return database_->write("storing changes of items",
+                                [&](SQLite::Database& db) { return insert_changes(db, changes); });
+    }
+
+    Status replace_item_changes(std::string_view direction, const std::vector<std::string>& actions,
+                                const std::vector<ItemChange>& changes) override {
+        return database_->write("storing changes of items", [&](SQLite::Database& db) -> Status {
+            for (const auto& action : actions) {
+                run(db,
+                    "DELETE FROM item_change WHERE migration_id = ? AND direction = ? AND action = "
+                    "?",
+                    migration_, direction, action);
+            }
+            return insert_changes(db, changes);
+        });
+    }
+
     Status add_event(std::string_view severity, std::string_view code,
                      std::string_view text) override {
         return database_->write("storing an event", [&](SQLite::Database& db) -> Status {
@@ -193,6 +212,27 @@ class SqliteJournal final : public Journal {
     }
 
   private:
+    Status insert_changes(SQLite::Database& db, const std::vector<ItemChange>& changes) const {
+        const auto stored = first(
+            statement(db, "SELECT count(*) FROM item_change WHERE migration_id = ?", migration_),
+            [](SQLite::Statement& query) { return uint_at(query, 0); });
+        uint64_t count = stored.value_or(0);
+        for (const auto& change : changes) {
+            if (count >= limits::kItemChanges_max) break;
+            ++count;  // also for a row that takes the place of another: a bound, no sum
+            run(db,
+                "INSERT INTO item_change (migration_id, direction, location, key, side, action, "
+                "reason, detail, at_ms) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (migration_id, direction, "
+                "location, key) DO UPDATE SET "
+                "side = ?5, action = ?6, reason = ?7, detail = ?8, at_ms = ?9",
+                migration_, change.direction, change.location, Blob{change.key}, change.side,
+                change.action, change.reason, change.detail,
+                change.at_ms == 0 ? wall_ms() : change.at_ms);
+        }
+        return {};
+    }
+
     std::unique_ptr<Database> database_;
     int64_t migration_;
 };

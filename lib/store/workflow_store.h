@@ -6,6 +6,7 @@
 // (disk full, read-only), data (the file is damaged), not_allowed (compare-and-set lost), internal.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -150,6 +151,11 @@ class WorkflowStore {
     Result<std::vector<ItemError>> item_errors(int64_t migration, std::string_view direction,
                                                std::size_t limit);
     Result<uint64_t> count_item_errors(int64_t migration);
+    /// Oldest first; `action` empty: all.
+    Result<std::vector<ItemChange>> item_changes(int64_t migration, std::string_view action,
+                                                 std::size_t limit);
+    /// Rows by action.
+    Result<std::map<std::string, uint64_t>> count_item_changes(int64_t migration);
 
   private:
     WorkflowStore(std::string path, std::unique_ptr<Database> database);

@@ -157,4 +157,41 @@ Result<uint64_t> WorkflowStore::count_item_errors(int64_t migration) {
     });
 }
 
+Result<std::vector<ItemChange>> WorkflowStore::item_changes(int64_t migration,
+                                                            std::string_view action,
+                                                            std::size_t limit) {
+    return database_->read("reading changes of items", [&](SQLite::Database& db) {
+        return collect(statement(db,
+                                 "SELECT id, direction, location, key, side, action, reason, "
+                                 "detail, at_ms FROM item_change "
+                                 "WHERE migration_id = ? AND (? = '' OR action = ?) "
+                                 "ORDER BY id LIMIT ?",
+                                 migration, action, action, limit),
+                       [](SQLite::Statement& query) {
+                           ItemChange change;
+                           change.id = int_at(query, 0);
+                           change.direction = text_at(query, 1);
+                           change.location = text_at(query, 2);
+                           change.key = text_at(query, 3);
+                           change.side = text_at(query, 4);
+                           change.action = text_at(query, 5);
+                           change.reason = text_at(query, 6);
+                           change.detail = text_at(query, 7);
+                           change.at_ms = int_at(query, 8);
+                           return change;
+                       });
+    });
+}
+
+Result<std::map<std::string, uint64_t>> WorkflowStore::count_item_changes(int64_t migration) {
+    return database_->read("counting changes of items", [&](SQLite::Database& db) {
+        std::map<std::string, uint64_t> counts;
+        auto query = statement(
+            db, "SELECT action, count(*) FROM item_change WHERE migration_id = ? GROUP BY action",
+            migration);
+        while (query.executeStep()) counts[text_at(query, 0)] = uint_at(query, 1);
+        return counts;
+    });
+}
+
 }  // namespace exodus

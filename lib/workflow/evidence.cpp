@@ -61,7 +61,8 @@ std::string verify_json(const VerifyResult& result) {
                           {"missing", result.missing},
                           {"extra", result.extra},
                           {"different", result.different},
-                          {"unresolved", result.unresolved}}
+                          {"unresolved", result.unresolved},
+                          {"kept", result.kept}}
         .dump();
 }
 

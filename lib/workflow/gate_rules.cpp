@@ -207,9 +207,12 @@ Status GateRules::full_verify(const char* name, const std::string& requirement) 
             const auto extra = data.at("extra").get<uint64_t>();
             const auto different = data.at("different").get<uint64_t>();
             const auto unresolved = data.at("unresolved").get<uint64_t>();
-            const std::string found = fmt::format(
+            std::string found = fmt::format(
                 "{} compared: {} missing, {} extra, {} different, {} unresolved",
                 data.at("compared").get<uint64_t>(), missing, extra, different, unresolved);
+            // What the operator's conflict policy keeps is said, and is no divergence.
+            if (const auto kept = data.value("kept", uint64_t{0}); kept > 0)
+                found += fmt::format(", {} kept by the conflict policy", kept);
             // Divergences in the data fail whatever their rate. Unresolved is no difference, but no
             // proof either.
             const GateVerdict verdict = missing + extra + different > 0 ? GateVerdict::fail

@@ -146,6 +146,21 @@ std::string verify_text(const VerifyResult& result) {
                     grouped(result.compared), grouped(result.source_keys), grouped(result.missing),
                     grouped(result.extra), grouped(result.different));
     if (result.unresolved != 0) text += fmt::format("   unresolved {}", grouped(result.unresolved));
+    if (result.kept != 0)
+        text += fmt::format("   kept by the conflict policy {}", grouped(result.kept));
+    return text;
+}
+
+std::string conflicts_text(const MovementStatus& status) {
+    std::string text;
+    const auto add = [&text](std::string part) { text += (text.empty() ? "" : "   ") + part; };
+    if (status.items_kept != 0)
+        add(fmt::format("{} of the target kept, {} changes of the source to them dropped",
+                        grouped(status.items_kept), grouped(status.changes_dropped)));
+    if (status.items_equal + status.items_restored + status.items_removed != 0)
+        add(fmt::format("repaired: {} equal, {} restored, {} removed", grouped(status.items_equal),
+                        grouped(status.items_restored), grouped(status.items_removed)));
+    if (!text.empty()) text += "   (exodus divergences changes)";
     return text;
 }
 

@@ -34,5 +34,8 @@ std::string way_back_text(const MigrationRow& row, const MovementStatus& forward
                           const MovementStatus& reverse, int64_t now_ms);
 /// "41,220,118 of 41,220,118 keys   missing 0   extra 0   different 0"
 std::string verify_text(const VerifyResult& result);
+/// "12 of the target kept, 3 changes of the source to them dropped"; empty when there is nothing to
+/// say.
+std::string conflicts_text(const MovementStatus& status);
 
 }  // namespace exodus

@@ -67,6 +67,11 @@ json to_json(const MovementStatus& status) {
             {"retries", status.retries},
             {"failed_items", status.failed_items},
             {"repairs_open", status.repairs_open},
+            {"items_kept", status.items_kept},
+            {"changes_dropped", status.changes_dropped},
+            {"items_equal", status.items_equal},
+            {"items_restored", status.items_restored},
+            {"items_removed", status.items_removed},
             {"applied", status.applied.text},
             {"proven_ms", status.proven_ms},
             {"waiting_for", status.waiting_for},
@@ -90,6 +95,11 @@ MovementStatus movement_status_from_json(const json& in) {
     status.retries = in.value("retries", uint64_t{0});
     status.failed_items = in.value("failed_items", uint64_t{0});
     status.repairs_open = in.value("repairs_open", uint64_t{0});
+    status.items_kept = in.value("items_kept", uint64_t{0});
+    status.changes_dropped = in.value("changes_dropped", uint64_t{0});
+    status.items_equal = in.value("items_equal", uint64_t{0});
+    status.items_restored = in.value("items_restored", uint64_t{0});
+    status.items_removed = in.value("items_removed", uint64_t{0});
     status.applied.text = in.value("applied", "");
     status.proven_ms = in.value("proven_ms", int64_t{0});
     status.waiting_for = in.value("waiting_for", "");

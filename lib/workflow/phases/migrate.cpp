@@ -49,6 +49,8 @@ Status copy(PhaseRun& run) {
     run.detail(fmt::format("copied    {} keys, {} MiB; {} changes followed",
                            grouped(status->items_done), status->bytes_copied >> 20,
                            grouped(status->changes_applied)));
+    if (const std::string items = conflicts_text(*status); !items.empty())
+        run.detail("items     " + items);
     return {};
 }
 

@@ -166,6 +166,7 @@ Status read_evidence(PhaseContext& context, StatusReport& out) {
         result.extra = data.value("extra", uint64_t{0});
         result.different = data.value("different", uint64_t{0});
         result.unresolved = data.value("unresolved", uint64_t{0});
+        result.kept = data.value("kept", uint64_t{0});
         out.data_line = verify_text(result);
         out.numbers["data"] = data;
         out.numbers["data"]["at_ms"] = newest->at_ms;
@@ -268,6 +269,8 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
         out.data_flow = "stands still: no interlay runs";
         if (out.row.state != S::committed) out.way_back = "unknown: no interlay runs";
     }
+    out.items_line =
+        conflicts_text(out.row.route.authority == Side::source ? out.forward : out.reverse);
     EXODUS_TRY(read_gates(context, out));
     EXODUS_TRY(read_evidence(context, out));
     EXODUS_TRY(read_decisions(context, out));

@@ -33,6 +33,7 @@ struct StatusReport {
     std::vector<GateLine> gates;
     std::string compare_line;            ///< the numbers of the last compare; empty: none
     std::string data_line;               ///< of the last verify
+    std::string items_line;              ///< kept and repaired items; empty: none
     std::vector<std::string> decisions;  ///< newest first
     std::vector<std::string> skipped;    ///< skip decisions: shown until commit
     std::vector<std::string> flags;      ///< "paused: …", "degraded: …", "blocked: …"

@@ -32,6 +32,11 @@ class FileJournal : public Journal {
                                                std::size_t limit) override;
     Status resolve_item_error(std::string_view direction, std::string_view location,
                               std::string_view key) override;
+    Status add_item_changes(const std::vector<ItemChange>&) override { return {}; }
+    Status replace_item_changes(std::string_view, const std::vector<std::string>&,
+                                const std::vector<ItemChange>&) override {
+        return {};
+    }
     Status add_event(std::string_view severity, std::string_view code,
                      std::string_view text) override;
     std::vector<std::string> events();

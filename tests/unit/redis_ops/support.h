@@ -49,6 +49,11 @@ class MemoryJournal : public Journal {
     Status resolve_item_error(std::string_view, std::string_view, std::string_view) override {
         return {};
     }
+    Status add_item_changes(const std::vector<ItemChange>&) override { return {}; }
+    Status replace_item_changes(std::string_view, const std::vector<std::string>&,
+                                const std::vector<ItemChange>&) override {
+        return {};
+    }
     Status add_event(std::string_view, std::string_view code, std::string_view text) override {
         const std::lock_guard lock(mutex_);
         events.push_back(std::string(code) + ": " + std::string(text));
