@@ -17,6 +17,22 @@ std::optional<std::string> environment(std::string_view name) {
     return std::string(value);
 }
 
+/// Errors of a family begin with the key that they are about; its line is where it was written.
+ConfigError with_line(const Error& error, const std::string& file,
+                      const std::vector<ConfigValue>& values) {
+    ConfigError out{file, 0, "", error.message, error.hint};
+    const std::string key = error.message.substr(0, error.message.find(' '));
+    for (const ConfigValue& value : values) {
+        if (value.key != key || value.origin == "default") continue;
+        const auto colon = value.origin.rfind(':');
+        if (value.origin.starts_with(file + ":") && colon != std::string::npos)
+            out.line = std::atoi(value.origin.c_str() + colon + 1);
+        else
+            out.file = value.origin;
+    }
+    return out;
+}
+
 }  // namespace
 
 std::string config_path(const Cli& cli) {
@@ -44,7 +60,9 @@ tl::expected<Loaded, std::vector<ConfigError>> load(Cli& cli, const LoadOptions&
     input.schemes = all_schemes();
     input.require_endpoints = options.require_endpoints;
     input.read_secrets = options.read_secrets;
-    auto settings = load_settings(input, options.values);
+    std::vector<ConfigValue> own_values;
+    std::vector<ConfigValue>& values = options.values != nullptr ? *options.values : own_values;
+    auto settings = load_settings(input, &values);
     if (!settings) {
         std::vector<ConfigError> errors = std::move(settings.error());
         if (input.file.empty()) {
@@ -57,7 +75,7 @@ tl::expected<Loaded, std::vector<ConfigError>> load(Cli& cli, const LoadOptions&
     if (!settings->family.empty() && options.require_endpoints) {
         std::vector<ConfigError> errors;
         for (const Error& error : make_family(settings->family)->validate(*settings)) {
-            errors.push_back({input.file, 0, "", error.message, error.hint});
+            errors.push_back(with_line(error, input.file, values));
         }
         if (!errors.empty()) return tl::unexpected(std::move(errors));
     }

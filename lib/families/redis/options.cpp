@@ -53,7 +53,8 @@ constexpr std::array kRefused = {
     Refused{"canary.max_lag", "use cutover.max_lag"},
     Refused{"canary.writes", "writes move only with the switch"},
     Refused{"both_ways",
-            "data move from the source to the target; for the way back there is rollback"},
+            "the source stays in use, so it has the authority and a repair writes to the target "
+            "only; both ways need both sides frozen, and exodus cannot prove that they are"},
     Refused{"split_writes", "it is for clusters, which this family does not move"},
 };
 
@@ -147,6 +148,56 @@ void check_option(const std::string& name, const std::string& value, std::vector
     }
 }
 
+/// The target has one writer, the source's change stream; no value is taken for another in silence.
+void check_consistency(WriteConsistency wanted, std::vector<Error>& errors) {
+    const auto refuse = [&](const char* value, const char* reason) {
+        errors.push_back(
+            {ErrorCode::config,
+             std::string("migrate.write_consistency cannot be ") + value + " for redis: use source",
+             reason});
+    };
+    switch (wanted) {
+        case WriteConsistency::source:
+            break;
+        case WriteConsistency::target:
+            refuse("target",
+                   "before the switch the target takes no writes of applications, and after it "
+                   "their answers are the target's anyway");
+            break;
+        case WriteConsistency::either:
+            refuse("either",
+                   "a write that the source never saw has no place in the order of its change "
+                   "stream, which is all that the target is written by");
+            break;
+        case WriteConsistency::both:
+            refuse("both",
+                   "the target is written by the source's change stream, and this version does not "
+                   "let an answer wait until the stream has passed its write");
+            break;
+    }
+}
+
+/// A repair makes the target equal to the authority; what would keep something of the target is a
+/// contradiction.
+void check_repair(const Settings& settings, std::vector<Error>& errors) {
+    const auto conflict = settings.migrate.conflict;
+    if (conflict == ConflictPolicy::skip || conflict == ConflictPolicy::newer) {
+        errors.push_back({ErrorCode::config,
+                          std::string("migrate.conflict = ") +
+                              (conflict == ConflictPolicy::skip ? "skip" : "newer") +
+                              " contradicts migrate.data_movement = repair",
+                          "a repair makes the target equal to the source, which has the authority; "
+                          "leave migrate.conflict out, or set data_movement = copy"});
+    }
+    const auto extra = settings.family_options.find("extra");
+    if (extra != settings.family_options.end() && extra->second == "keep") {
+        errors.push_back({ErrorCode::config,
+                          "redis.extra = keep contradicts migrate.data_movement = repair",
+                          "a repair removes (and lists) what only the target has; to keep it, set "
+                          "data_movement = copy and conflict = overwrite"});
+    }
+}
+
 }  // namespace
 
 uint64_t spool_bytes_max(const Settings& settings, uint64_t free_bytes) {
@@ -175,16 +226,8 @@ std::vector<Error> validate_settings(const Settings& settings) {
     if (same_place && !(source.host.empty() && source.unix_path.empty())) {
         add("source and target are the same server", "name two servers");
     }
-    if (settings.migrate.write_consistency != WriteConsistency::source) {
-        add("migrate.write_consistency must be source for redis",
-            "writes reach the target through the source's own change stream: two engines that get "
-            "the same commands end "
-            "in different data (SPOP, XADD *, scripts with TIME)");
-    }
-    if (settings.migrate.data_movement == DataMovement::repair) {
-        add("migrate.data_movement must be copy for redis",
-            "the copy restores only what differs when migrate.conflict is overwrite or newer");
-    }
+    check_consistency(settings.migrate.write_consistency, errors);
+    if (settings.migrate.data_movement == DataMovement::repair) check_repair(settings, errors);
     const std::string newer_by = option("newer_by");
     if (settings.migrate.conflict == ConflictPolicy::newer && newer_by.empty()) {
         add("migrate.conflict = newer needs redis.newer_by",
@@ -220,6 +263,12 @@ std::vector<Error> validate_settings(const Settings& settings) {
                     std::string(to_string(side)),
                 "a switch could not stop its writes: give applications users of their own");
         }
+    }
+    const bool extra_is_decided = settings.migrate.conflict == ConflictPolicy::overwrite ||
+                                  settings.migrate.data_movement == DataMovement::repair;
+    if (option("extra") == "delete" && !extra_is_decided) {
+        add("redis.extra = delete needs migrate.conflict = overwrite",
+            "with skip and newer the target's own keys stay; with fail there are none");
     }
     for (const auto& rule : settings.compare.rules) {
         if (!one_of("exact|unordered|ignore", rule.action)) {

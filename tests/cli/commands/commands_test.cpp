@@ -189,6 +189,33 @@ TEST_CASE_FIXTURE(Fixture, "configuration errors: all of them, with lines, exit 
     CHECK(has(readable.err, "can be read by others"));
     ::chmod(directory.file("secret").c_str(), 0600);
     CHECK(exodus_run({"config", "check"}).code == 0);
+    // What the family refuses has its line too, and the reason.
+    write_config(
+        "[migrate]\nconflict = \"newer\"\nwrite_consistency = \"both\"\npreserve_ttl = false\n"
+        "[redis]\nnewer_by = \"expiry\"\nextra = \"delete\"\n");
+    const RunResult refused = exodus_run({"config", "check"});
+    CHECK(refused.code == 78);
+    CHECK(has(refused.err,
+              "exodus.toml:11: migrate.write_consistency cannot be both for redis: use source; the "
+              "target is written by the source's change stream"));
+    CHECK(has(
+        refused.err,
+        "exodus.toml:14: redis.newer_by = expiry needs migrate.preserve_ttl; without expiries"));
+    CHECK(has(refused.err, "exodus.toml:15: redis.extra = delete needs migrate.conflict"));
+    for (const char* value : {"target", "either"}) {
+        write_config(std::string("[migrate]\nwrite_consistency = \"") + value + "\"\n");
+        const RunResult early = exodus_run({"pretest"});
+        CHECK(early.code == 78);
+        CHECK(has(early.err, "exodus.toml:10: migrate.write_consistency cannot be"));
+    }
+    write_config(
+        "[migrate]\ndata_movement = \"repair\"\nconflict = \"skip\"\n"
+        "[redis]\nextra = \"keep\"\nboth_ways = true\n");
+    const RunResult contradictions = exodus_run({"config", "check"});
+    CHECK(contradictions.code == 78);
+    CHECK(has(contradictions.err, "exodus.toml:11: migrate.conflict = skip contradicts"));
+    CHECK(has(contradictions.err, "exodus.toml:13: redis.extra = keep contradicts"));
+    CHECK(has(contradictions.err, "exodus.toml:14: redis.both_ways is not available; the source"));
     const RunResult none =
         run({EXODUS_BINARY, "-c", "/no/such.toml", "pretest"}, milliseconds(10000));
     CHECK(none.code == 78);
