@@ -47,6 +47,19 @@ void check_equal(Rig& rig, Ledger& ledger) {
     ledger.pause(false);
 }
 
+nlohmann::json last_result(const std::string& out) {
+    nlohmann::json last;
+    for (std::size_t from = 0; from < out.size();) {
+        const auto end = std::min(out.find('\n', from), out.size());
+        auto line = nlohmann::json::parse(out.substr(from, end - from), nullptr, false);
+        if (line.is_object() && line.value("type", "") == "result") last = std::move(line);
+        from = end + 1;
+    }
+    INFO(out);
+    REQUIRE(last.is_object());
+    return last;
+}
+
 void check_ledger(Ledger& ledger, RedisServer& authority) {
     ledger.pause(false);
     ledger.stop();

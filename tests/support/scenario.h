@@ -2,6 +2,8 @@
 // comparing both servers at rest.
 #pragma once
 
+#include <nlohmann/json.hpp>
+
 #include "tests/support/compare_servers.h"
 #include "tests/support/ledger.h"
 #include "tests/support/rig.h"
@@ -23,6 +25,9 @@ void require_no_violation(const Ledger& ledger);
 /// With the load paused both servers must become equal within 30 s, whatever the direction of the
 /// stream.
 void check_equal(Rig& rig, Ledger& ledger);
+
+/// The result object of a command run with --json; fails the test when there is none.
+nlohmann::json last_result(const std::string& out);
 
 /// Ends the load and checks it on the side that must be the authority.
 void check_ledger(Ledger& ledger, RedisServer& authority);

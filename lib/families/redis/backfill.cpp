@@ -9,6 +9,7 @@
 namespace exodus::redis {
 
 void Backfill::run(const std::stop_token& stop) {
+    stop_ = stop;
     int64_t back_off = limits::kRetry_ms_min;
     generation_ = flow_.queue.generation();
     place_ = flow_.queue.place();
@@ -46,8 +47,6 @@ void Backfill::run(const std::stop_token& stop) {
 Status Backfill::connect() {
     auto origin = flow_.connect(flow_.origin, "copy");
     if (!origin) return tl::unexpected<Error>(std::move(origin).error());
-    reader_ = KeyReader(
-        DestinationFormat{flow_.destination_rdb, flow_.context.settings.migrate.preserve_ttl});
     {
         const std::lock_guard lock(client_mutex_);
         origin_ = std::move(*origin);
@@ -68,12 +67,22 @@ Status Backfill::connect() {
         databases && *databases ? static_cast<int>(to_number(**databases).value_or(16)) : 16;
     auto destination = flow_.connect(flow_.destination, "sweep");
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    auto format = DestinationFormat::of(**destination, flow_.context.settings);
+    if (!format) return tl::unexpected<Error>(std::move(format).error());
+    reader_ = KeyReader(*format);
+    auto destination_info = (*destination)->info("server");
+    if (!destination_info) return tl::unexpected<Error>(std::move(destination_info).error());
+    repair_ = std::make_unique<RepairReader>(
+        *origin_, ServerVersion::of(*info), **destination, ServerVersion::of(*destination_info),
+        CompareRules{flow_.context.settings.migrate.preserve_ttl},
+        [this](const StreamPosition& position) { return wait_applied(position); });
     const std::lock_guard lock(client_mutex_);
     destination_ = std::move(*destination);
     return {};
 }
 
 void Backfill::disconnect() {
+    repair_.reset();
     const std::lock_guard lock(client_mutex_);
     origin_.reset();
     destination_.reset();
@@ -125,8 +134,14 @@ Status Backfill::copy_page(const std::stop_token& stop) {
     auto keys = scan(*origin_, place);
     if (!keys) return tl::unexpected<Error>(std::move(keys).error());
     if (place.cursor == "0") next_database(place);
+    differing_.clear();
     auto sizes = sizes_of(*keys);
     if (!sizes) return tl::unexpected<Error>(std::move(sizes).error());
+    if (place.repair) {
+        auto going = leave_equal(*keys, *sizes, place);
+        if (!going) return tl::unexpected<Error>(std::move(going).error());
+        if (!*going) return {};
+    }
     return copy_keys(*keys, *sizes, place, stop);
 }
 
@@ -199,11 +214,15 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
             auto items = reader_.receive(*origin_, sent[i].keys, replid);
             if (!items) return tl::unexpected<Error>(std::move(items).error());
             std::size_t bytes = 0;
-            for (const auto& item : *items) bytes += item.bytes.size();
+            for (auto& item : *items) {
+                bytes += item.bytes.size();
+                note_difference(item);
+            }
             for (auto& key : sent[i].big) {
                 CopyItem named;
                 named.key = std::move(key);
                 named.big = true;
+                note_difference(named);
                 items->push_back(std::move(named));
             }
             const bool last = i + 1 == sent.size() && at >= keys.size();
@@ -283,17 +302,14 @@ Status Backfill::sweep_page(const std::stop_token& stop) {
         return tl::unexpected<Error>(error_of(exec, "sweep"));
     const auto at = offset_of_info(exec[keys.size() + 1].text(), replid);
     if (!at) return tl::unexpected<Error>(at.error());
-    std::vector<CopyItem> items;
+    std::vector<Key> extra;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        if (exec[i + 1].integer() != 0) continue;
-        CopyItem item;
-        item.key = keys[i];
-        item.at = *at;
-        append_command(item.bytes, {"DEL", keys[i].name});
-        item.commands = 1;
-        items.push_back(std::move(item));
+        if (exec[i + 1].integer() == 0) extra.push_back(keys[i]);
     }
-    if (flow_.queue.deliver(id, std::move(items), after, stop)) place_ = after;
+    auto items = removals(extra, *at, replid);
+    if (!items) return tl::unexpected<Error>(std::move(items).error());
+    if (!*items) return {};
+    if (flow_.queue.deliver(id, std::move(**items), after, stop)) place_ = after;
     flow_.changed.notify_all();
     return {};
 }

@@ -7,6 +7,7 @@
 #include <stop_token>
 
 #include "families/redis/flow.h"
+#include "families/redis/repair_reader.h"
 
 namespace exodus::redis {
 
@@ -29,6 +30,16 @@ class Backfill {
     Result<std::vector<int64_t>> sizes_of(const std::vector<Key>& keys);
     Status copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
                      const ScanPlace& after, const std::stop_token& stop);
+
+    // backfill_repair.cpp: what is equal is left, what only the destination has is removed
+    Result<bool> leave_equal(std::vector<Key>& keys, std::vector<int64_t>& sizes,
+                             const ScanPlace& after);
+    Result<std::optional<std::vector<CopyItem>>> removals(const std::vector<Key>& extra,
+                                                          uint64_t at, const std::string& replid);
+    Result<bool> wait_applied(const StreamPosition& position);
+    bool wait_executed();
+    void note_difference(CopyItem& item) const;
+
     Result<std::vector<Key>> scan(Client& client, ScanPlace& place);
     void next_database(ScanPlace& place) const;
     void throttle(std::size_t bytes, const std::stop_token& stop);
@@ -41,6 +52,9 @@ class Backfill {
     std::mutex client_mutex_;      ///< guards the pointers against shutdown()
     std::unique_ptr<Client> origin_;
     std::unique_ptr<Client> destination_;
+    std::unique_ptr<RepairReader> repair_;                              ///< over both
+    std::stop_token stop_;                                              ///< of run()
+    std::unordered_map<Digest128, ComparedKey, DigestHash> differing_;  ///< of this page
     std::string run_id_;
     int databases_ = 16;
     int origin_rdb_ = 0;

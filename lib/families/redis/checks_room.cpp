@@ -122,6 +122,11 @@ Findings check_target_empty(const Check& check, Endpoints& ends) {
     const auto policy = ends.settings().migrate.conflict;
     if (keys == 0) {
         out.push_back(finding(check, Severity::pass, "target", "the target is empty"));
+    } else if (ends.settings().migrate.data_movement == DataMovement::repair) {
+        out.push_back(finding(check, Severity::info, "target",
+                              "the target holds " + std::to_string(keys) + " keys:" + where +
+                                  "; the repair makes them equal to the source's and removes what "
+                                  "the source lacks"));
     } else if (policy == ConflictPolicy::fail && ours) {
         out.push_back(finding(check, Severity::info, "target",
                               "the target holds " + std::to_string(keys) + " keys:" + where +

@@ -21,6 +21,7 @@ CopyItem absent_item(const Key& key, uint64_t at) {
     CopyItem item;
     item.key = key;
     item.at = at;
+    item.absent = true;
     append_command(item.bytes, {"DEL", key.name});
     item.commands = 1;
     return item;
@@ -55,6 +56,22 @@ Result<int> rdb_version_of(Client& client) {
     auto version = client.server_version();
     if (!version) return tl::unexpected<Error>(std::move(version).error());
     return version->at_least(7, 2) ? 11 : version->at_least(7, 0) ? 10 : 9;
+}
+
+Result<DestinationFormat> DestinationFormat::of(Client& destination, const Settings& settings) {
+    DestinationFormat format;
+    auto version = rdb_version_of(destination);
+    if (!version) return tl::unexpected<Error>(std::move(version).error());
+    format.rdb_version = *version;
+    format.preserve_ttl = settings.migrate.preserve_ttl;
+    // Where CONFIG is not allowed, the servers' own default.
+    const auto bulk = destination.config_get("proto-max-bulk-len");
+    if (!bulk && bulk.error().code != ErrorCode::permission) return tl::unexpected(bulk.error());
+    if (bulk && *bulk) {
+        if (const auto bytes = to_number(**bulk); bytes && *bytes > 0)
+            format.bulk_bytes_max = static_cast<uint64_t>(*bytes);
+    }
+    return format;
 }
 
 void KeyReader::send(Client& origin, int db, const std::vector<Key>& keys) {
@@ -118,12 +135,14 @@ Result<std::vector<CopyItem>> KeyReader::receive(Client& origin, const std::vect
 
 CopyItem KeyReader::write_item(const Key& key, std::string_view payload, int64_t expiry_ms,
                                uint64_t at, uint8_t& typed) const {
-    if (payload.size() > limits::kRespBulk_bytes_max) {
-        return refused_item(
-            key, at, "its DUMP payload is larger than a server takes in one piece (512 MiB)");
-    }
     const auto version = payload_version(payload);
     if (!version) return refused_item(key, at, "the origin's DUMP payload has a wrong checksum");
+    if (payload.size() > format_.bulk_bytes_max) {
+        return refused_item(key, at,
+                            fmt::format("its payload of {} bytes is longer than the destination's "
+                                        "proto-max-bulk-len of {}",
+                                        payload.size(), format_.bulk_bytes_max));
+    }
     const uint8_t type = payload_type(payload);
     const LadderLevel level = ladder_level(type, *version, format_.rdb_version);
     if (level == LadderLevel::refused) {
@@ -175,6 +194,7 @@ Result<CopyItem> KeyReader::read_typed(Client& origin, const Key& key, uint8_t t
     item.at = *at;
     item.bytes = std::move(value->bytes);
     item.commands = value->commands;
+    item.absent = value->absent;
     item.expires = !value->absent && exec[2].integer() >= 0 && format_.preserve_ttl;
     return item;
 }

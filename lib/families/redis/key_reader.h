@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
+#include "core/settings.h"
 #include "families/redis/client.h"
 #include "families/redis/planner.h"
 
@@ -15,6 +17,9 @@ namespace exodus::redis {
 struct DestinationFormat {
     int rdb_version = 9;
     bool preserve_ttl = true;
+    uint64_t bulk_bytes_max = limits::kRespBulk_bytes_max;  ///< its proto-max-bulk-len
+
+    static Result<DestinationFormat> of(Client& destination, const Settings& settings);
 };
 
 /// Asks a server which payload version it writes: the footer of FUNCTION DUMP (>= 7.0), which needs

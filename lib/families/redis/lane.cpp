@@ -60,13 +60,13 @@ Lane::Lane(Flow& flow, ForeignKeys foreign)
                                  [this](const KeyRef& key) {
                                      return !big_.aside(key.hash) &&
                                             flow_.scope.contains(key.name) &&
-                                            !(foreign_.kept && foreign_.names.contains(key.hash));
+                                            !foreign_.never_written(key.hash);
                                  },
                              .doubtful = {}}) {
-    if (!foreign_.names.empty() && !foreign_.kept) {
-        planner_.set_doubtful(
-            [this](const Digest128& key) { return foreign_.names.contains(key); });
-    }
+    if (!foreign_.empty())
+        planner_.set_doubtful([this](const Digest128& key) { return foreign_.doubtful(key); });
+    const std::lock_guard lock(flow_.mutex);
+    flow_.status.items_kept = flow_.direction == Direction::forward ? foreign_.kept_count() : 0;
 }
 
 Status Lane::run(const std::stop_token& stop) {
@@ -122,6 +122,13 @@ Status Lane::parse(SpoolBlock block) {
         classify(command);
         if (command.gives_ttl && !flow_.context.settings.migrate.preserve_ttl)
             strip_expiry(command);
+        // An argument longer than the destination takes would end the connection: by state it
+        // becomes an item error.
+        if (std::any_of(command.args.begin(), command.args.end(), [this](std::string_view word) {
+                return word.size() > format_.bulk_bytes_max;
+            })) {
+            command.by_state = true;
+        }
         const bool multi = verb_is(command, "MULTI");
         const bool exec = verb_is(command, "EXEC");
         if (!multi && !exec && open_group_.empty()) {
@@ -184,15 +191,7 @@ Status Lane::step(const std::stop_token& stop) {
     if (flow_.tuning.lane_stall_ms > 0)
         wait_unless_stopped(stop, milliseconds(flow_.tuning.lane_stall_ms));
     EXODUS_TRY(read_spool());
-    {
-        const std::lock_guard lock(flow_.mutex);
-        for (auto& [hash, key] : flow_.redrive) {
-            if (big_.aside(hash)) continue;
-            watermarks_.erase(hash);
-            repairs_.emplace(hash, key);
-        }
-        flow_.redrive.clear();
-    }
+    EXODUS_TRY(take_redriven());
     CopyQueue::Batch due = flow_.queue.take(limits::kBatchItems_max, 4 * limits::kBatch_bytes);
     std::vector<StreamCommand> ops;
     EXODUS_TRY(follow_big_keys(due, ops));
@@ -268,6 +267,7 @@ Status Lane::run_batch(std::vector<StreamCommand> ops, const CopyQueue::Batch& d
         if (!copies) return tl::unexpected<Error>(std::move(copies).error());
         Plan plan = planner_.plan(ops, due.items, *copies);
         big_.add_pieces(plan, due.items);
+        EXODUS_TRY(before_batch(plan, ops, due.items, *copies));
         auto executed = execute(plan, due.items, *copies);
         if (!executed) {
             if (executed.error().code != ErrorCode::data)

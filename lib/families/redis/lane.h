@@ -7,20 +7,13 @@
 #include <map>
 #include <memory>
 #include <stop_token>
-#include <unordered_set>
 
 #include "families/redis/big_keys.h"
 #include "families/redis/flow.h"
+#include "families/redis/foreign_keys.h"
 #include "families/redis/planner.h"
 
 namespace exodus::redis {
-
-/// Names that were on the destination before the first copy.
-struct ForeignKeys {
-    std::unordered_set<Digest128, DigestHash> names;
-    bool kept =
-        false;  ///< they stay as they are (policy skip); else the origin wins where it has them too
-};
 
 class Lane {
   public:
@@ -48,6 +41,7 @@ class Lane {
     Status take_checkpoint();
     Status copy_functions(uint64_t through);
     Result<uint64_t> origin_offset();
+    Status learn_format();
 
     // lane.cpp
     Status step(const std::stop_token& stop);
@@ -70,8 +64,23 @@ class Lane {
     void count_failures(const Plan& plan, const std::vector<CopyItem>& items,
                         const std::vector<CopyItem>& copies,
                         const std::vector<StepResult>& results);
-    void fail_item(const Key& key, const std::string& reason);
     void advance(const StreamCommand& last);
+
+    // lane_items.cpp: failed items, the destination's own keys, what a repair changes
+    Status load_failed();
+    Status take_redriven();
+    Status before_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
+                        const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies);
+    [[nodiscard]] ItemChange change_of(const CopyItem& item) const;
+    void report_mixed(const StreamCommand& op, const std::vector<const KeyRef*>& kept);
+    void count_repairs(const Plan& plan, const std::vector<CopyItem>& items);
+    [[nodiscard]] std::string repair_text() const;
+    void count_dropped(const std::vector<StreamCommand>& ops);
+    void fail_item(const Key& key, const std::string& reason);
+    void resolve_failed(const Key& key);
+    void resolve_arrived(const Plan& plan, const std::vector<CopyItem>& items,
+                         const std::vector<CopyItem>& copies,
+                         const std::vector<StepResult>& results);
     Status finish_fill();
     Status save_least();
     void make_room();
@@ -81,6 +90,8 @@ class Lane {
     Status run_global(const StreamCommand& op);
     Status flush(const StreamCommand& op, const std::vector<int>& databases);
     Status swap(const StreamCommand& op);
+    [[nodiscard]] bool others_live_there() const;
+    Status fill_again(const StreamCommand& op, const std::vector<int>& databases);
     Status resolve_unknown(StreamCommand& op);
 
     Flow& flow_;

@@ -6,7 +6,8 @@ namespace exodus::redis {
 /// Before a batch: takes out of `due` what only names big keys or belongs to a copy that was given
 /// up, and adds a copy that is finished with the operations that follow it.
 Status Lane::follow_big_keys(CopyQueue::Batch& due, std::vector<StreamCommand>& ops) {
-    std::erase_if(due.items, [this](const CopyItem& item) {
+    std::vector<ItemChange> changes;  // of a repair
+    std::erase_if(due.items, [&](const CopyItem& item) {
         if (item.piece.copy != 0) return !big_.is_current(item);
         if (!item.big) return false;
         // As for every item of a chunk: a key that the lane knows already is followed.
@@ -14,9 +15,15 @@ Status Lane::follow_big_keys(CopyQueue::Batch& due, std::vector<StreamCommand>& 
         if (planner_.in_scope({key.db, key.name, key.hash, false}) &&
             watermarks_.find(key.hash) == nullptr && !repairs_.contains(key.hash)) {
             big_.set_aside(key, true);
+            if (!item.change.empty()) changes.push_back(change_of(item));
         }
         return true;
     });
+    if (!changes.empty()) {
+        EXODUS_TRY(flow_.context.journal.add_item_changes(changes));
+        const std::lock_guard lock(flow_.mutex);
+        flow_.status.items_restored += changes.size();
+    }
     auto outcome = big_.advance(*origin_, applied_.offset, repairs_);
     if (!outcome) return fail(std::move(outcome).error(), "origin");
     if (outcome->failed) fail_item(*outcome->failed, outcome->reason);

@@ -38,19 +38,27 @@ Status Lane::run_global(const StreamCommand& op) {
     return {};
 }
 
+/// Keys that are not ours: out of scope, or the destination's own. No whole database may be emptied
+/// or swapped there.
+bool Lane::others_live_there() const { return !flow_.scope.everything() || !foreign_.empty(); }
+
+/// Instead of emptying a database: every key is read again, and what the origin lacks is found by a
+/// sweep.
+Status Lane::fill_again(const StreamCommand& op, const std::vector<int>& databases) {
+    flow_.queue.restart({ScanPlace::Phase::copy, true, 0, "0", {}});
+    flow_.fill_open = true;
+    watermarks_.clear();
+    EXODUS_TRY(load_failed());
+    for (const int db : databases) big_.drop_db(db);
+    big_.start_again();
+    EXODUS_TRY(flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
+    return transact({}, 0, {flow_.followed(), op.end, op.stream_db}, nullptr).map([](const Reply&) {
+    });
+}
+
 Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
     const StreamPlace end{flow_.followed(), op.end, op.stream_db};
-    if (!flow_.scope.everything() || !foreign_.names.empty()) {
-        // Keys of others live there: what the origin lacks is found by a sweep instead.
-        flow_.queue.restart({ScanPlace::Phase::copy, true, 0, "0", {}});
-        flow_.fill_open = true;
-        watermarks_.clear();
-        for (const int db : databases) big_.drop_db(db);
-        big_.start_again();
-        EXODUS_TRY(
-            flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
-        return transact({}, 0, end, nullptr).map([](const Reply&) {});
-    }
+    if (others_live_there()) return fill_again(op, databases);
     std::string body;
     std::size_t commands = 0;
     for (const int db : databases) {
@@ -81,11 +89,11 @@ Status Lane::swap(const StreamCommand& op) {
     const int a = op.db;
     const int b = op.swap_with;
     EXODUS_TRY(reach_database(std::max(a, b)));
+    if (others_live_there()) return fill_again(op, {a, b});
     std::string body;
     std::size_t commands = 0;
     const bool verbatim = !flow_.fill_open && watermarks_.exact_db_at(a, op.end) &&
-                          watermarks_.exact_db_at(b, op.end) && flow_.scope.everything() &&
-                          foreign_.names.empty() && !big_.any_in(a) && !big_.any_in(b);
+                          watermarks_.exact_db_at(b, op.end) && !big_.any_in(a) && !big_.any_in(b);
     if (verbatim) {
         if (a == 0 ||
             b == 0) {  // what is exodus' own must not move along; the transaction writes it again

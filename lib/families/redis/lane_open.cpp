@@ -28,11 +28,7 @@ Status Lane::open(const std::stop_token&) {
         origin_ = std::move(*origin);
     }
     (void)origin_->command({"CLIENT", "NO-TOUCH", "ON"});
-    auto version = rdb_version_of(*destination_);
-    if (!version) return tl::unexpected<Error>(std::move(version).error());
-    format_ = {*version, flow_.context.settings.migrate.preserve_ttl};
-    reader_ = KeyReader(format_);
-    flow_.destination_rdb = *version;
+    EXODUS_TRY(learn_format());
     auto databases = destination_->config_get("databases");
     if (databases && *databases)
         destination_databases_ = static_cast<int>(to_number(**databases).value_or(16));
@@ -44,6 +40,7 @@ Status Lane::open(const std::stop_token&) {
     repairs_.clear();
     watermarks_.clear();
     exact_ = false;
+    EXODUS_TRY(load_failed());
     flow_.queue.drop_all();  // what was read before this moment may be older than what the
                              // checkpoint contains
     auto origin_rdb = rdb_version_of(*origin_);
@@ -55,6 +52,15 @@ Status Lane::open(const std::stop_token&) {
     applied_offset_ = applied_.offset;
     ready_ = true;
     flow_.well(&Flow::lane_trouble);
+    return {};
+}
+
+Status Lane::learn_format() {
+    auto format = DestinationFormat::of(*destination_, flow_.context.settings);
+    if (!format) return tl::unexpected<Error>(std::move(format).error());
+    format_ = *format;
+    reader_ = KeyReader(format_);
+    flow_.destination_rdb = format_.rdb_version;
     return {};
 }
 

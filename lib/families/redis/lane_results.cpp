@@ -27,7 +27,6 @@ void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
     for (const auto& item : items) {
         bytes += item.bytes.size();
         if (item.piece.copy != 0) continue;
-        if (!failed_.empty()) failed_.erase(item.key.hash);
         if (item.unreadable)
             fail_item(item.key, item.reason);
         else
@@ -36,13 +35,11 @@ void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
     for (const auto& copy : copies) {
         bytes += copy.bytes.size();
         big_.copied(copy.key.hash);
-        if (copy.unreadable)
-            fail_item(copy.key, copy.reason);
-        else if (failed_.erase(copy.key.hash) != 0 && save_least()) {
-            (void)flow_.context.journal.resolve_item_error(
-                flow_.name, fmt::format("db{}", copy.key.db), copy.key.name);
-        }
+        if (copy.unreadable) fail_item(copy.key, copy.reason);
     }
+    resolve_arrived(plan, items, copies, results);
+    count_repairs(plan, items);
+    count_dropped(ops);
     const int64_t now = steady_us();
     const std::lock_guard lock(flow_.mutex);
     flow_.status.items_done += keys;
@@ -51,6 +48,7 @@ void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
     flow_.status.degraded.clear();
     for (const auto& op : ops) {
         for (const auto& key : op.keys) {
+            if (foreign_.never_written(key.hash)) continue;  // nothing of ours to check again
             flow_.touched.emplace_back(now, fmt::format("{}:{}", key.db, key.name));
         }
     }
@@ -81,25 +79,6 @@ void Lane::count_failures(const Plan& plan, const std::vector<CopyItem>& items,
         }
     }
 }
-
-/// Its operations are dropped until it is driven again: what they would be applied to is not there.
-void Lane::fail_item(const Key& key, const std::string& reason) {
-    watermarks_.put(key.hash, {kNoOffset, 0, key.db, false});
-    repairs_.erase(key.hash);
-    big_.copied(key.hash);
-    if (!failed_.emplace(key.hash, key).second) return;
-    ItemError error;
-    error.direction = flow_.name;
-    error.location = fmt::format("db{}", key.db);
-    error.key = key.name;
-    error.reason = reason;
-    error.attempts = limits::kItemTries_max;
-    error.at_ms = wall_ms();
-    (void)flow_.context.journal.add_item_error(error);
-    const std::lock_guard lock(flow_.mutex);
-    ++flow_.status.failed_items;
-}
-
 void Lane::advance(const StreamCommand& last) {
     applied_ = {flow_.followed(), last.end, last.stream_db};
     while (!blocks_.empty() && blocks_.front().first <= applied_.offset) blocks_.pop_front();
@@ -117,10 +96,11 @@ Status Lane::finish_fill() {
         flow_.fill_open = false;
         (void)flow_.context.journal.add_event(
             "info", "fill-done",
-            big_.size() == 0 ? "everything was copied once; the stream is followed"
-                             : fmt::format("everything but {} big keys was copied once; they are "
-                                           "copied in pieces while the stream is followed",
-                                           big_.size()));
+            (place.repair ? repair_text()
+                          : std::string("everything was copied once; the stream is followed")) +
+                (big_.size() == 0
+                     ? ""
+                     : fmt::format("; {} big keys are copied in pieces meanwhile", big_.size())));
     } else if (now - scan_saved_us_ < limits::kScanSave_ms * 1000) {
         return {};
     }

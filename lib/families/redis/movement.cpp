@@ -337,7 +337,7 @@ void RedisMovement::arm_if_asked() {
 Status RedisMovement::start_workers() {
     const std::lock_guard lock(workers_);
     if (lane_) return {};
-    auto foreign = load_foreign();
+    auto foreign = ForeignKeys::load(flow_.context, flow_.direction);
     if (!foreign) return tl::unexpected<Error>(std::move(foreign).error());
     lane_ = std::make_unique<Lane>(flow_, std::move(*foreign));
     backfill_ = std::make_unique<Backfill>(flow_);

@@ -190,6 +190,8 @@ Result<Position> RedisMovement::arm() {
     if (place.replid != end->replid)
         return fail(ErrorCode::gap, "the origin changed its history while arming");
     Journal& journal = flow_.context.journal;
+    if (flow_.direction == Direction::reverse)
+        EXODUS_TRY(ForeignKeys::forget_taken(flow_.context, flow_.direction));
     EXODUS_TRY(journal.save_position(flow_.name, "handed", "none"));
     EXODUS_TRY(journal.save_position(flow_.name, "fill",
                                      ScanPlace{ScanPlace::Phase::done, false, 0, "0", {}}.text()));
@@ -293,10 +295,8 @@ Result<uint64_t> RedisMovement::redrive() {
         const auto db = to_number(std::string_view(error.location).substr(2));
         if (!db) continue;
         const Key key{static_cast<int>(*db), error.key, key_hash(static_cast<int>(*db), error.key)};
-        EXODUS_TRY(flow_.context.journal.resolve_item_error(flow_.name, error.location, error.key));
         const std::lock_guard lock(flow_.mutex);
         if (flow_.redrive.emplace(key.hash, key).second) ++count;
-        if (flow_.status.failed_items > 0) --flow_.status.failed_items;
     }
     flow_.changed.notify_all();
     return count;

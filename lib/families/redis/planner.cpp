@@ -43,6 +43,7 @@ KeySet Planner::closure(const std::vector<StreamCommand>& ops, const std::vector
         const CopyItem& item = items[i];
         if (look(item.key.hash) != nullptr || repairs.contains(item.key.hash)) continue;
         if (!in_scope({item.key.db, item.key.name, item.key.hash, false})) continue;
+        if (left_alone(item)) continue;
         item_due_[i] = true;
         overlay_[item.key.hash] = {item.unreadable ? kNoOffset : item.at, item.at, item.key.db,
                                    !item.expires};
@@ -90,8 +91,12 @@ Watermark& Planner::overlay(const KeyRef& key) {
 
 void Planner::plan_reset(const StreamCommand& op, std::size_t index, Plan& plan) {
     std::vector<const KeyRef*> due;
+    // A server puts only the removal of a key that it had into its stream: whatever the destination
+    // had of its own under this name gives way, also when the key came and went before the copy.
+    const bool removal = verb_is(op, "DEL") || verb_is(op, "UNLINK");
     for (const auto& key : op.keys) {
-        if (in_scope(key) && !ahead(key, op.end)) due.push_back(&key);
+        if (!in_scope(key)) continue;
+        if (!ahead(key, op.end) || (removal && left_alone_.contains(key.hash))) due.push_back(&key);
     }
     if (due.empty()) {
         ++plan.contained;
@@ -170,8 +175,11 @@ Plan Planner::plan(const std::vector<StreamCommand>& ops, const std::vector<Copy
         if (items[i].commands > 0)
             plan.steps.push_back({Step::Kind::item, items[i].key.db, i, {}, {}, {}, {}});
     }
+    left_alone_.clear();
     for (std::size_t i = 0; i < copies.size(); ++i) {
-        if (copies[i].commands > 0)
+        if (left_alone(copies[i]))
+            left_alone_.insert(copies[i].key.hash);
+        else if (copies[i].commands > 0)
             plan.steps.push_back({Step::Kind::copy, copies[i].key.db, i, {}, {}, {}, {}});
     }
     for (std::size_t i = 0; i < ops.size(); ++i) {
@@ -227,6 +235,7 @@ KeySet Planner::commit(const Plan& plan, const std::vector<StreamCommand>& ops,
     }
     for (const auto& [hash, mark] : overlay_) watermarks_.put(hash, mark);
     for (const auto& copy : copies) {
+        if (left_alone(copy)) continue;  // it stays doubtful
         watermarks_.put(copy.key.hash, {copy.unreadable ? kNoOffset : copy.at, copy.at, copy.key.db,
                                         !copy.expires && !copy.unreadable});
     }

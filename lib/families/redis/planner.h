@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "families/redis/stream_command.h"
@@ -42,8 +43,12 @@ struct CopyItem {
     bool unreadable =
         false;  ///< could not be copied at all; `reason` says why. Its operations are dropped
     std::string reason;
-    bool big = false;  ///< found too big to be copied whole: only its name (big_keys.h)
-    Piece piece;       ///< of a big key, for its temporary key; not the planner's
+    bool big = false;         ///< found too big to be copied whole: only its name (big_keys.h)
+    Piece piece;              ///< of a big key, for its temporary key; not the planner's
+    bool absent = false;      ///< the origin has no such key
+    bool equal = false;       ///< of a repair: the destination holds this state, nothing is written
+    std::string change = {};  ///< of a repair: what differs ("value", "extra"); empty: not compared
+    std::string detail = {};  ///< of a repair: digests and expiries of both sides
 };
 
 struct Step {
@@ -110,6 +115,10 @@ class Planner {
     [[nodiscard]] bool ahead(const KeyRef& key, uint64_t end) const;
     [[nodiscard]] bool unknown(const KeyRef& key, uint64_t end) const;
     [[nodiscard]] bool forced(const StreamCommand& op) const;
+    /// The destination's own key, which the origin does not have: it is let be.
+    [[nodiscard]] bool left_alone(const CopyItem& item) const {
+        return item.absent && options_.doubtful && options_.doubtful(item.key.hash);
+    }
     void plan_reset(const StreamCommand& op, std::size_t index, Plan& plan);
     void plan_op(const StreamCommand& op, std::size_t index, Plan& plan);
     Watermark& overlay(const KeyRef& key);
@@ -122,7 +131,8 @@ class Planner {
     std::unordered_map<Digest128, bool, DigestHash>
         alive_;  ///< known to be present, or exactly absent, at this step
     KeySet copied_;
-    std::vector<bool> item_due_;  ///< by index of the batch's items
+    std::unordered_set<Digest128, DigestHash> left_alone_;  ///< of the batch's copies
+    std::vector<bool> item_due_;                            ///< by index of the batch's items
 };
 
 }  // namespace exodus::redis

@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "base/limits.h"
+#include "families/redis/foreign_keys.h"
 #include "families/redis/pair_reader.h"
+#include "families/redis/stream_command.h"
 #include "families/redis/text.h"
 
 namespace exodus::redis {
@@ -40,7 +42,11 @@ class RedisRechecker final : public Rechecker {
   public:
     RedisRechecker(const FamilyContext& context, AppliedThrough applied, Side authority,
                    std::unique_ptr<Normalizer> normalizer)
-        : pair_(context, authority, std::move(applied)), normalizer_(std::move(normalizer)) {}
+        : context_(context),
+          direction_(origin_of(Direction::forward) == authority ? Direction::forward
+                                                                : Direction::reverse),
+          pair_(context, authority, std::move(applied)),
+          normalizer_(std::move(normalizer)) {}
 
     Result<RecheckOutcome> recheck(const ExchangePair& pair) override {
         EXODUS_TRY(pair_.connect());
@@ -55,6 +61,13 @@ class RedisRechecker final : public Rechecker {
             return RecheckOutcome::not_comparable;
         }
         const std::vector<std::string_view> names(keys->begin(), keys->end());
+        EXODUS_TRY(load_foreign());
+        // The conflict policy keeps the target's own value of a key: whatever the answers are.
+        if (std::any_of(names.begin(), names.end(), [&](std::string_view name) {
+                return foreign_.excuses(key_hash(pair.database, name), Difference::value);
+            })) {
+            return RecheckOutcome::not_comparable;
+        }
         for (const auto delay_ms : limits::kRecheckDelays_ms) {
             std::this_thread::sleep_for(milliseconds(delay_ms));
             auto outcome = try_once(pair, words, names);
@@ -81,6 +94,10 @@ class RedisRechecker final : public Rechecker {
                 });
             };
             if (is(Difference::undecided)) return RecheckOutcome::unresolved;
+            for (std::size_t i = 0; i < names.size(); ++i) {
+                if (foreign_.excuses(key_hash(pair.database, names[i]), (*proofs)[i].difference))
+                    return RecheckOutcome::not_comparable;
+            }
             const bool equal = std::all_of(
                 proofs->begin(), proofs->end(),
                 [](const KeyProof& proof) { return proof.difference == Difference::none; });
@@ -186,6 +203,22 @@ class RedisRechecker final : public Rechecker {
         return keys;
     }
 
+    /// The lane takes names over as it goes; what it did a moment ago is no difference in the data
+    /// yet.
+    Status load_foreign() {
+        const int64_t now = steady_us();
+        if (foreign_us_ != 0 && now - foreign_us_ < limits::kRecheckForeign_us) return {};
+        auto foreign = ForeignKeys::load(context_, direction_);
+        if (!foreign) return tl::unexpected<Error>(std::move(foreign).error());
+        foreign_ = std::move(*foreign);
+        foreign_us_ = now;
+        return {};
+    }
+
+    const FamilyContext context_;  ///< a copy: the caller's may be a temporary
+    const Direction direction_;
+    ForeignKeys foreign_;
+    int64_t foreign_us_ = 0;
     PairReader pair_;
     std::unique_ptr<Normalizer> normalizer_;
     std::map<std::string, bool> read_only_;

@@ -8,7 +8,6 @@
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <unordered_set>
 
 #include "families/redis/backfill.h"
 #include "families/redis/flow.h"
@@ -65,9 +64,6 @@ class RedisMovement : public Movement {
 
     // conflicts.cpp
     Status settle_conflicts(const std::stop_token& stop);
-    [[nodiscard]] std::string foreign_path() const;
-    Status save_foreign();
-    Result<ForeignKeys> load_foreign();
 
     Flow flow_;
     mutable std::mutex calls_;  ///< one public call that changes anything at a time
@@ -97,7 +93,6 @@ class RedisMovement : public Movement {
     std::optional<StreamPlace> armed_;
     StreamPlace seen_;  ///< where the reader is
     std::atomic<int64_t> proven_ms_{0};
-    std::unordered_set<Digest128, DigestHash> foreign_;
     int64_t stray_us_ = 0;
     bool stray_group_ours_ = false;
 };

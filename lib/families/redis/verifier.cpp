@@ -2,66 +2,57 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
 #include "base/limits.h"
-#include "families/redis/journal_text.h"
+#include "families/redis/foreign_keys.h"
 #include "families/redis/pair_reader.h"
 #include "families/redis/scope.h"
 #include "families/redis/text.h"
+#include "families/redis/verify_record.h"
 
 namespace exodus::redis {
 
 namespace {
 
-using nlohmann::json;
-
-/// How far round 0 is; durable, so that a killed verification goes on where it was.
-struct Cursor {
-    bool second_pass = false;  ///< false: scanning the authority; true: scanning the other side
-    std::size_t db_index = 0;
-    std::string scan = "0";
-    std::vector<int> dbs;
-};
-
 class RedisVerifier final : public Verifier {
   public:
     RedisVerifier(const FamilyContext& context, Direction direction, AppliedThrough applied)
         : settings_(context.settings),
-          journal_(context.journal),
+          context_(context),
+          direction_(direction),
           scope_(context.settings.scope),
           pair_(context, origin_of(direction), std::move(applied)),
-          record_("verify:" + std::string(to_string(direction))),
-          open_record_("verify-open:" + std::string(to_string(direction))) {}
+          record_(context.journal, direction) {}
 
     Result<VerifyResult> run(const OnProgress& progress) override {
         on_progress_ = progress;
         EXODUS_TRY(pair_.connect());
         EXODUS_TRY(begin());
-        while (cursor_.db_index < cursor_.dbs.size()) {
-            EXODUS_TRY(scan_database(cursor_.dbs[cursor_.db_index]));
-            ++cursor_.db_index;
-            cursor_.scan = "0";
-            if (cursor_.db_index == cursor_.dbs.size() && !cursor_.second_pass) {
-                cursor_.second_pass = true;
-                cursor_.db_index = 0;
+        VerifyCursor& cursor = run_.cursor;
+        while (cursor.db_index < cursor.dbs.size()) {
+            EXODUS_TRY(scan_database(cursor.dbs[cursor.db_index]));
+            ++cursor.db_index;
+            cursor.scan = "0";
+            if (cursor.db_index == cursor.dbs.size() && !cursor.second_pass) {
+                cursor.second_pass = true;
+                cursor.db_index = 0;
             }
             EXODUS_TRY(save(true));
         }
         EXODUS_TRY(settle());
-        EXODUS_TRY(save_open());
-        EXODUS_TRY(journal_.erase_positions(record_));
+        EXODUS_TRY(record_.save_open(run_.open));
+        EXODUS_TRY(record_.erase());
         report(0);
-        VerifyResult result = result_;
+        VerifyResult result = run_.result;
         if (direction_ == Direction::reverse) std::swap(result.source_keys, result.target_keys);
         return result;
     }
 
     Result<VerifyResult> final_check(const std::vector<std::string>& touched_keys) override {
         EXODUS_TRY(pair_.connect());
-        auto keys = open_keys();
+        auto keys = record_.load_open();
         if (!keys) return tl::unexpected<Error>(std::move(keys).error());
         for (const auto& text : touched_keys) {
             const auto colon = text.find(':');
@@ -73,21 +64,22 @@ class RedisVerifier final : public Verifier {
             std::string name = text.substr(colon + 1);
             if (scope_.contains(name)) keys->insert({db, std::move(name)});
         }
-        result_ = {};
+        run_.result = {};
         // Nothing moves, but a server may still be deleting what just expired: a difference is read
         // again before it counts.
         for (int tries = 0; !keys->empty() && tries < kFinalTries; ++tries) {
-            candidates_.clear();
-            result_.compared = 0;
+            run_.candidates.clear();
+            run_.result.compared = 0;
             EXODUS_TRY(compare_all(*keys));
-            keys->swap(candidates_);
+            keys->swap(run_.candidates);
         }
+        if (!keys->empty()) EXODUS_TRY(load_foreign());  // not before: this is inside the hold
         for (const auto& key : *keys) {
             auto proofs = pair_.prove(key.db, {key.name});
             if (!proofs) return tl::unexpected<Error>(std::move(proofs).error());
             count(key, (*proofs)[0]);
         }
-        return result_;
+        return run_.result;
     }
 
   private:
@@ -96,7 +88,7 @@ class RedisVerifier final : public Verifier {
     void report(int round) {
         if (!on_progress_) return;
         progress_.round = round;
-        progress_.candidates = candidates_.size();
+        progress_.candidates = run_.candidates.size();
         on_progress_(progress_);
     }
 
@@ -109,8 +101,7 @@ class RedisVerifier final : public Verifier {
     }
 
     Status begin() {
-        result_ = {};
-        candidates_.clear();
+        run_ = {};
         progress_ = {};
         std::set<int> dbs;
         for (Client* client : {&pair_.authority_client(), &pair_.other_client()}) {
@@ -130,117 +121,60 @@ class RedisVerifier final : public Verifier {
                 progress_.total_estimate += keys;
             }
         }
-        cursor_ = {};
-        cursor_.dbs.assign(dbs.begin(), dbs.end());
-        return resume();
+        run_.cursor.dbs.assign(dbs.begin(), dbs.end());
+        auto resumed = record_.load(identity(), run_);
+        if (!resumed) return tl::unexpected<Error>(std::move(resumed).error());
+        progress_.done = run_.result.source_keys + run_.result.target_keys;
+        return load_foreign();
     }
 
-    /// Takes up a stored cursor if it is of the same configuration and servers; SCAN cursors of
-    /// another process mean nothing.
-    Status resume() {
-        auto text = load_text(journal_, record_, "cursor");
-        if (!text) return tl::unexpected<Error>(std::move(text).error());
-        if (!*text) return {};
-        const auto value = json::parse(**text, nullptr, false);
-        if (value.is_discarded()) return {};
-        try {
-            const bool same =
-                value.at("config") == settings_.config_hash &&
-                value.at("authority") == pair_.authority_run_id() &&
-                value.at("other") == pair_.other_run_id() &&
-                wall_ms() - value.at("at").get<int64_t>() < settings_.gates.evidence_age_ms;
-            if (!same) return journal_.erase_positions(record_);
-            cursor_.second_pass = value.at("second_pass").get<bool>();
-            cursor_.db_index = value.at("db_index").get<std::size_t>();
-            cursor_.scan = value.at("scan").get<std::string>();
-            cursor_.dbs = value.at("dbs").get<std::vector<int>>();
-            result_.source_keys = value.at("authority_keys").get<uint64_t>();
-            result_.target_keys = value.at("other_keys").get<uint64_t>();
-            result_.compared = value.at("compared").get<uint64_t>();
-            result_.missing = value.at("missing").get<uint64_t>();
-            result_.extra = value.at("extra").get<uint64_t>();
-            result_.different = value.at("different").get<uint64_t>();
-            result_.unresolved = value.at("unresolved").get<uint64_t>();
-            for (const auto& row : value.at("samples")) {
-                result_.samples.push_back({row.at(0), row.at(1), row.at(2), row.at(3)});
-            }
-            for (const auto& key : value.at("candidates")) {
-                candidates_.insert({key.at(0).get<int>(), from_hex(key.at(1).get<std::string>())});
-            }
-            for (const auto& key : value.at("open")) {
-                open_.insert({key.at(0).get<int>(), from_hex(key.at(1).get<std::string>())});
-            }
-        } catch (const json::exception& error) {
-            return fail(ErrorCode::data,
-                        std::string("the stored cursor of verify is damaged: ") + error.what());
-        }
-        progress_.done = result_.source_keys + result_.target_keys;
+    /// What the conflict policy wants different.
+    Status load_foreign() {
+        auto foreign = ForeignKeys::load(context_, direction_);
+        if (!foreign) return tl::unexpected<Error>(std::move(foreign).error());
+        foreign_ = std::move(*foreign);
         return {};
     }
 
-    static json keys_to_json(const std::set<KeyName>& keys) {
-        json list = json::array();
-        for (const auto& key : keys) list.push_back({key.db, to_hex(key.name)});
-        return list;
+    [[nodiscard]] VerifyIdentity identity() const {
+        return {settings_.config_hash, pair_.authority_run_id(), pair_.other_run_id(),
+                settings_.gates.evidence_age_ms};
     }
 
     Status save(bool now) {
         if (!now && wall_ms() - saved_ms_ < limits::kVerifySave_ms) return {};
         saved_ms_ = wall_ms();
-        json samples = json::array();
-        for (const auto& row : result_.samples) {
-            samples.push_back({row.location, row.key, row.kind, row.detail});
-        }
-        const json value{{"at", saved_ms_},
-                         {"config", settings_.config_hash},
-                         {"authority", pair_.authority_run_id()},
-                         {"other", pair_.other_run_id()},
-                         {"second_pass", cursor_.second_pass},
-                         {"db_index", cursor_.db_index},
-                         {"scan", cursor_.scan},
-                         {"dbs", cursor_.dbs},
-                         {"authority_keys", result_.source_keys},
-                         {"other_keys", result_.target_keys},
-                         {"compared", result_.compared},
-                         {"missing", result_.missing},
-                         {"extra", result_.extra},
-                         {"different", result_.different},
-                         {"unresolved", result_.unresolved},
-                         {"samples", std::move(samples)},
-                         {"candidates", keys_to_json(candidates_)},
-                         {"open", keys_to_json(open_)}};
-        return save_text(journal_, record_, "cursor",
-                         value.dump(-1, ' ', false, json::error_handler_t::replace));
+        return record_.save(identity(), run_);
     }
 
     Status scan_database(int db) {
-        Client& client = cursor_.second_pass ? pair_.other_client() : pair_.authority_client();
+        Client& client = run_.cursor.second_pass ? pair_.other_client() : pair_.authority_client();
         do {
             EXODUS_TRY(client.select(db));
             auto reply = client.ask(
-                {"SCAN", cursor_.scan, "COUNT", std::to_string(limits::kVerifyScan_count)});
+                {"SCAN", run_.cursor.scan, "COUNT", std::to_string(limits::kVerifyScan_count)});
             if (!reply) return fail(std::move(reply).error(), "db" + std::to_string(db));
             std::set<std::string> names;
             const auto found = (*reply)[1];
             for (std::size_t i = 0; i < found.size(); ++i) {
                 if (scope_.contains(found[i].text())) names.emplace(found[i].text());
             }
-            if (cursor_.second_pass) {
+            if (run_.cursor.second_pass) {
                 EXODUS_TRY(look_for_extra(db, names));
-                result_.target_keys += names.size();
+                run_.result.target_keys += names.size();
             } else {
                 std::set<KeyName> keys;
                 for (const auto& name : names) keys.insert({db, name});
                 EXODUS_TRY(compare_all(keys));
-                result_.source_keys += names.size();
+                run_.result.source_keys += names.size();
             }
             progress_.done += names.size();
-            if (candidates_.size() >= limits::kVerifyCandidates_max) EXODUS_TRY(settle());
-            cursor_.scan = (*reply)[0].text();
+            if (run_.candidates.size() >= limits::kVerifyCandidates_max) EXODUS_TRY(settle());
+            run_.cursor.scan = (*reply)[0].text();
             // The end of a database is saved by run(), together with the step to the next one.
-            if (cursor_.scan != "0") EXODUS_TRY(save(false));
+            if (run_.cursor.scan != "0") EXODUS_TRY(save(false));
             report(0);
-        } while (cursor_.scan != "0");
+        } while (run_.cursor.scan != "0");
         return {};
     }
 
@@ -257,7 +191,7 @@ class RedisVerifier final : public Verifier {
         for (const auto& name : names) {
             const auto& reply = (*replies)[i++];
             if (reply.is_error()) return tl::unexpected<Error>(error_of(reply, "EXISTS"));
-            if (reply.integer() == 0) candidates_.insert({db, name});
+            if (reply.integer() == 0) run_.candidates.insert({db, name});
         }
         return {};
     }
@@ -296,12 +230,12 @@ class RedisVerifier final : public Verifier {
             for (std::size_t i = 0; i < batch.names.size(); ++i) {
                 const auto& left = batch.left.states[i];
                 const auto difference = compare_states(left, right->states[i], now, pair_.rules());
-                ++result_.compared;
+                ++run_.result.compared;
                 if (difference == Difference::undecided && left.readable) {
                     rest.names.push_back(batch.names[i]);
                     left_types.push_back(left.type);
                 } else if (difference != Difference::none) {
-                    candidates_.insert({batch.db, std::string(batch.names[i])});
+                    run_.candidates.insert({batch.db, std::string(batch.names[i])});
                 }
             }
             if (rest.names.empty()) continue;
@@ -312,8 +246,8 @@ class RedisVerifier final : public Verifier {
         for (const auto& key : big) {
             auto proofs = pair_.prove(key.db, {key.name}, on_wait());
             if (!proofs) return tl::unexpected<Error>(std::move(proofs).error());
-            ++result_.compared;
-            if ((*proofs)[0].difference != Difference::none) candidates_.insert(key);
+            ++run_.result.compared;
+            if ((*proofs)[0].difference != Difference::none) run_.candidates.insert(key);
         }
         return {};
     }
@@ -337,7 +271,7 @@ class RedisVerifier final : public Verifier {
                 const auto difference =
                     compare_states(batch.left.states[i], right->states[i], now, pair_.rules());
                 if (difference != Difference::none) {
-                    candidates_.insert({batch.db, std::string(batch.names[i])});
+                    run_.candidates.insert({batch.db, std::string(batch.names[i])});
                 }
             }
         }
@@ -382,29 +316,34 @@ class RedisVerifier final : public Verifier {
     /// are followed at last.
     Status settle() {
         int round = 0;
+        // Kept whatever the authority does to them: no proof is needed, and those that move would
+        // give none.
+        run_.result.kept += std::erase_if(run_.candidates, [this](const KeyName& key) {
+            return foreign_.excuses(key_hash(key.db, key.name), Difference::value);
+        });
         for (const auto delay_ms : limits::kVerifyRounds_ms) {
             ++round;
-            if (candidates_.empty()) break;
+            if (run_.candidates.empty()) break;
             std::this_thread::sleep_for(milliseconds(delay_ms));
             report(round);
             EXODUS_TRY(prove_candidates());
         }
-        for (auto it = candidates_.begin(); it != candidates_.end();) {
+        for (auto it = run_.candidates.begin(); it != run_.candidates.end();) {
             auto equal =
                 pair_.follow_hot_key(it->db, it->name, milliseconds(limits::kVerifyHotKey_ms));
             if (!equal) return tl::unexpected<Error>(std::move(equal).error());
             if (!*equal) {
-                ++result_.unresolved;
-                open_.insert(*it);
+                ++run_.result.unresolved;
+                run_.open.insert(*it);
                 add_sample(*it, "unresolved", "changed faster than it could be read");
             }
-            it = candidates_.erase(it);
+            it = run_.candidates.erase(it);
         }
         return {};
     }
 
     Status prove_candidates() {
-        std::vector<KeyName> all(candidates_.begin(), candidates_.end());
+        std::vector<KeyName> all(run_.candidates.begin(), run_.candidates.end());
         for (std::size_t at = 0; at < all.size();) {
             const int db = all[at].db;
             std::vector<std::string_view> names;
@@ -430,7 +369,7 @@ class RedisVerifier final : public Verifier {
             }
             const KeyName key{db, std::string(names[i])};
             count(key, (*proofs)[i]);
-            candidates_.erase(key);
+            run_.candidates.erase(key);
         }
         if (left.size() != names.size()) return {};
         if (left.size() < 2) return {};
@@ -440,76 +379,48 @@ class RedisVerifier final : public Verifier {
     }
 
     void count(const KeyName& key, const KeyProof& proof) {
+        if (proof.difference != Difference::undecided &&
+            foreign_.excuses(key_hash(key.db, key.name), proof.difference)) {
+            ++run_.result.kept;
+            return;
+        }
         switch (proof.difference) {
             case Difference::none:
                 return;
             case Difference::missing:
-                ++result_.missing;
+                ++run_.result.missing;
                 break;
             case Difference::extra:
-                ++result_.extra;
+                ++run_.result.extra;
                 break;
             case Difference::undecided:
-                ++result_.unresolved;
+                ++run_.result.unresolved;
                 break;
             default:
-                ++result_.different;
+                ++run_.result.different;
                 break;
         }
-        open_.insert(key);
-        const auto describe = [](const KeyState& state) -> std::string {
-            if (!state.present) return "absent";
-            return state.type + " " + hex(state.value).substr(0, 16) + " expiry " +
-                   (state.expire_ms < 0 ? std::string("none") : std::to_string(state.expire_ms));
-        };
+        run_.open.insert(key);
         add_sample(key, std::string(to_string(proof.difference)),
                    "authority: " + describe(proof.authority) + "; other: " + describe(proof.other));
     }
 
     void add_sample(const KeyName& key, std::string kind, std::string detail) {
-        if (result_.samples.size() >= limits::kVerifySamples_max) return;
-        result_.samples.push_back({"db" + std::to_string(key.db), escape_key(key.name),
-                                   std::move(kind), std::move(detail)});
-    }
-
-    /// Rows that a final check must read again; nothing to keep when the data were equal.
-    Status save_open() {
-        EXODUS_TRY(journal_.erase_positions(open_record_));
-        if (open_.empty()) return {};
-        while (open_.size() > limits::kVerifyCandidates_max) open_.erase(std::prev(open_.end()));
-        return save_text(journal_, open_record_, "keys", keys_to_json(open_).dump());
-    }
-
-    Result<std::set<KeyName>> open_keys() {
-        std::set<KeyName> keys;
-        auto text = load_text(journal_, open_record_, "keys");
-        if (!text) return tl::unexpected<Error>(std::move(text).error());
-        if (!*text) return keys;
-        const auto value = json::parse(**text, nullptr, false);
-        if (!value.is_array()) return fail(ErrorCode::data, "the stored open rows are damaged");
-        for (const auto& key : value) {
-            if (!key.is_array() || key.size() != 2 || !key[0].is_number_integer() ||
-                !key[1].is_string()) {
-                return fail(ErrorCode::data, "the stored open rows are damaged");
-            }
-            keys.insert({key[0].get<int>(), from_hex(key[1].get<std::string>())});
-        }
-        return keys;
+        if (run_.result.samples.size() >= limits::kVerifySamples_max) return;
+        run_.result.samples.push_back({"db" + std::to_string(key.db), escape_key(key.name),
+                                       std::move(kind), std::move(detail)});
     }
 
     const Settings& settings_;
-    Journal& journal_;
+    const FamilyContext context_;  ///< a copy: the caller's may be a temporary
     Direction direction_;
     Scope scope_;
     PairReader pair_;
-    std::string record_;
-    std::string open_record_;
+    VerifyRecord record_;
+    ForeignKeys foreign_;
     OnProgress on_progress_;
     VerifyProgress progress_;
-    VerifyResult result_;
-    Cursor cursor_;
-    std::set<KeyName> candidates_;
-    std::set<KeyName> open_;
+    VerifyRun run_;
     int64_t saved_ms_ = 0;
 };
 
