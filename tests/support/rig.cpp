@@ -138,7 +138,8 @@ void Rig::bring_to_ready() {
     expect(0, {"init", "redis"});
     if (!interlay_running()) start_interlay();
     const std::string reason = "a test of the switch alone";
-    expect(0, {"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", reason});
+    expect(0, {"pretest", "--ack", "tap,redis.backlog,redis.spool-room" + options_.acks, "--reason",
+               reason});
     expect(0, {"analyze"});
     expect(0, {"migrate", "--until", "ready", "--skip-gate", "compare", "--skip-gate", "test",
                "--reason", reason});

@@ -22,6 +22,8 @@ struct RigOptions {
     std::vector<std::pair<std::string, std::string>> config;
     /// Appended as it is: arrays of tables. Paths in it are relative to the rig's directory.
     std::string tables;
+    /// More pretest checks that bring_to_ready() acknowledges: ",redis.acl".
+    std::string acks;
     int threads = 1;
 };
 

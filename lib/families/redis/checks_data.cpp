@@ -275,7 +275,24 @@ Findings check_settings(const Check& check, Endpoints& ends) {
     return out;
 }
 
+/// The target's name of a user of the source: its own, or what the configuration says.
+std::string name_on_target(const Settings& settings, const std::string& name) {
+    for (const ClientUser& user : settings.interlay.users) {
+        const std::string source = user.source.user.empty() ? "default" : user.source.user;
+        if (source == name) return user.target.user.empty() ? "default" : user.target.user;
+    }
+    return name;
+}
+
 Findings check_acl(const Check& check, Endpoints& ends) {
+    const auto& options = ends.settings().family_options;
+    if (const auto auth = options.find("target.auth");
+        auth != options.end() && auth->second == "service") {
+        return {finding(check, Severity::warn, "target",
+                        "redis.target.auth = service: on the target everybody is one user, and "
+                        "rights per user end there",
+                        "set redis.target.auth = map to keep them")};
+    }
     std::map<std::string, AclUser> users[2];
     std::string self;
     for (const Side side : {Side::source, Side::target}) {
@@ -296,17 +313,18 @@ Findings check_acl(const Check& check, Endpoints& ends) {
     Findings out;
     for (const auto& [name, user] : users[0]) {
         if (name == self || !user.enabled) continue;
-        const auto it = users[1].find(name);
+        const std::string there_name = name_on_target(ends.settings(), name);
+        const auto it = users[1].find(there_name);
         if (it != users[1].end() && it->second.enabled && it->second.rules == user.rules &&
             it->second.selectors == user.selectors)
             continue;
-        std::string line = "ACL SETUSER " + name + " on >PASSWORD";
+        std::string line = "ACL SETUSER " + there_name + " on >PASSWORD";
         for (const auto& argument : restoring_arguments(user))
             line +=
                 argument.find(' ') == std::string::npos ? " " + argument : " \"" + argument + "\"";
         const bool there = it != users[1].end() && it->second.enabled;
         out.push_back(finding(check, there ? Severity::info : Severity::warn, "target",
-                              "user " + name +
+                              "user " + there_name +
                                   (there ? " has other rules on the target"
                                          : " is missing on the target: its applications could not "
                                            "log in after the switch"),
