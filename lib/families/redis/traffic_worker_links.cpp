@@ -208,8 +208,8 @@ void TrafficWorker::retire(BackendLink& link) {
 void TrafficWorker::give_back(BackendLink& link) {
     link.owner = nullptr;
     const bool usable = link.state == BackendLink::State::ready && link.fifo.empty() &&
-                        !link.partial_request && !link.opaque && !link.tracked && link.reading && state_.sharing &&
-                        idle_.size() < limits::kRedisIdleLeases_max;
+                        !link.partial_request && !link.opaque && !link.tracked && link.reading &&
+                        state_.sharing && idle_.size() < limits::kRedisIdleLeases_max;
     if (!usable) return discard(link);
     link.role = BackendLink::Role::idle;
     link.idle_since_us = io_.now_us();
