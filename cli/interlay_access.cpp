@@ -89,7 +89,9 @@ Status InterlayProcess::spawn() {
             return entry.starts_with(environment_name(one.first) + "=");
         });
         // A crash point is meant for the command, not for the traffic.
-        if (!ours && !entry.starts_with("EXODUS_CRASH_AT=")) variables.emplace_back(entry);
+        if (!ours && !entry.starts_with("EXODUS_CRASH_AT=") &&
+            !entry.starts_with("EXODUS_STOP_AT="))
+            variables.emplace_back(entry);
     }
     for (const auto& [key, value] : overrides_)
         variables.push_back(environment_name(key) + "=" + value);

@@ -83,13 +83,19 @@ Result<MigrationRow> find_row(Cli& cli, WorkflowStore& store, Settings& settings
         names.empty() ? "exodus init registers it" : fmt::format("it has: {}", names));
 }
 
-/// EXODUS_CRASH_AT=POINT (exodus-workflow(7), "Crash points"): the process dies there as by kill
-/// -9, for drills and tests.
+/// EXODUS_CRASH_AT=POINT and EXODUS_STOP_AT=POINT (exodus-workflow(7), "Crash points"): the process
+/// dies there as by kill -9, or stops there until SIGCONT; for drills and tests.
 std::function<void(std::string_view)> crash_point() {
-    const char* point = std::getenv("EXODUS_CRASH_AT");
-    if (point == nullptr || *point == '\0') return nullptr;
-    return [wanted = std::string(point)](std::string_view reached) {
-        if (reached == wanted) ::kill(::getpid(), SIGKILL);
+    const auto named = [](const char* variable) {
+        const char* point = std::getenv(variable);
+        return std::string(point == nullptr ? "" : point);
+    };
+    const std::string crash = named("EXODUS_CRASH_AT");
+    const std::string stop = named("EXODUS_STOP_AT");
+    if (crash.empty() && stop.empty()) return nullptr;
+    return [crash, stop](std::string_view reached) {
+        if (reached == crash) ::kill(::getpid(), SIGKILL);
+        if (reached == stop) ::kill(::getpid(), SIGSTOP);
     };
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "core/protocol_worker.h"
 
@@ -73,7 +74,9 @@ class Verifier {
     virtual Result<VerifyResult> run(const OnProgress& progress) = 0;
     /// Inside the hold: nothing moves, so the answer is final. Reads open rows and recently touched
     /// keys once more.
-    virtual Result<VerifyResult> final_check(const std::vector<std::string>& touched_keys) = 0;
+    /// Ends at the deadline, whatever a server does: clients wait for it.
+    virtual Result<VerifyResult> final_check(const std::vector<std::string>& touched_keys,
+                                             Deadline deadline) = 0;
 };
 
 }  // namespace exodus

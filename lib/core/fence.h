@@ -13,15 +13,18 @@ class Fence {
   public:
     virtual ~Fence() = default;
     /// What must be durable to lift the fence after a crash, read before anything is changed. The
-    /// family's own text.
+    /// family's own text. Not to be asked again before lift(): what it read then would be the
+    /// fence.
     virtual Result<std::string> prepare(Deadline deadline) = 0;
     /// Raises it; idempotent. `prepared` is what prepare() returned, by then durable.
     virtual Status raise(const std::string& prepared, Deadline deadline) = 0;
     /// A write as each application would do it must be refused. Error `safety` names who still
     /// could write.
     virtual Status prove(const std::string& prepared, Deadline deadline) = 0;
-    /// Restores exactly what was there; idempotent.
+    /// Restores exactly what was there; idempotent. Clients wait for it.
     virtual Status lift(const std::string& prepared, Deadline deadline) = 0;
+    /// Makes what lift() restored outlive a restart of the servers. Clients no longer wait.
+    virtual Status keep(Deadline deadline) = 0;
 };
 
 }  // namespace exodus

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -44,6 +45,15 @@ class Journal {
     /// own text, <= 64 KiB.
     virtual Status save_position(std::string_view direction, std::string_view name,
                                  std::string_view value) = 0;
+    /// Several of one direction, (name, value), in one transaction where the store has any: all or
+    /// none, and one wait for the disk.
+    virtual Status save_positions(
+        std::string_view direction,
+        const std::vector<std::pair<std::string_view, std::string>>& positions) {
+        for (const auto& [name, value] : positions)
+            EXODUS_TRY(save_position(direction, name, value));
+        return {};
+    }
     virtual Result<std::optional<std::string>> load_position(std::string_view direction,
                                                              std::string_view name) = 0;
     virtual Status erase_positions(std::string_view direction) = 0;

@@ -107,6 +107,9 @@ void RouteWatcher::run() {
         lock.lock();
         answered_ = asked;
         if (was_asked) looked_.notify_all();
+        lock.unlock();
+        register_standing();  // who asked does not wait for it
+        lock.lock();
     }
 }
 
@@ -141,7 +144,6 @@ void RouteWatcher::tick(bool asked) {
     const Route route = this->row().route;
     // Also for a loop whose mailbox was full the last time.
     follower_.follow(route);
-    register_standing();
 }
 
 void RouteWatcher::consider(const MigrationRow& row) {
@@ -173,10 +175,12 @@ void RouteWatcher::register_standing() {
                          standing->blocker != registered_.blocker;
     const bool counts = standing->writes_in_flight != registered_.writes_in_flight ||
                         standing->held != registered_.held;
-    // Each put is a durable write of the state file: outside a hold only the epoch is worth one.
-    const bool due = epoch_changed || (holding && settled) ||
-                     (holding && counts && age_ms >= limits::kWorkerHeld_ms) ||
-                     age_ms >= limits::kWorkerSeen_ms;
+    // Each put is a durable write of the state file, and in a hold clients wait for those of the
+    // switch: whoever needs the numbers then asks over the control socket.
+    const bool due =
+        (epoch_changed && !holding) ||
+        (holding && (epoch_changed || settled || counts) && age_ms >= limits::kWorkerHeld_ms) ||
+        age_ms >= limits::kWorkerSeen_ms;
     if (!due) return;
     WorkerRow row = registered_;
     row.epoch = standing->epoch;

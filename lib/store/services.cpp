@@ -117,20 +117,28 @@ class SqliteJournal final : public Journal {
 
     Status save_position(std::string_view direction, std::string_view name,
                          std::string_view value) override {
-        if (value.size() > limits::kPosition_bytes_max) {
+        return save_positions(direction, {{name, std::string(value)}});
+    }
+
+    Status save_positions(
+        std::string_view direction,
+        const std::vector<std::pair<std::string_view, std::string>>& positions) override {
+        for (const auto& [name, value] : positions) {
+            if (value.size() <= limits::kPosition_bytes_max) continue;
             return fail(ErrorCode::internal,
                         "position " + std::string(name) + " is larger than 64 KiB");
         }
-        return database_->write("storing position " + std::string(name),
-                                [&](SQLite::Database& db) -> Status {
-                                    run(db,
-                                        "INSERT INTO position (migration_id, direction, name, "
-                                        "value, at_ms) VALUES (?1, ?2, ?3, ?4, ?5) "
-                                        "ON CONFLICT (migration_id, direction, name) DO UPDATE SET "
-                                        "value = ?4, at_ms = ?5",
-                                        migration_, direction, name, value, wall_ms());
-                                    return {};
-                                });
+        const std::string names(positions.empty() ? "" : positions.front().first);
+        return database_->write("storing position " + names, [&](SQLite::Database& db) -> Status {
+            for (const auto& [name, value] : positions) {
+                run(db,
+                    "INSERT INTO position (migration_id, direction, name, value, at_ms) VALUES "
+                    "(?1, ?2, ?3, ?4, ?5) ON CONFLICT (migration_id, direction, name) DO UPDATE "
+                    "SET value = ?4, at_ms = ?5",
+                    migration_, direction, name, value, wall_ms());
+            }
+            return {};
+        });
     }
 
     Result<std::optional<std::string>> load_position(std::string_view direction,

@@ -111,8 +111,10 @@ class WorkflowStore {
 
     // --- evidence, decisions, findings
     // -------------------------------------------------------------------------------
-    /// Fills id, at_ms (when 0) and the context (when its config_hash is empty) itself.
-    Result<int64_t> add_evidence(int64_t migration, EvidenceRow row);
+    /// Fills id, at_ms (when 0) and the context (when its config_hash is empty) itself. `marks`: of
+    /// the journal, durable together with it.
+    Result<int64_t> add_evidence(int64_t migration, EvidenceRow row,
+                                 const std::vector<StepMark>& marks = {});
     Result<std::optional<EvidenceRow>> latest_evidence(int64_t migration, std::string_view kind);
     Result<std::vector<EvidenceRow>> evidence(int64_t migration,
                                               std::size_t limit);  ///< newest first

@@ -75,7 +75,8 @@ std::string_view to_string(EvidenceVerdict verdict) {
     return "fail";
 }
 
-Result<int64_t> WorkflowStore::add_evidence(int64_t migration, EvidenceRow row) {
+Result<int64_t> WorkflowStore::add_evidence(int64_t migration, EvidenceRow row,
+                                            const std::vector<StepMark>& marks) {
     if (row.context.config_hash.empty()) {
         auto now = context(migration);
         if (!now) return tl::unexpected(std::move(now).error());
@@ -91,7 +92,10 @@ Result<int64_t> WorkflowStore::add_evidence(int64_t migration, EvidenceRow row) 
                 row.context.config_hash, row.context.plan_hash, row.context.lineage,
                 row.context.schema_hash, row.context.tool_version,
                 row.at_ms == 0 ? wall_ms() : row.at_ms);
-            return db.getLastInsertRowid();
+            const int64_t id = db.getLastInsertRowid();
+            for (const StepMark& mark : marks)
+                upsert_step(db, mark.run_id, mark.step, mark.done, mark.note);
+            return id;
         });
 }
 

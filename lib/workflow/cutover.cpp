@@ -79,8 +79,6 @@ Result<CutoverReport> Cutover::run(const MigrationRow& given, const CutoverReque
     auto id = ports_.store.begin_run(row.id, row.attempt, run.phase, request.owner, run.detail);
     if (!id) return tl::unexpected(std::move(id).error());
     run.id = *id;
-    EXODUS_TRY(ports_.store.mark_steps(
-        {StepMark{run.id, "C0", true, "{}"}, StepMark{run.id, "C1", false, "{}"}}));
     if (ports_.fault) ports_.fault("C0.after-done");
 
     CutoverOperation operation(settings_, ports_, row, run);
@@ -124,30 +122,34 @@ Result<std::optional<CutoverReport>> Cutover::recover(const MigrationRow& given,
     } else if (row->state != MigrationState::holding) {
         EXODUS_TRY(operation.abort(
             Error{ErrorCode::cancelled, "the process that began it ended before the hold", {}}));
-    } else if (operation.hold_left().count() >= limits::kCutoverResume_ms_min) {
-        auto report = carry_on(operation, true);
-        if (!report) return tl::unexpected(std::move(report).error());
-        return Answer(std::move(*report));
     } else {
+        // Carried on only when nothing is left to prove: clients have waited already, and a hold
+        // that begins anew makes them wait less than one that is searched through.
+        auto proven = operation.proven();
+        if (!proven) return tl::unexpected(std::move(proven).error());
+        if (*proven && operation.hold_left().count() >= limits::kCutoverResume_ms_min) {
+            auto report = carry_on(operation, true);
+            if (!report) return tl::unexpected(std::move(report).error());
+            return Answer(std::move(*report));
+        }
         EXODUS_TRY(operation.abort(
-            Error{ErrorCode::safety,
-                  "the process that began it ended, and its hold was over before it was resumed",
-                  {}}));
+            Error{ErrorCode::safety, "the process that began it ended in the hold", {}}));
     }
     return Answer(operation.report(true));
 }
 
 std::vector<std::string> cutover_points() {
-    return {
-        "C0.before-effect",     "C0.after-done",    "C1.before-effect",    "C1.after-done",
-        "C2.before-effect",     "C2.after-effect",  "C2.after-done",       "C3.before-effect",
-        "C3.after-raise",       "C3.after-effect",  "C3.after-done",       "C4.before-effect",
-        "C4.after-effect",      "C4.after-done",    "C5.before-effect",    "C5.after-catch-up",
-        "C5.after-final-check", "C5.after-effect",  "C5.after-done",       "C6.before-effect",
-        "C6.after-arm",         "C6.after-effect",  "C6.after-done",       "C7.before-effect",
-        "C7.after-done",        "C8.before-effect", "C8.after-adopt",      "C8.after-open",
-        "C8.after-release",     "C8.after-effect",  "C8.after-done",       "abort.before-durable",
-        "abort.after-durable",  "abort.after-lift", "abort.after-release", "abort.after-take-back"};
+    return {"C0.before-effect",     "C0.after-done",        "C1.before-effect",
+            "C1.after-done",        "C2.before-effect",     "C2.after-effect",
+            "C3.before-effect",     "C3.after-raise",       "C3.after-effect",
+            "C4.before-effect",     "C4.after-effect",      "C5.before-effect",
+            "C5.after-catch-up",    "C5.after-final-check", "C5.after-effect",
+            "C6.before-effect",     "C6.after-arm",         "C6.after-effect",
+            "C6.after-done",        "C7.before-effect",     "C7.after-done",
+            "C8.before-effect",     "C8.after-adopt",       "C8.after-open",
+            "C8.after-release",     "C8.after-effect",      "C8.after-done",
+            "abort.before-durable", "abort.after-durable",  "abort.after-lift",
+            "abort.after-release",  "abort.after-take-back"};
 }
 
 }  // namespace exodus

@@ -1,6 +1,7 @@
 // The cutover journal C0–C8 (workflow.md): hands the authority from one side to the other. Switch
-// and rollback are the same code with the sides exchanged. Each step: intent durable, effect, done
-// durable; run again after a crash it goes on from what is durable. Owns no connection: traffic,
+// and rollback are the same code with the sides exchanged. Durable are: the fence's rules before
+// the hold, the hold (C1), all proofs at once (C6), the switch (C7), the release. Run again after a
+// crash it aborts what was not proven and goes on with what was. Owns no connection: traffic,
 // movement, fence and final check come in as ports.
 //
 // What stands when a call returns: either the authority moved and everything is released, or it did
@@ -37,15 +38,15 @@ struct CutoverPorts {
     std::function<std::unique_ptr<Fence>(Side side)> fence;
     /// Verifier::final_check of the direction that is ending, with the keys touched last. Clean, or
     /// the cutover aborts.
-    std::function<Result<VerifyResult>(Direction direction,
-                                       const std::vector<std::string>& touched)>
+    std::function<Result<VerifyResult>(Direction direction, const std::vector<std::string>& touched,
+                                       Deadline deadline)>
         final_check;
     /// What the operator sees: ("C5", "waiting for position …"). May be empty.
     std::function<void(std::string_view step, std::string_view text)> progress;
-    /// Called around every effect and durable write: "C4.before-effect" (the intent is durable),
-    /// "C4.after-effect" (done is not yet durable), "C4.after-done", and the finer ones of
-    /// cutover_points(). Tests and EXODUS_CRASH_AT end the process there; an exception thrown by it
-    /// leaves what a killed process leaves. May be empty.
+    /// Called around every effect and durable write: "C4.before-effect", "C4.after-effect" (nothing
+    /// of it is durable yet), "C6.after-done", and the finer ones of cutover_points(). Tests and
+    /// EXODUS_CRASH_AT end the process there; an exception thrown by it leaves what a killed
+    /// process leaves. May be empty.
     std::function<void(std::string_view point)> fault;
 };
 

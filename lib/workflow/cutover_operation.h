@@ -23,7 +23,7 @@ class CutoverOperation {
     /// The detail of a run that begins.
     static nlohmann::json detail_of(const MigrationRow& row, const CutoverRequest& request);
 
-    /// C1: begins the hold.
+    /// Prepares the fence, then C1: begins the hold.
     Status hold(const CutoverRequest& request);
     /// C2–C6 of a standing hold. Any error means abort(), with failed_step().
     Status prove();
@@ -38,26 +38,47 @@ class CutoverOperation {
 
     [[nodiscard]] CutoverReport report(bool resumed) const;
     [[nodiscard]] bool switched() const;
+    /// All that C2 to C6 must find is durable: a dead process' hold can be carried on.
+    [[nodiscard]] Result<bool> proven();
     [[nodiscard]] bool rehearsal() const { return detail_.value("rehearse", false); }
     [[nodiscard]] CutoverKind kind() const { return kind_; }
     [[nodiscard]] milliseconds hold_left() const;
     [[nodiscard]] const MigrationRow& row() const { return row_; }
 
   private:
+    // cutover_moves.cpp
+    void adopt();
+    void way_back_runs();
+    Status release();
+    Status lift(Side side, const char* point);
+    Status forget_fence(Side side);
+
+    // cutover_proofs.cpp
+    Status prepare_fence();
     Status drained();
     Status fence();
     Status end_position();
     Status catch_up();
+    Status applied();
+    Status check_last_keys();
+    Status hand_over();
     Status way_back();
+    Status prove_way_back();
     Status standstill();
-    Status release();
-    Status lift(Side side, const char* point);
+    Status store_proofs();
+
+    // cutover_ending.cpp
+    Status finish(const char* status, const char* outcome);
+
+    // cutover_operation.cpp: what all use
+    static void nap();
+    /// Begins a step, which ends the one before; the clock of the report.
+    void enter(const char* step);
     Status load_steps();
     Status change(MigrationRow wanted, std::vector<StepMark> marks, const std::string& status,
                   const std::string& reason, std::optional<DecisionRow> decision = std::nullopt);
     /// Reads the row again after a transition whose outcome is not known.
     Status reread();
-    Status finish(const char* status, const char* outcome);
     Result<nlohmann::json> mover(const char* op, Direction direction,
                                  nlohmann::json request = nlohmann::json::object());
     [[nodiscard]] bool is_done(std::string_view step) const;
@@ -83,10 +104,13 @@ class CutoverOperation {
     WorkerGroup workers_;
     std::vector<StepRow> steps_;
     std::string step_ = "C0";  ///< where it is; the failed one after an error
+    int64_t entered_us_ = 0;   ///< when step_ began
     std::string end_;
+    std::string armed_;      ///< where the way back begins
     std::string handed_by_;  ///< the process whose mover handed over
     uint64_t unresolved_ = 0;
     std::unique_ptr<Fence> fence_;
+    std::string fence_text_;
 };
 
 }  // namespace exodus

@@ -1,23 +1,19 @@
 #include "families/redis/fence.h"
 
-#include <csignal>
+#include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/limits.h"
 #include "families/redis/acl.h"
 #include "families/redis/client.h"
-#include "families/redis/journal_text.h"
+#include "families/redis/fence_command.h"
+#include "families/redis/fence_rules.h"
 #include "families/redis/server_set.h"
 
 namespace exodus::redis {
 
 namespace {
-
-using nlohmann::json;
 
 /// Commands whose parked clients would take data that arrives later; parked readers (XREAD, WAIT)
 /// may stay.
@@ -50,68 +46,6 @@ void each_line(std::string_view text, Each each) {
     }
 }
 
-struct NodeRules {
-    std::string host;
-    uint16_t port = 0;
-    bool primary = false;
-    std::vector<AclUser> users;
-};
-
-struct Prepared {
-    std::string self;
-    std::vector<NodeRules> nodes;
-};
-
-std::string to_text(const Prepared& prepared) {
-    json nodes = json::array();
-    for (const auto& node : prepared.nodes) {
-        json users = json::array();
-        for (const auto& user : node.users) {
-            users.push_back({{"name", user.name},
-                             {"on", user.enabled},
-                             {"rules", user.rules},
-                             {"selectors", user.selectors}});
-        }
-        nodes.push_back({{"host", node.host},
-                         {"port", node.port},
-                         {"primary", node.primary},
-                         {"users", std::move(users)}});
-    }
-    // Patterns may hold bytes that are no UTF-8; ACL text may not, but a dump must never throw.
-    return json{{"version", 1}, {"self", prepared.self}, {"nodes", std::move(nodes)}}.dump(
-        -1, ' ', false, json::error_handler_t::replace);
-}
-
-Result<Prepared> from_text(const std::string& text) {
-    const auto value = json::parse(text, nullptr, false);
-    if (value.is_discarded() || !value.is_object() || value.value("version", 0) != 1) {
-        return fail(ErrorCode::data, "the stored rules of the fence cannot be read");
-    }
-    Prepared prepared;
-    try {
-        prepared.self = value.at("self").get<std::string>();
-        for (const auto& item : value.at("nodes")) {
-            NodeRules node;
-            node.host = item.at("host").get<std::string>();
-            node.port = item.at("port").get<uint16_t>();
-            node.primary = item.at("primary").get<bool>();
-            for (const auto& entry : item.at("users")) {
-                AclUser user;
-                user.name = entry.at("name").get<std::string>();
-                user.enabled = entry.at("on").get<bool>();
-                user.rules = entry.at("rules").get<std::vector<std::string>>();
-                user.selectors = entry.at("selectors").get<std::vector<std::vector<std::string>>>();
-                node.users.push_back(std::move(user));
-            }
-            prepared.nodes.push_back(std::move(node));
-        }
-    } catch (const json::exception& error) {
-        return fail(ErrorCode::data,
-                    std::string("the stored rules of the fence cannot be read: ") + error.what());
-    }
-    return prepared;
-}
-
 /// All users of a node but exodus' own.
 Result<std::vector<AclUser>> users_of(Client& client, std::string_view self) {
     auto list = client.ask({"ACL", "LIST"});
@@ -131,54 +65,47 @@ class RedisFence final : public Fence {
         : settings_(context.settings),
           dialer_(context.dialer),
           journal_(context.journal),
-          side_(side),
-          record_("fence:" + std::string(to_string(side))) {
+          side_(side) {
         const auto it = settings_.family_options.find("fence.command");
         if (it != settings_.family_options.end()) command_ = it->second;
     }
 
     Result<std::string> prepare(Deadline deadline) override {
-        auto stored = load_record();
-        if (!stored) return tl::unexpected<Error>(std::move(stored).error());
-        // Still raised from an earlier attempt: what the servers show now is the fenced form, not
-        // what to go back to.
-        if (!stored->empty()) return std::move(*stored);
-        Prepared prepared;
-        if (!command_.empty()) return to_text(prepared);
-        auto nodes = connect_all(deadline);
-        if (!nodes) return tl::unexpected<Error>(std::move(nodes).error());
-        for (auto& node : *nodes) {
+        FenceRules rules;
+        if (!command_.empty()) return rules.text();
+        EXODUS_TRY(connect_all(deadline));
+        for (auto& node : nodes_) {
             auto self = own_user(*node.client);
             if (!self) return tl::unexpected<Error>(std::move(self).error());
-            if (node.primary) prepared.self = *self;
+            if (node.primary) rules.self = *self;
             auto users = users_of(*node.client, *self);
             if (!users) return fail(std::move(users).error(), node.endpoint.address());
-            prepared.nodes.push_back(
+            // Asked for now, so that the proof need not.
+            (void)category_of(node)("write");
+            for (const auto& user : *users) (void)writable_commands(user, category_of(node));
+            rules.nodes.push_back(
                 {node.endpoint.host, node.endpoint.port, node.primary, std::move(*users)});
         }
-        return to_text(prepared);
+        return prepared_ = rules.text();
     }
 
     Status raise(const std::string& text, Deadline deadline) override {
-        auto prepared = from_text(text);
+        auto prepared = FenceRules::parse(text);
         if (!prepared) return tl::unexpected<Error>(std::move(prepared).error());
-        if (!command_.empty()) {
-            EXODUS_TRY(save_record(text));
-            return run_command("raise", deadline);
-        }
-        auto nodes = connect_all(deadline);
-        if (!nodes) return tl::unexpected<Error>(std::move(nodes).error());
+        if (!command_.empty()) return run_fence_command(command_, "raise", deadline);
+        EXODUS_TRY(connect_all(deadline));
         // Nothing is changed anywhere before all nodes are known to be as prepared.
-        for (auto& node : *nodes) EXODUS_TRY(same_users(*prepared, node));
-        EXODUS_TRY(save_record(text));
-        for (auto& node : *nodes) {
+        const bool first = text == prepared_;
+        for (auto& node : nodes_) EXODUS_TRY(as_prepared(*prepared, node, first));
+        prepared_.clear();
+        for (auto& node : nodes_) {
             // A second raise within the pause of the first would mistake postponed clients for
             // parked ones.
             (void)node.client->command({"CLIENT", "UNPAUSE"});
             EXODUS_TRY(fence_users(*prepared, node));
-            EXODUS_TRY(unblock_parked(node));
+            EXODUS_TRY(unblock_parked(*prepared, node));
         }
-        for (auto& node : *nodes) {
+        for (auto& node : nodes_) {
             if (node.primary) pause(*node.client);
             keep_over_restart(node);
         }
@@ -186,13 +113,12 @@ class RedisFence final : public Fence {
     }
 
     Status prove(const std::string& text, Deadline deadline) override {
-        if (!command_.empty()) return run_command("prove", deadline);
-        auto prepared = from_text(text);
+        if (!command_.empty()) return run_fence_command(command_, "prove", deadline);
+        auto prepared = FenceRules::parse(text);
         if (!prepared) return tl::unexpected<Error>(std::move(prepared).error());
-        auto nodes = connect_all(deadline);
-        if (!nodes) return tl::unexpected<Error>(std::move(nodes).error());
-        for (auto& node : *nodes) EXODUS_TRY(prove_node(*prepared, node));
-        for (auto& node : *nodes) {
+        EXODUS_TRY(connect_all(deadline));
+        for (auto& node : nodes_) EXODUS_TRY(prove_node(*prepared, node));
+        for (auto& node : nodes_) {
             // From here the rules alone hold. A pause that went on would also stop the reverse
             // lanes' first writes.
             if (node.primary) (void)node.client->command({"CLIENT", "UNPAUSE"});
@@ -201,16 +127,12 @@ class RedisFence final : public Fence {
     }
 
     Status lift(const std::string& text, Deadline deadline) override {
-        if (!command_.empty()) {
-            EXODUS_TRY(run_command("lift", deadline));
-            return journal_.erase_positions(record_);
-        }
-        auto prepared = from_text(text);
+        if (!command_.empty()) return run_fence_command(command_, "lift", deadline);
+        auto prepared = FenceRules::parse(text);
         if (!prepared) return tl::unexpected<Error>(std::move(prepared).error());
-        auto nodes = connect_all(deadline);
-        if (!nodes) return tl::unexpected<Error>(std::move(nodes).error());
+        EXODUS_TRY(connect_all(deadline));
         std::set<std::pair<std::string, uint16_t>> done;
-        for (auto& node : *nodes) {
+        for (auto& node : nodes_) {
             EXODUS_TRY(restore_node(*prepared, node));
             done.emplace(node.endpoint.host, node.endpoint.port);
         }
@@ -223,20 +145,57 @@ class RedisFence final : public Fence {
                 rules.host + ":" + std::to_string(rules.port) +
                     " is no longer attached; its users still lack write commands"));
         }
-        return journal_.erase_positions(record_);
+        return {};
+    }
+
+    Status keep(Deadline deadline) override {
+        if (!command_.empty()) return {};
+        EXODUS_TRY(connect_all(deadline));
+        for (auto& node : nodes_) keep_over_restart(node);
+        return {};
     }
 
   private:
-    Result<std::vector<Node>> connect_all(Deadline deadline) {
-        auto nodes = connect_group(dialer_, settings_.endpoint(side_), deadline);
-        if (!nodes) return tl::unexpected<Error>(std::move(nodes).error());
-        if (!nodes->front().version.at_least(6, 0)) {
-            return fail(ErrorCode::config,
-                        std::string(to_string(side_)) + " is " + nodes->front().version.text() +
-                            ": no ACL before 6.0, so exodus cannot fence it",
-                        "set redis.fence.command to a command that stops its writers");
+    /// The nodes as they are now, on connections that stand already where that is so.
+    Status connect_all(Deadline deadline) {
+        if (!same_nodes(deadline)) {
+            nodes_.clear();
+            auto nodes = connect_group(dialer_, settings_.endpoint(side_), deadline);
+            if (!nodes) return tl::unexpected<Error>(std::move(nodes).error());
+            nodes_ = std::move(*nodes);
         }
-        return nodes;
+        if (nodes_.front().version.at_least(6, 0)) return {};
+        return fail(ErrorCode::config,
+                    std::string(to_string(side_)) + " is " + nodes_.front().version.text() +
+                        ": no ACL before 6.0, so exodus cannot fence it",
+                    "set redis.fence.command to a command that stops its writers");
+    }
+
+    /// All connections are usable, and the primary still has the same replicas.
+    bool same_nodes(Deadline deadline) {
+        if (nodes_.empty()) return false;
+        for (auto& node : nodes_) {
+            if (node.client->broken() || node.client->pending_replies() != 0) return false;
+            node.client->set_command_timeout(deadline.left());
+        }
+        const auto replication = nodes_.front().client->info("replication");
+        if (!replication || replication->get("role") != "master") return false;
+        const auto replicas = replicas_of(*replication, nodes_.front().endpoint);
+        if (replicas.size() + 1 != nodes_.size()) return false;
+        for (std::size_t i = 0; i < replicas.size(); ++i) {
+            if (replicas[i].address() != nodes_[i + 1].endpoint.address()) return false;
+        }
+        return true;
+    }
+
+    AclCategory category_of(Node& node) {
+        return [this, &node](const std::string& name) -> Result<std::set<std::string>> {
+            const std::string key = node.endpoint.address() + " " + name;
+            if (const auto it = categories_.find(key); it != categories_.end()) return it->second;
+            auto members = acl_category(*node.client, name);
+            if (!members) return members;
+            return categories_.emplace(key, std::move(*members)).first->second;
+        };
     }
 
     Result<std::string> own_user(Client& client) {
@@ -250,33 +209,40 @@ class RedisFence final : public Fence {
         return std::string(self->text());
     }
 
-    static const NodeRules* rules_of(const Prepared& prepared, const Node& node) {
+    static const NodeRules* rules_of(const FenceRules& prepared, const Node& node) {
         for (const auto& rules : prepared.nodes) {
             if (rules.host == node.endpoint.host && rules.port == node.endpoint.port) return &rules;
         }
         return nullptr;
     }
 
-    Status same_users(const Prepared& prepared, Node& node) {
-        auto self = own_user(*node.client);
-        if (!self) return tl::unexpected<Error>(std::move(self).error());
+    /// Every node has the users that were prepared; `first`: with the very rules, since none was
+    /// fenced yet. Whoever changed them meanwhile would find that undone by lift().
+    Status as_prepared(const FenceRules& prepared, Node& node, bool first) {
         const auto* rules = rules_of(prepared, node);
         if (rules == nullptr) {
             return fail(ErrorCode::safety,
                         node.endpoint.address() + " joined after the fence was prepared",
                         "start the switch again");
         }
-        auto users = users_of(*node.client, *self);
+        if (!first) {
+            auto self = own_user(*node.client);
+            if (!self) return tl::unexpected<Error>(std::move(self).error());
+        }
+        auto users = users_of(*node.client, prepared.self);
         if (!users) return tl::unexpected<Error>(std::move(users).error());
         for (const auto& user : *users) {
-            const bool known = std::any_of(rules->users.begin(), rules->users.end(),
-                                           [&](const AclUser& u) { return u.name == user.name; });
-            if (!known) {
-                return fail(ErrorCode::safety,
-                            "user " + user.name + " on " + node.endpoint.address() +
-                                " was created after the fence was prepared",
-                            "start the switch again");
-            }
+            const auto known = std::find_if(rules->users.begin(), rules->users.end(),
+                                            [&](const AclUser& u) { return u.name == user.name; });
+            const bool same =
+                known != rules->users.end() &&
+                (!first || (known->rules == user.rules && known->selectors == user.selectors));
+            if (same) continue;
+            return fail(ErrorCode::safety,
+                        "user " + user.name + " on " + node.endpoint.address() + " was " +
+                            (known == rules->users.end() ? "created" : "changed") +
+                            " after the fence was prepared",
+                        "start the switch again");
         }
         return {};
     }
@@ -295,7 +261,7 @@ class RedisFence final : public Fence {
         return {};
     }
 
-    Status fence_users(const Prepared& prepared, Node& node) {
+    Status fence_users(const FenceRules& prepared, Node& node) {
         std::vector<std::vector<std::string>> commands;
         for (const auto& user : rules_of(prepared, node)->users) {
             std::vector<std::string> command{"ACL", "SETUSER", user.name};
@@ -307,15 +273,13 @@ class RedisFence final : public Fence {
 
     /// A client that waits in BLPOP was allowed to start; it would take the first element that the
     /// reverse lane pushes.
-    Status unblock_parked(Node& node) {
-        auto self = node.client->ask({"ACL", "WHOAMI"});
+    Status unblock_parked(const FenceRules& prepared, Node& node) {
         auto list = node.client->ask({"CLIENT", "LIST"});
-        if (!self) return tl::unexpected<Error>(std::move(self).error());
         if (!list) return tl::unexpected<Error>(std::move(list).error());
         std::vector<std::string> ids;
         each_line(list->text(), [&](std::string_view line) {
             if (client_field(line, "flags").find('b') == std::string_view::npos) return;
-            if (client_field(line, "user") == self->text()) return;
+            if (client_field(line, "user") == prepared.self) return;
             if (!parks_for_a_write(client_field(line, "cmd"))) return;
             ids.emplace_back(client_field(line, "id"));
         });
@@ -351,18 +315,11 @@ class RedisFence final : public Fence {
                 "rewritten: a restart forgets its ACL rules");
     }
 
-    Status prove_node(const Prepared& prepared, Node& node) {
-        std::map<std::string, std::set<std::string>> cache;
-        const AclCategory category = [&](const std::string& name) -> Result<std::set<std::string>> {
-            if (const auto it = cache.find(name); it != cache.end()) return it->second;
-            auto members = acl_category(*node.client, name);
-            if (!members) return members;
-            return cache.emplace(name, std::move(*members)).first->second;
-        };
+    Status prove_node(const FenceRules& prepared, Node& node) {
         auto users = users_of(*node.client, prepared.self);
         if (!users) return tl::unexpected<Error>(std::move(users).error());
         for (const auto& user : *users) {
-            auto writable = writable_commands(user, category);
+            auto writable = writable_commands(user, category_of(node));
             if (!writable) return tl::unexpected<Error>(std::move(writable).error());
             if (!writable->empty()) {
                 return fail(ErrorCode::safety,
@@ -397,7 +354,7 @@ class RedisFence final : public Fence {
         return {};
     }
 
-    Status restore_node(const Prepared& prepared, Node& node) {
+    Status restore_node(const FenceRules& prepared, Node& node) {
         const auto* rules = rules_of(prepared, node);
         if (rules == nullptr) return {};  // joined later: it never was fenced
         auto present = users_of(*node.client, prepared.self);
@@ -427,58 +384,17 @@ class RedisFence final : public Fence {
                             "compare ACL LIST with the rules stored for this switch");
             }
         }
-        keep_over_restart(node);
         return {};
-    }
-
-    /// Runs the operator's command without a shell's help from us: `sh -c COMMAND redis-fence ARG`,
-    /// so that $1 is the argument too.
-    Status run_command(const std::string& argument, Deadline deadline) {
-        const std::string line = command_ + " " + argument;
-        const pid_t child = ::fork();
-        if (child < 0) return fail_errno("fence.command", errno);
-        if (child == 0) {
-            ::setpgid(0, 0);
-            ::execl("/bin/sh", "sh", "-c", line.c_str(), static_cast<char*>(nullptr));
-            ::_exit(127);
-        }
-        int state = 0;
-        while (true) {
-            const pid_t ended = ::waitpid(child, &state, WNOHANG);
-            if (ended == child) break;
-            if (ended < 0) return fail_errno("fence.command", errno);
-            if (deadline.passed()) {
-                ::kill(-child, SIGKILL);
-                ::waitpid(child, &state, 0);
-                return fail(ErrorCode::timeout,
-                            "fence.command " + argument + " did not end in time");
-            }
-            ::usleep(limits::kFenceCommandPoll_us);
-        }
-        if (WIFEXITED(state) && WEXITSTATUS(state) == 0) return {};
-        return fail(ErrorCode::safety,
-                    "fence.command " + argument + " failed with " +
-                        (WIFEXITED(state) ? "exit code " + std::to_string(WEXITSTATUS(state))
-                                          : "signal " + std::to_string(WTERMSIG(state))));
-    }
-
-    // The record says that the fence is (perhaps partly) up, and what lifts it.
-    Status save_record(const std::string& text) {
-        return save_text(journal_, record_, "rules", text);
-    }
-
-    Result<std::string> load_record() {
-        auto text = load_text(journal_, record_, "rules");
-        if (!text) return tl::unexpected<Error>(std::move(text).error());
-        return *text ? std::move(**text) : std::string();
     }
 
     const Settings& settings_;
     Dialer& dialer_;
     Journal& journal_;
     Side side_;
-    std::string record_;
     std::string command_;
+    std::vector<Node> nodes_;  ///< kept between the calls: clients wait for raise() and prove()
+    std::string prepared_;     ///< what prepare() returned, until it is raised
+    std::map<std::string, std::set<std::string>> categories_;  ///< by node and name
 };
 
 }  // namespace

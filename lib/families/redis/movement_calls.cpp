@@ -43,10 +43,8 @@ Result<std::optional<DurableStart>> RedisMovement::read_start() {
 }
 
 Status RedisMovement::save_start(const DurableStart& start) {
-    Journal& journal = flow_.context.journal;
-    EXODUS_TRY(journal.save_position(flow_.name, "cp", "none"));
-    EXODUS_TRY(journal.save_position(flow_.name, "least", "0"));
-    return journal.save_position(flow_.name, "start", start.text());
+    return flow_.context.journal.save_positions(
+        flow_.name, {{"cp", "none"}, {"least", "0"}, {"start", start.text()}});
 }
 
 Status RedisMovement::set_mode(MovementMode mode) {
@@ -189,13 +187,15 @@ Result<Position> RedisMovement::arm() {
     }
     if (place.replid != end->replid)
         return fail(ErrorCode::gap, "the origin changed its history while arming");
-    Journal& journal = flow_.context.journal;
     if (flow_.direction == Direction::reverse)
         EXODUS_TRY(ForeignKeys::forget_taken(flow_.context, flow_.direction));
-    EXODUS_TRY(journal.save_position(flow_.name, "handed", "none"));
-    EXODUS_TRY(journal.save_position(flow_.name, "fill",
-                                     ScanPlace{ScanPlace::Phase::done, false, 0, "0", {}}.text()));
-    EXODUS_TRY(save_start({place, true, 0}));
+    // Clients wait: one transaction for all of it.
+    EXODUS_TRY(flow_.context.journal.save_positions(
+        flow_.name, {{"handed", "none"},
+                     {"fill", ScanPlace{ScanPlace::Phase::done, false, 0, "0", {}}.text()},
+                     {"cp", "none"},
+                     {"least", "0"},
+                     {"start", DurableStart{place, true, 0}.text()}}));
     return Position{StreamPosition{place.replid, static_cast<int64_t>(place.offset)}.text()};
 }
 
@@ -233,7 +233,9 @@ Status RedisMovement::hand_over() {
             start_threads();
             return holds;
         }
-        EXODUS_TRY(journal.save_position(flow_.name, "handed", lane_last_.text()));
+        // Before the checkpoint goes: from here on its absence is no loss.
+        EXODUS_TRY(
+            journal.save_positions(flow_.name, {{"handed", lane_last_.text()}, {"cp", "handed"}}));
     } else if (!*handed || !Checkpoint::parse(**handed)) {
         return fail(ErrorCode::not_allowed, "hand_over: this direction does not apply");
     } else {
@@ -245,7 +247,6 @@ Status RedisMovement::hand_over() {
     if (auto gone = (*destination)->ask({"DEL", flow_.checkpoint_key}); !gone) {
         return fail(std::move(gone).error(), "removing the checkpoint");
     }
-    EXODUS_TRY(journal.save_position(flow_.name, "cp", "handed"));
     mode_ = MovementMode::standby;
     start_threads();
     return {};

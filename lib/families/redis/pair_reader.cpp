@@ -36,6 +36,13 @@ PairReader::PairReader(const FamilyContext& context, Side authority, AppliedThro
     other_.side = exodus::other(authority);
 }
 
+void PairReader::end_at(Deadline deadline) {
+    end_ = deadline;
+    for (End* end : {&authority_, &other_}) {
+        if (end->client) end->client->set_command_timeout(deadline.left());
+    }
+}
+
 Status PairReader::connect() {
     EXODUS_TRY(connect_end(authority_));
     return connect_end(other_);
@@ -46,6 +53,10 @@ Status PairReader::connect_end(End& end) {
     end.reader.reset();
     ConnectOptions options;
     options.database = 0;
+    if (end_) {
+        options.timeout = std::min(options.timeout, end_->left());
+        options.command_timeout = std::min(options.command_timeout, end_->left());
+    }
     auto client = Client::connect(dialer_, settings_.endpoint(end.side), options);
     if (!client) return tl::unexpected<Error>(std::move(client).error());
     end.client = std::move(*client);
@@ -65,7 +76,8 @@ Status PairReader::wait_applied(const StreamPosition& position, const OnWait& on
     if (known_applied_.replid == position.replid && known_applied_.offset >= position.offset) {
         return {};
     }
-    const auto deadline = Deadline::in(milliseconds(limits::kVerifyWait_ms));
+    const auto limit = Deadline::in(milliseconds(limits::kVerifyWait_ms));
+    const Deadline deadline = end_ && end_->left() < limit.left() ? *end_ : limit;
     for (int tries = 0;; ++tries) {
         auto done = applied_(Position{position.text()});
         if (!done) return tl::unexpected<Error>(std::move(done).error());

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ class PairReader {
 
     PairReader(const FamilyContext& context, Side authority, AppliedThrough applied);
 
+    /// From here on no command waits beyond it; for a check inside a hold.
+    void end_at(Deadline deadline);
     /// Connects what is not connected (or broken). Errors: unreachable, permission.
     Status connect();
     /// Waits until the other side has applied `position`. Errors: timeout after kVerifyWait_ms, the
@@ -77,6 +80,7 @@ class PairReader {
     End authority_;
     End other_;
     StreamPosition known_applied_;
+    std::optional<Deadline> end_;
 };
 
 }  // namespace exodus::redis

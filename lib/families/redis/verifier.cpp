@@ -50,7 +50,9 @@ class RedisVerifier final : public Verifier {
         return result;
     }
 
-    Result<VerifyResult> final_check(const std::vector<std::string>& touched_keys) override {
+    Result<VerifyResult> final_check(const std::vector<std::string>& touched_keys,
+                                     Deadline deadline) override {
+        pair_.end_at(deadline);
         EXODUS_TRY(pair_.connect());
         auto keys = record_.load_open();
         if (!keys) return tl::unexpected<Error>(std::move(keys).error());

@@ -22,7 +22,7 @@ struct SimulatedCrash {};
 
 /// One point before the fence, one with the fence up, one before and one after the point of no
 /// return.
-constexpr std::array<std::string_view, 4> kCrashPoints{"C2.after-done", "C3.after-effect",
+constexpr std::array<std::string_view, 4> kCrashPoints{"C2.after-effect", "C3.after-effect",
                                                        "C6.after-done", "C7.after-done"};
 
 struct Drill {
