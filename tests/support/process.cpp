@@ -117,6 +117,22 @@ void Process::signal(int number) {
     if (running()) ::kill(pid_, number);
 }
 
+bool Process::wait_stopped(milliseconds timeout) {
+    bool stopped = false;
+    eventually(
+        timeout,
+        [&] {
+            // PID (NAME) STATE …, where the name may hold anything.
+            const std::string stat = read_file("/proc/" + std::to_string(pid_) + "/stat");
+            const auto bracket = stat.rfind(')');
+            stopped = bracket != std::string::npos && bracket + 2 < stat.size() &&
+                      stat[bracket + 2] == 'T';
+            return stopped || !running();
+        },
+        milliseconds(2));
+    return stopped;
+}
+
 std::optional<int> Process::wait(milliseconds timeout) {
     if (pid_ <= 0 || result_) return result_;
     eventually(

@@ -54,6 +54,8 @@ class Process {
     [[nodiscard]] pid_t pid() const { return pid_; }
     [[nodiscard]] bool running();
     void signal(int number);
+    /// Waits until the process is stopped (SIGSTOP); false when it ended or at the deadline.
+    bool wait_stopped(milliseconds timeout);
     /// Waits for the end. The exit code, 128 + signal when killed by one, or nothing when it still
     /// runs at the deadline.
     std::optional<int> wait(milliseconds timeout);

@@ -123,6 +123,29 @@ RunResult Rig::exodus(std::vector<std::string> words,
     return run(argv, timeout, options);
 }
 
+Process Rig::begin(std::vector<std::string> words, std::map<std::string, std::string> environment) {
+    std::vector<std::string> argv{binary(), "--no-input"};
+    argv.insert(argv.end(), words.begin(), words.end());
+    ProcessOptions options;
+    options.environment = std::move(environment);
+    options.directory = directory_.path();
+    options.output = file("command.log");
+    return {argv, options};
+}
+
+void Rig::repeat_until_done(const std::vector<std::string>& words) {
+    RunResult last;
+    const bool done = eventually(
+        milliseconds(60'000),
+        [&] {
+            last = exodus(words);
+            return last.code == 0;
+        },
+        milliseconds(100));
+    INFO("exit ", last.code, "\n", last.out, last.err, "\n--- interlay\n", interlay_log());
+    REQUIRE(done);
+}
+
 std::string Rig::expect(int code, const std::vector<std::string>& words,
                         const std::map<std::string, std::string>& environment) {
     const RunResult result = exodus(words, environment);

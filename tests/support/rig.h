@@ -3,6 +3,7 @@
 // temporary directory and ends with the rig.
 #pragma once
 
+#include <csignal>
 #include <map>
 #include <memory>
 #include <string>
@@ -53,6 +54,7 @@ class Rig {
     int stop_interlay();
     [[nodiscard]] bool interlay_running() { return interlay_.running(); }
     [[nodiscard]] pid_t interlay_pid() const { return interlay_.pid(); }
+    void freeze_interlay(bool frozen) { interlay_.signal(frozen ? SIGSTOP : SIGCONT); }
     [[nodiscard]] std::string interlay_log() const {
         return read_file(directory_.file("interlay.log"));
     }
@@ -61,6 +63,12 @@ class Rig {
     RunResult exodus(std::vector<std::string> words,
                      std::map<std::string, std::string> environment = {},
                      milliseconds timeout = milliseconds(120'000));
+    /// Begins it, to be watched, stopped or killed; its output goes to command.log.
+    Process begin(std::vector<std::string> words,
+                  std::map<std::string, std::string> environment = {});
+    /// Runs it again and again until it ends with 0, as an operator would; fails the test after
+    /// 60 s.
+    void repeat_until_done(const std::vector<std::string>& words);
     /// The same, failing the test with everything printed when the exit code is another.
     std::string expect(int code, const std::vector<std::string>& words,
                        const std::map<std::string, std::string>& environment = {});

@@ -20,17 +20,8 @@ void crash_and_repeat(Rig& rig, const std::vector<std::string>& words, const std
     const RunResult first = rig.exodus(words, {{"EXODUS_CRASH_AT", point}});
     INFO("first run at ", point, "\n", first.out, first.err);
     REQUIRE((first.code == kKilled || first.code == 0));
-    RunResult again;
-    const bool done = eventually(
-        milliseconds(60'000),
-        [&] {
-            again = rig.exodus(words);
-            return again.code == 0;
-        },
-        milliseconds(100));
-    INFO("again after ", point, ": exit ", again.code, "\n", again.out, again.err,
-         "\n--- interlay\n", rig.interlay_log());
-    REQUIRE(done);
+    INFO("again after ", point);
+    rig.repeat_until_done(words);
 }
 
 }  // namespace

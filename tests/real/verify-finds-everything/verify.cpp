@@ -15,6 +15,8 @@ using namespace exodus::test;
 
 namespace {
 
+Deadline soon() { return Deadline::in(milliseconds(10'000)); }
+
 using Words = std::vector<std::string>;
 
 /// The same data on both servers, built by commands, with encodings that differ between the
@@ -164,17 +166,18 @@ TEST_CASE("verify: finds one planted difference of each kind and nothing else") 
         CHECK(result.unresolved == 0);
         // The open row is read again in the hold: still different, then repaired and clean.
         auto verifier = redis::make_redis_verifier(pair.migration.context, Direction::forward, {});
-        CHECK(!value_of(verifier->final_check({})).clean());
+        CHECK(!value_of(verifier->final_check({}, soon())).clean());
     }
     pair.target.text({"FLUSHALL"});
     fill(pair.target);
     auto verifier = redis::make_redis_verifier(pair.migration.context, Direction::forward, {});
-    CHECK(value_of(verifier->final_check({"0:stream", "0:str:1", "3:other:db", "0:nowhere"}))
-              .clean());
+    CHECK(
+        value_of(verifier->final_check({"0:stream", "0:str:1", "3:other:db", "0:nowhere"}, soon()))
+            .clean());
     pair.target.text({"APPEND", "str:1", "x"});
-    CHECK(value_of(verifier->final_check({"0:str:1"})).different == 1);
-    CHECK(value_of(verifier->final_check({"0:exodus:x"})).compared <= 1);
-    CHECK(!verifier->final_check({"nonsense"}));
+    CHECK(value_of(verifier->final_check({"0:str:1"}, soon())).different == 1);
+    CHECK(value_of(verifier->final_check({"0:exodus:x"}, soon())).compared <= 1);
+    CHECK(!verifier->final_check({"nonsense"}, soon()));
 }
 
 TEST_CASE("verify: big keys are read in pages and still compared element by element") {

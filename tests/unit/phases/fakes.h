@@ -233,7 +233,7 @@ class FakeVerifier : public Verifier {
         const std::scoped_lock lock(world_.mutex);
         return world_.verify;
     }
-    Result<VerifyResult> final_check(const std::vector<std::string>&) override {
+    Result<VerifyResult> final_check(const std::vector<std::string>&, Deadline) override {
         world_.call("final check");
         const std::scoped_lock lock(world_.mutex);
         return world_.final_verify;
@@ -266,6 +266,7 @@ class FakeFence : public Fence {
         world_.fenced.erase(side_);
         return {};
     }
+    Status keep(Deadline) override { return {}; }
 
   private:
     World& world_;

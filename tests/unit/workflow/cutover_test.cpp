@@ -50,6 +50,7 @@ TEST_CASE("a switch moves the authority once and a rollback returns it, each wit
     CHECK_FALSE(
         stage.world.at(Side::source).fenced);  // its rules are back before writes were released
     CHECK(stage.world.at(Side::source).rules == "rules");
+    CHECK(stage.world.at(Side::source).kept == 1);  // over a restart of the server too
     CHECK(stage.world.at(Side::target).fenced);
     stage.check_settled();
 }
@@ -68,6 +69,38 @@ TEST_CASE("a failing step aborts: authority unchanged, fence lifted, writes rele
     SUBCASE("the fence is not proven") {
         stage.world.stays_open = true;
         step = "C3";
+    }
+    SUBCASE("the fence cannot be prepared: nobody was held") {
+        stage.world.unprepared = true;
+        step = "C0";
+    }
+    SUBCASE("the mover tells no end position") {
+        stage.world.no_end = true;
+        step = "C4";
+    }
+    SUBCASE("the mover does not tell the end") {
+        stage.world.deaf_to = control_op::kEnd;
+        step = "C4";
+    }
+    SUBCASE("the mover does not say what is applied") {
+        stage.world.deaf_to = control_op::kApplied;
+        step = "C5";
+    }
+    SUBCASE("the mover does not tell the last keys") {
+        stage.world.deaf_to = control_op::kTouched;
+        step = "C5";
+    }
+    SUBCASE("the mover does not hand over") {
+        stage.world.deaf_to = control_op::kHandOver;
+        step = "C5";
+    }
+    SUBCASE("the way back cannot be armed") {
+        stage.world.deaf_to = control_op::kArm;
+        step = "C6";
+    }
+    SUBCASE("the way back does not prove") {
+        stage.world.deaf_to = control_op::kProve;
+        step = "C6";
     }
     SUBCASE("the lag is not worked off") {
         stage.world.lag_polls = 1'000'000;

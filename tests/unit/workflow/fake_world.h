@@ -22,9 +22,9 @@ namespace exodus::test {
 using nlohmann::json;
 
 /// A directory that goes with the object.
-class TempDir {
+class MemoryDir {
   public:
-    TempDir() {
+    MemoryDir() {
         // In memory where there is such a place: hundreds of state files with four syncs per
         // transaction take minutes on a disk.
         const bool memory = ::access("/dev/shm", W_OK) == 0;
@@ -34,12 +34,12 @@ class TempDir {
         REQUIRE(::mkdtemp(name.data()) != nullptr);
         path_ = name;
     }
-    ~TempDir() {
+    ~MemoryDir() {
         std::error_code code;
         std::filesystem::remove_all(path_, code);
     }
-    TempDir(const TempDir&) = delete;
-    TempDir& operator=(const TempDir&) = delete;
+    MemoryDir(const MemoryDir&) = delete;
+    MemoryDir& operator=(const MemoryDir&) = delete;
     [[nodiscard]] std::string file(const std::string& name) const {
         return (path_ / name).string();
     }
@@ -67,6 +67,7 @@ struct World {
         std::string rules = "rules";  ///< what the fence changes and must restore
         int raises = 0;
         int lifts = 0;
+        int kept = 0;
     };
     std::array<Server, 2> servers;
     std::array<bool, 2> applying{true, false};  ///< per direction
@@ -77,6 +78,9 @@ struct World {
     bool silent = false;      ///< a worker does not answer quiescence
     bool dirty = false;       ///< final check finds a difference
     bool stays_open = false;  ///< the fence does not prove
+    bool unprepared = false;  ///< the fence cannot even be prepared
+    std::string deaf_to;      ///< the operation that the mover does not answer
+    bool no_end = false;      ///< the mover tells an empty end position
     StateSource* state = nullptr;
     std::string problem;  ///< a broken invariant
 
@@ -98,7 +102,10 @@ struct World {
 class FakeFence final : public Fence {
   public:
     FakeFence(World& world, Side side) : world_(world), side_(side) {}
-    Result<std::string> prepare(Deadline) override { return world_.at(side_).rules; }
+    Result<std::string> prepare(Deadline) override {
+        if (world_.unprepared) return fail(ErrorCode::unreachable, "connection refused");
+        return world_.at(side_).rules;
+    }
     Status raise(const std::string&, Deadline) override {
         world_.at(side_).fenced = true;
         world_.at(side_).rules = "fenced";
@@ -114,6 +121,10 @@ class FakeFence final : public Fence {
         world_.at(side_).fenced = false;
         world_.at(side_).rules = prepared;
         ++world_.at(side_).lifts;
+        return {};
+    }
+    Status keep(Deadline) override {
+        ++world_.at(side_).kept;
         return {};
     }
 
@@ -166,7 +177,9 @@ class FakePort final : public ControlPort {
             request.at("direction") == "forward" ? Direction::forward : Direction::reverse;
         const auto at = static_cast<std::size_t>(direction);
         const bool fenced = world_.at(origin_of(direction)).fenced;
+        if (op == world_.deaf_to) return fail(ErrorCode::timeout, "no answer");
         if (op == control_op::kEnd) {
+            if (world_.no_end) return json{{"position", ""}};
             if (!fenced) world_.problem = "the end position was read before the fence";
             return json{{"position", "P1"}};
         }
@@ -241,7 +254,8 @@ class Stage {
             *store,
             [this](const std::string& path) { return std::make_unique<FakePort>(world, path); },
             [this](Side side) { return std::make_unique<FakeFence>(world, side); },
-            [this](Direction, const std::vector<std::string>& touched) -> Result<VerifyResult> {
+            [this](Direction, const std::vector<std::string>& touched,
+                   Deadline) -> Result<VerifyResult> {
                 if (touched != std::vector<std::string>{"key"})
                     world.problem = "touched keys were not decoded";
                 VerifyResult result;
@@ -283,7 +297,7 @@ class Stage {
         CHECK_FALSE(fence->has_value());
     }
 
-    TempDir dir;
+    MemoryDir dir;
     Settings settings;
     std::unique_ptr<WorkflowStore> store;
     std::unique_ptr<StateSource> state;

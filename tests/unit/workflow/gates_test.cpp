@@ -70,7 +70,7 @@ class Book {
         CHECK(verdict(gate) == GateVerdict::pass);
     }
 
-    TempDir dir;
+    MemoryDir dir;
     Settings settings;
     std::unique_ptr<WorkflowStore> store;
     MigrationRow row;

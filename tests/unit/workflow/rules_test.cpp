@@ -72,7 +72,7 @@ TEST_CASE("the machine refuses what is not in the table and says what is") {
 }
 
 TEST_CASE("a second command finds the lock taken and learns by whom") {
-    const TempDir dir;
+    const MemoryDir dir;
     auto first = StateLock::take(dir.file("s.db"), current_owner(), "migrate", milliseconds(0));
     REQUIRE(first);
     auto second = StateLock::take(dir.file("s.db"), current_owner(), "rollback", milliseconds(0));
@@ -82,7 +82,7 @@ TEST_CASE("a second command finds the lock taken and learns by whom") {
 }
 
 TEST_CASE("a failing hook stops the phase, one that hangs is ended") {
-    const TempDir dir;
+    const MemoryDir dir;
     const std::string script = dir.file("10-check");
     std::ofstream(script) << "#!/bin/sh\necho \"$EXODUS_PHASE not now\"\nexit 3\n";
     REQUIRE(::chmod(script.c_str(), 0700) == 0);

@@ -1,0 +1,267 @@
+// The phases from migrate to commit on a real state file with the fake family: approval, switch,
+// strategies, rollback, commit, what a dry run and a status say.
+#include "drive.h"
+
+using namespace exodus;
+using namespace exodus::test;
+
+TEST_CASE("migrate: until copied, pause and throttle, blocked movement") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::copied), 0);
+    CHECK(stage.row().state == S::following);
+    EXPECT(migrate(stage, MigrateGoal::pause), 0);
+    CHECK(!stage.row().flag_paused.empty());
+    CHECK(eventually([&] {
+        return stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.paused; });
+    }));
+    EXPECT(migrate(stage, MigrateGoal::resume), 0);
+    CHECK(stage.row().flag_paused.empty());
+    MigrateOptions options;
+    options.throttle["bytes_per_s"] = "5";
+    EXPECT(migrate(stage, MigrateGoal::throttle, options), 0);
+    CHECK(stage.world.lane(Direction::forward).throttle["bytes_per_s"] == "5");
+    options.throttle = {{"nonsense", "5"}};
+    CHECK(migrate(stage, MigrateGoal::throttle, options).exit_code == 64);
+    stage.world.with(Direction::forward,
+                     [](FakeLane& lane) { return lane.blocked = "second writer", 0; });
+    CHECK(migrate(stage).exit_code == 5);
+    CHECK(stage.row().flag_blocked == "second writer");
+}
+
+TEST_CASE("switch: denied, unconfirmed, not ready, aborted: the source stays authoritative") {
+    Stage stage;
+    until_ready(stage);
+    auto context = stage.context();
+    EXPECT(run_deny(context, "switch"), 0);
+    const int denied = migrate(stage, MigrateGoal::switched).exit_code;
+    CHECK((denied == 2 || denied == 4));
+    EXPECT(approve(stage), 0);
+    stage.confirms = false;
+    CHECK(migrate(stage, MigrateGoal::switched).exit_code == 4);
+    stage.confirms = true;
+    stage.interlay->not_ready = "user app cannot log in";
+    const PhaseOutcome not_ready = migrate(stage, MigrateGoal::switched);
+    CHECK(not_ready.exit_code == 2);
+    stage.interlay->not_ready.clear();
+    stage.world.final_verify.missing = 1;
+    const PhaseOutcome aborted = migrate(stage, MigrateGoal::switched);
+    INFO(say(aborted));
+    CHECK(aborted.exit_code == 5);
+    CHECK(aborted.authority == Side::source);
+    CHECK(stage.row().state == S::ready);
+    CHECK(!stage.row().route.hold);
+    CHECK(!stage.world.fenced.contains(Side::source));
+    CHECK(eventually([&] {
+        return stage.world.with(Direction::forward,
+                                [](FakeLane& l) { return l.mode == MovementMode::apply; });
+    }));
+    stage.world.final_verify.missing = 0;
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+}
+
+TEST_CASE("switch: killed at points of the journal, the same command ends it right") {
+    // One point of each kind; tests/unit/workflow goes through all of them.
+    for (const std::string at :
+         {"C1.after-done", "C3.after-effect", "C5.after-effect", "C7.after-done"}) {
+        CAPTURE(at);
+        Stage stage;
+        EXPECT(pretest(stage), 0);
+        EXPECT(analyze(stage), 0);
+        auto context = stage.context();
+        for (const char* gate : {"compare", "test"}) {
+            context.skip_gate = {gate};
+            static_cast<void>(run_migrate(context, {}));
+        }
+        REQUIRE(stage.row().state == S::ready);
+        EXPECT(approve(stage), 0);
+        struct Killed {};
+        auto dying = stage.context();
+        bool died = false;
+        dying.fault = [&](std::string_view point) {
+            if (point != at) return;
+            died = true;
+            throw Killed{};
+        };
+        MigrateOptions options;
+        options.goal = MigrateGoal::switched;
+        CHECK_THROWS_AS(run_migrate(dying, options), Killed);
+        CHECK(died);
+        EXPECT(migrate(stage, MigrateGoal::switched), 0);
+        CHECK(stage.row().state == S::switched);
+        CHECK(stage.row().route.authority == Side::target);
+        CHECK(!stage.row().route.hold);
+        CHECK(!stage.world.fenced.contains(Side::target));
+        CHECK(eventually([&] {
+            return stage.world.with(Direction::reverse, [](FakeLane& l) {
+                return l.mode == MovementMode::apply;
+            }) && stage.world.with(Direction::forward, [](FakeLane& l) {
+                return l.mode == MovementMode::standby;
+            });
+        }));
+    }
+}
+
+TEST_CASE("canary: steps, then the switch; a breach is taken back by itself") {
+    Stage stage;
+    stage.settings.migrate.strategy = Strategy::canary;
+    until_ready(stage);
+    CHECK(migrate(stage, MigrateGoal::switched).exit_code == 4);
+    EXPECT(approve(stage), 0);
+    stage.interlay->errors_per_look = 100;
+    const PhaseOutcome breach = migrate(stage, MigrateGoal::switched);
+    INFO(say(breach));
+    CHECK(breach.exit_code == 5);
+    CHECK(stage.row().route.canary_percent == 0);
+    CHECK(stage.row().state == S::ready);
+    stage.interlay->errors_per_look = 0;
+    MigrateOptions options;
+    options.canary_percent = 25;
+    EXPECT(migrate(stage, MigrateGoal::canary, options), 0);
+    CHECK(stage.row().route.canary_percent == 25);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    CHECK(stage.row().route.authority == Side::target);
+    CHECK(stage.row().route.canary_percent == 0);
+}
+
+TEST_CASE("blue-green: activated back and forth") {
+    Stage stage;
+    stage.settings.migrate.strategy = Strategy::blue_green;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    MigrateOptions options;
+    options.activate = Side::target;
+    EXPECT(migrate(stage, MigrateGoal::activate, options), 0);
+    CHECK(stage.row().route.authority == Side::target);
+    EXPECT(migrate(stage, MigrateGoal::activate, options), 0);
+    options.activate = Side::source;
+    EXPECT(migrate(stage, MigrateGoal::activate, options), 0);
+    CHECK(stage.row().route.authority == Side::source);
+    CHECK(stage.row().state == S::ready);
+    options.activate = Side::target;
+    EXPECT(migrate(stage, MigrateGoal::activate, options), 0);
+    CHECK(stage.row().state == S::switched);
+}
+
+TEST_CASE("rollback before the switch removes what exodus left") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(rollback(stage), 0);
+    CHECK(stage.row().state == S::aborted);
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+    CHECK(stage.world.fenced.empty());  // also the target's, which the rehearsal left
+    CHECK(stage.asked.empty());         // nothing is lost, nothing to confirm
+    EXPECT(rollback(stage), 0);
+    stage.world.residue[Side::target] = {"exodus:cp:1"};
+    stage.world.lane(Direction::forward).forgotten = false;
+    EXPECT(rollback(stage), 0);  // a killed clean-up is repeated
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+}
+
+TEST_CASE("commit: from ready it switches first; differences and a missing confirmation stop it") {
+    Stage stage;
+    until_ready(stage);
+    CHECK(commit(stage).exit_code == 4);
+    EXPECT(approve(stage), 0);
+    stage.world.verify.extra = 2;
+    CHECK(commit(stage).exit_code == 2);
+    CHECK(stage.row().state == S::switched);
+    stage.world.verify.extra = 0;
+    stage.confirms = false;
+    CHECK(commit(stage).exit_code == 4);
+    CHECK(stage.row().state == S::switched);
+    stage.confirms = true;
+    CommitOptions options;
+    options.keep_reverse = true;
+    EXPECT(commit(stage, options), 0);
+    CHECK(stage.row().state == S::committed);
+    CHECK(stage.row().reverse == MovementMode::apply);
+    EXPECT(commit(stage, options), 0);
+    CHECK(stage.row().reverse == MovementMode::apply);
+    EXPECT(commit(stage), 0);
+    CHECK(stage.row().reverse == MovementMode::off);
+}
+
+TEST_CASE("commit waits for the watch window and can be stopped in it") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    stage.settings.cutover.watch_ms = 3'600'000;
+    bool waited = false;
+    stage.on_progress = [&](const Progress& progress) {
+        if (progress.step != "watching the target") return;
+        waited = true;
+        stage.stop.request_stop();
+    };
+    CHECK(commit(stage).exit_code == 130);
+    CHECK(waited);
+    CHECK(stage.row().state == S::switched);
+    stage.stop = std::stop_source();
+    stage.on_progress = nullptr;
+    CommitOptions options;
+    options.watch_ms = 1;
+    EXPECT(commit(stage, options), 0);
+}
+
+TEST_CASE("dry run changes nothing and names what is in the way") {
+    Stage stage;
+    until_ready(stage);
+    const uint64_t epoch = stage.row().route.epoch;
+    auto context = stage.context();
+    context.dry_run = true;
+    MigrateOptions options;
+    options.goal = MigrateGoal::switched;
+    const PhaseOutcome outcome = run_migrate(context, options);
+    CHECK(outcome.exit_code == 0);
+    CHECK(std::any_of(outcome.details.begin(), outcome.details.end(),
+                      [](const std::string& line) { return line.starts_with("in the way: "); }));
+    CHECK(stage.row().route.epoch == epoch);
+    CHECK(stage.asked.empty());
+    context.dry_run = true;
+    CHECK(run_compare(context, {}).exit_code == 0);
+}
+
+TEST_CASE("a locked migration is exit 75, an unreachable interlay 69") {
+    Stage stage;
+    EXPECT(pretest(stage), 0);
+    EXPECT(analyze(stage), 0);
+    stage.interlay->down = true;
+    stage.timeout = milliseconds(200);
+    const int code = compare(stage).exit_code;
+    CHECK((code == 69 || code == 1));
+}
+
+TEST_CASE("status shows both sides, flow, way back, gates and the next command") {
+    Stage stage;
+    auto context = stage.context();
+    auto fresh = read_status(context, {});
+    REQUIRE(fresh);
+    CHECK(fresh->gates.size() == 6);
+    CHECK(fresh->gates[0].verdict == "MISSING");
+    CHECK(fresh->next.front() == "exodus pretest");
+    CHECK(fresh->data_flow == "none");
+    until_ready(stage);
+    stage.world.target_down = true;
+    auto ready = read_status(context, {});
+    REQUIRE(ready);
+    CHECK(!ready->target.reachable);
+    CHECK(ready->target.version == "fake 2");
+    CHECK(ready->explained == "switch waits for approval");
+    CHECK(ready->next.front() == "exodus approve switch --reason TEXT");
+    CHECK(ready->data_flow.find("lag 0.00 s") != std::string::npos);
+    CHECK(ready->workers.size() == 1);
+    for (std::size_t i = 0; i < 5; ++i) {
+        CAPTURE(ready->gates[i].name);
+        CAPTURE(ready->gates[i].why);
+        CHECK(ready->gates[i].verdict == "PASS");
+    }
+    CHECK(ready->data_line.starts_with("100 of 100 keys"));
+    CHECK(to_json(*ready).at("authority") == "source");
+    stage.interlay.reset();
+    auto silent = read_status(context, {});
+    REQUIRE(silent);
+    CHECK(!silent->interlay_reachable);
+    CHECK(silent->data_flow == "stands still: no interlay runs");
+}
