@@ -44,6 +44,9 @@ struct Loaded {
     /// The same command again, until it is where it was to go, and clients are served there.
     void finish(bool forward) {
         rig.repeat_until_done(words(forward));
+        // A command that found none running had one of its own, which ends with it; the one started
+        // beside it found the port taken.
+        if (!rig.interlay_running()) rig.start_interlay();
         REQUIRE(rig.authority() == (forward ? "target" : "source"));
         wait_for_load(ledger, 200);
         require_no_violation(ledger);
