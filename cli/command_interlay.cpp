@@ -171,7 +171,7 @@ int serve(Cli& cli, const InterlayFlags& flags) {
                                      .settings = settings.interlay,
                                      .source = settings.source,
                                      .target = settings.target,
-                                     .applied = parts.mover->applied_through(Direction::forward),
+                                     .following = parts.mover->following(Direction::forward),
                                      .version = EXODUS_VERSION,
                                      .control_path = path},
                                     std::move(taken));

@@ -86,7 +86,7 @@ void add_analyze(Cli& cli) {
             return run_phase(cli, {}, [&](PhaseRun& run) {
                 std::unique_ptr<TapSource> tap;
                 if (!flags->from_capture.empty()) {
-                    auto made = make_tap("pcap-file:" + flags->from_capture, run.space, false);
+                    auto made = make_capture(flags->from_capture, run.space);
                     if (!made) return cli.out.error(cli.command, made.error());
                     tap = std::move(*made);
                 }
@@ -104,7 +104,7 @@ void add_analyze(Cli& cli) {
                     "write the observed workload here, for test --replay")
         ->type_name("FILE");
     sub->add_option("--from-capture", flags->from_capture,
-                    "profile a packet capture instead of live traffic")
+                    "profile a capture (of --capture, or of packets) instead of live traffic")
         ->type_name("FILE");
     sub->add_option("--out", flags->options.plan_file, "write the plan as JSON here")
         ->type_name("FILE");

@@ -1,6 +1,8 @@
 #include "cli/tap.h"
 
+#include <algorithm>
 #include <fmt/format.h>
+#include <fstream>
 #include <map>
 
 #include "base/limits.h"
@@ -9,6 +11,37 @@
 namespace exodus::cli {
 
 namespace {
+
+/// The times between which requests were seen.
+struct Span {
+    int64_t first_us = 0;
+    int64_t last_us = 0;
+    void note(int64_t wall_us) {
+        if (first_us == 0 || wall_us < first_us) first_us = wall_us;
+        last_us = std::max(last_us, wall_us);
+    }
+    [[nodiscard]] int64_t ms() const { return (last_us - first_us) / 1000; }
+};
+
+/// A session that also notes when it was fed.
+class TimedSession final : public TapSession {
+  public:
+    TimedSession(std::unique_ptr<TapSession> inner, Span& span)
+        : inner_(std::move(inner)), span_(span) {}
+    void on_client_bytes(std::string_view bytes, int64_t wall_us) override {
+        span_.note(wall_us);
+        inner_->on_client_bytes(bytes, wall_us);
+    }
+    void on_server_bytes(std::string_view bytes, int64_t wall_us) override {
+        inner_->on_server_bytes(bytes, wall_us);
+    }
+    void on_gap() override { inner_->on_gap(); }
+    void collect(TrafficStats& stats) const override { inner_->collect(stats); }
+
+  private:
+    std::unique_ptr<TapSession> inner_;
+    Span& span_;
+};
 
 /// Packets of an interface or of a capture file.
 class PacketTap final : public TapSource {
@@ -28,12 +61,15 @@ class PacketTap final : public TapSource {
     Result<TapReport> run(const std::function<std::unique_ptr<TapSession>()>& make,
                           milliseconds duration, const std::stop_token& stop,
                           TrafficStats& stats) override {
-        auto tap = PcapTap::open(options_, make);
+        Span span;
+        auto tap =
+            PcapTap::open(options_, [&] { return std::make_unique<TimedSession>(make(), span); });
         if (!tap) return tl::unexpected(std::move(tap.error()));
         auto counts = (*tap)->run(stop, duration);
         (*tap)->collect(stats);
         if (!counts) return tl::unexpected(std::move(counts.error()));
         TapReport report;
+        report.span_ms = span.ms();
         report.connections = counts->connections;
         report.packets = counts->packets;
         report.bytes = counts->bytes;
@@ -67,6 +103,7 @@ class LogTap final : public TapSource {
                           milliseconds duration, const std::stop_token& stop,
                           TrafficStats& stats) override {
         TapReport report;
+        Span span;
         std::map<std::string, std::unique_ptr<TapSession>> sessions;
         auto unread = family_.read_log(
             context_, file_, duration, stop,
@@ -81,10 +118,12 @@ class LogTap final : public TapSource {
                 }
                 ++report.packets;
                 report.bytes += frame.size();
+                span.note(wall_us);
                 found->second->on_client_bytes(frame, wall_us);
             });
         for (const auto& [client, session] : sessions) session->collect(stats);
         if (!unread) return tl::unexpected(std::move(unread.error()));
+        report.span_ms = span.ms();
         report.connections = sessions.size();
         report.lost += *unread;
         report.unreadable = report.packets == 0 && *unread > 0;
@@ -98,6 +137,16 @@ class LogTap final : public TapSource {
 };
 
 }  // namespace
+
+Result<std::unique_ptr<TapSource>> make_capture(const std::string& file, const Workspace& space) {
+    std::ifstream in(file, std::ios::binary);
+    if (!in) return fail(ErrorCode::no_input, file + ": cannot be read");
+    // What analyze --capture writes begins with a comment, packets with a magic number.
+    const int first = in.get();
+    if (first != '#' && first != '@') return make_tap("pcap-file:" + file, space, false);
+    FamilyContext context{space.settings, *space.dialer, *space.journal, space.directory};
+    return std::make_unique<LogTap>(*space.family, std::move(context), file);
+}
 
 Result<std::unique_ptr<TapSource>> make_tap(const std::string& kind, const Workspace& space,
                                             bool accept_monitor_cost) {

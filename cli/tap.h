@@ -14,4 +14,7 @@ namespace exodus::cli {
 Result<std::unique_ptr<TapSource>> make_tap(const std::string& kind, const Workspace& space,
                                             bool accept_monitor_cost);
 
+/// A file that analyze --capture wrote, or packets (pcap). Errors: no_input.
+Result<std::unique_ptr<TapSource>> make_capture(const std::string& file, const Workspace& space);
+
 }  // namespace exodus::cli

@@ -73,8 +73,11 @@ inline constexpr uint64_t kCanonicalBigKey_bytes = 8ULL * 1024 * 1024;
 /// Keys and bytes of one MULTI of the verifier: the server is busy for about a millisecond.
 inline constexpr std::size_t kVerifyBatch_keys = 64;
 inline constexpr uint64_t kVerifyBatch_bytes = 4ULL * 1024 * 1024;
-/// SCAN COUNT of the verifier, and so the keys between two waits for the stream.
+/// SCAN COUNT of the verifier: a fraction of a millisecond of the server. Keys between two waits
+/// for the stream, and batches that are on their way to one server at a time.
 inline constexpr int kVerifyScan_count = 512;
+inline constexpr std::size_t kVerifyGroup_keys = 4'096;
+inline constexpr std::size_t kVerifyBatchesAhead = 4;
 /// How long the other side may take to apply what was just read before the verification gives up
 /// (resumable).
 inline constexpr int64_t kVerifyWait_ms = 60'000;
@@ -89,12 +92,16 @@ inline constexpr std::size_t kVerifyCandidates_max = 100'000;
 inline constexpr std::size_t kVerifySamples_max = 1'000;
 /// Delays before the re-check rounds (redis.md 8).
 inline constexpr int64_t kVerifyRounds_ms[] = {200, 1'000, 5'000};
-/// How long a key that never stands still is followed before it counts as unresolved, per key and
-/// for all of them.
-inline constexpr int64_t kVerifyHotKey_ms = 3'000;
-inline constexpr std::size_t kVerifyHotStates_max = 65'536;
-/// Strings that never stand still are compared in blocks of this size.
-inline constexpr std::size_t kHotBlock_bytes = 4 * 1024;
+/// A key that never stands still is read on both sides at one place of the stream, which stands for
+/// this long at most: its lag grows by as much. How often that is tried before it is unresolved.
+inline constexpr int64_t kStand_ms_max = 500;
+inline constexpr int kStandTries = 5;
+/// Of the time, the stream stands at most this share for comparisons; and pairs of answers that are
+/// asked again while it stands once.
+inline constexpr double kStandShare_max = 0.25;
+inline constexpr std::size_t kRecheckBatch_pairs = 64;
+/// Such a key is read whole, in one command: the server is busy for some hundred milliseconds.
+inline constexpr uint64_t kStandKey_bytes_max = 64ULL * 1024 * 1024;
 /// Tries of a re-check of one pair of answers; more would hold up the comparator for keys that
 /// never stand still.
 inline constexpr int64_t kRecheckDelays_ms[] = {0, 50, 250};
@@ -436,6 +443,9 @@ inline constexpr std::size_t kRedisUnknownNames_max = 32;
 inline constexpr std::size_t kRedisUnknownName_bytes_max = 32;
 /// The brain's own clock tick: hold deadlines, retries, age of the shadow.
 inline constexpr int64_t kRedisTick_us = 25'000;
+
+/// Requests that wait for the thread which writes a capture; beyond, they are dropped and counted.
+inline constexpr std::size_t kCaptureQueue_bytes = 16 * 1024 * 1024;
 
 // --- families/redis traffic profile and taps
 // ---------------------------------------------------------------------

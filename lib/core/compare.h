@@ -32,6 +32,13 @@ class Rechecker {
   public:
     virtual ~Rechecker() = default;
     virtual Result<RecheckOutcome> recheck(const ExchangePair& pair) = 0;
+    /// Several at once, which costs the movement between the sides less; one outcome for each.
+    virtual std::vector<Result<RecheckOutcome>> recheck_all(
+        const std::vector<ExchangePair>& pairs) {
+        std::vector<Result<RecheckOutcome>> outcomes;
+        for (const ExchangePair& pair : pairs) outcomes.push_back(recheck(pair));
+        return outcomes;
+    }
 };
 
 /// One confirmed difference in the data.
@@ -72,6 +79,9 @@ class Verifier {
     virtual ~Verifier() = default;
     using OnProgress = std::function<void(const VerifyProgress&)>;
     virtual Result<VerifyResult> run(const OnProgress& progress) = 0;
+    /// Only these keys, as Movement::touched() gives them, while writes go on.
+    virtual Result<VerifyResult> check(const std::vector<std::string>& keys,
+                                       const OnProgress& progress) = 0;
     /// Inside the hold: nothing moves, so the answer is final. Reads open rows and recently touched
     /// keys once more.
     /// Ends at the deadline, whatever a server does: clients wait for it.

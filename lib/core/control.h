@@ -35,7 +35,11 @@ inline constexpr const char* kLookNow = "look-now";  ///< read the state file ag
 inline constexpr const char* kQuiescence =
     "quiescence";  ///< {epoch, writes_in_flight, held, blocker} over all workers
 inline constexpr const char* kTraffic = "traffic";  ///< TrafficStats as JSON
-inline constexpr const char* kKnob = "knob";        ///< {name, value}
+inline constexpr const char* kBackends =
+    "backends";  ///< {side} -> {addresses}: the interlay's ends of its connections there
+inline constexpr const char* kCapture =
+    "capture";  ///< {path}: starts writing requests; without a path ends -> {written, dropped}
+inline constexpr const char* kKnob = "knob";  ///< {name, value}
 inline constexpr const char* kDrain = "drain";
 inline constexpr const char* kTakeover = "takeover";  ///< passes the listening sockets (SCM_RIGHTS)
 inline constexpr const char* kProbe =
@@ -44,7 +48,10 @@ inline constexpr const char* kReady =
     "ready";  ///< {side}: what a switch to that side needs is there
 inline constexpr const char* kMover = "mover.status";  ///< both directions' MovementStatus
 inline constexpr const char* kApplied =
-    "mover.applied";                                  ///< {direction, position} -> {applied: bool}
+    "mover.applied";  ///< {direction, position} -> {applied: bool}
+inline constexpr const char* kStand =
+    "mover.stand";  ///< {direction, ticket, position, span_ms} -> {ticket}
+inline constexpr const char* kGoOn = "mover.go-on";   ///< {direction, ticket} -> {stood: bool}
 inline constexpr const char* kEnd = "mover.end";      ///< {direction} -> {position}
 inline constexpr const char* kProve = "mover.prove";  ///< {direction}
 inline constexpr const char* kArm = "mover.arm";      ///< {direction} -> {position}

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -30,9 +31,17 @@ struct FamilyContext {
         directory;  ///< private directory beside the state file for the family's own files (spool)
 };
 
-/// Asks whether a direction has applied a position; answered by the mover, locally or over the
-/// control socket.
+/// Asks whether a direction has applied a position.
 using AppliedThrough = std::function<Result<bool>(const Position&)>;
+
+/// What comparing both sides needs of the movement between them; answered by the mover, locally or
+/// over the control socket. All empty: both sides are at rest.
+struct Following {
+    AppliedThrough applied;
+    /// As Movement::stand and go_on.
+    std::function<Result<uint64_t>(uint64_t ticket, const Position&, milliseconds span)> stand;
+    std::function<Result<bool>(uint64_t ticket)> go_on;
+};
 
 /// State that the traffic workers of one process share (scripts, virtual ids, identities).
 /// Thread-safe.
@@ -47,8 +56,17 @@ class TrafficShared {
     /// Sends, as each identity seen, a write that changes nothing; each must be refused by `side`
     /// (fence proof).
     virtual Status probe_fence(Side side, milliseconds timeout) = 0;
+    /// Writes the requests of clients to a new file, for replay and analysis; ends a capture that
+    /// runs. On the control thread; the file may be written from any.
+    virtual Result<nlohmann::json> begin_capture(const std::string& path) {
+        return fail(ErrorCode::not_allowed, "this family cannot capture to " + path);
+    }
+    /// {"written":…,"dropped":…,"bytes":…}
+    virtual Result<nlohmann::json> end_capture() {
+        return fail(ErrorCode::not_allowed, "no capture runs");
+    }
     virtual std::unique_ptr<Normalizer> make_normalizer() = 0;
-    virtual std::unique_ptr<Rechecker> make_rechecker(AppliedThrough applied) = 0;
+    virtual std::unique_ptr<Rechecker> make_rechecker(Following following) = 0;
 };
 
 /// A passive reader of captured traffic (tap): fed by capture with reassembled TCP bytes of one
@@ -77,8 +95,7 @@ class Family {
     virtual std::unique_ptr<Movement> make_movement(const FamilyContext& context,
                                                     Direction direction) = 0;
     virtual std::unique_ptr<Verifier> make_verifier(const FamilyContext& context,
-                                                    Direction direction,
-                                                    AppliedThrough applied) = 0;
+                                                    Direction direction, Following following) = 0;
     virtual std::unique_ptr<Fence> make_fence(const FamilyContext& context, Side side) = 0;
     virtual std::unique_ptr<TrafficShared> make_traffic(const FamilyContext& context) = 0;
     virtual std::unique_ptr<TapSession> make_tap_session() = 0;

@@ -47,6 +47,15 @@ class Inspector {
     /// migrate.
     virtual Result<nlohmann::json> plan(const TrafficStats& stats,
                                         const nlohmann::json& data_profile) = 0;
+    /// Data, traffic and plan in lines for people, beside what the findings say.
+    virtual std::vector<std::string> report(const TrafficStats& stats,
+                                            const nlohmann::json& data_profile,
+                                            const nlohmann::json& plan) {
+        static_cast<void>(stats);
+        static_cast<void>(data_profile);
+        static_cast<void>(plan);
+        return {};
+    }
     /// Writers on the source that do not come from `interlay_addresses`: "10.0.0.9:4711 (user app,
     /// cmd set)".
     virtual Result<std::vector<std::string>> stray_writers(

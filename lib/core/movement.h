@@ -94,6 +94,15 @@ class Movement {
     virtual Result<Position> end_position() = 0;
     /// True when everything up to `position` is applied and nothing is left to repair.
     virtual Result<bool> applied_through(const Position& position) = 0;
+    /// Lets the stream stand still for a moment, so that both sides can be read at one position
+    /// although the origin never rests. Ticket 0: stops behind what is in flight and gives a new
+    /// ticket. With a ticket: applies up to exactly `position` and stops there. Returns when it
+    /// stands; `span` after the first call it goes on by itself. Errors: not_allowed (not
+    /// following), locked (it stands for somebody else), gap (already past it), timeout.
+    virtual Result<uint64_t> stand(uint64_t ticket, const Position& position,
+                                   milliseconds span) = 0;
+    /// Goes on. False: it did so before by itself, and what was read meanwhile proves nothing.
+    virtual bool go_on(uint64_t ticket) = 0;
     /// Writes a marker to the origin and waits until it comes back through the stream. Blocks up to
     /// `timeout`.
     virtual Status prove(milliseconds timeout) = 0;

@@ -31,6 +31,9 @@ struct CommandStats {
     uint64_t aa_unequal = 0;
 };
 
+/// Name of the counter which says over how many milliseconds the rest was observed; set by analyze.
+inline constexpr const char* kObservedMs = "observed_ms";
+
 struct TrafficStats {
     std::map<std::string, CommandStats> commands;
     uint64_t clients_now = 0;

@@ -39,14 +39,14 @@ std::string sample_of(std::string_view bytes) {
 
 }  // namespace
 
-Comparator::Comparator(TrafficShared& traffic, AppliedThrough applied, DivergenceLog& log)
-    : traffic_(traffic), applied_(std::move(applied)), log_(log) {}
+Comparator::Comparator(TrafficShared& traffic, Following following, DivergenceLog& log)
+    : traffic_(traffic), following_(std::move(following)), log_(log) {}
 
 Comparator::~Comparator() { stop(); }
 
 void Comparator::start() {
     normalizer_ = traffic_.make_normalizer();
-    rechecker_ = traffic_.make_rechecker(applied_);
+    rechecker_ = traffic_.make_rechecker(following_);
     sigset_t all;
     sigset_t former;
     sigfillset(&all);
@@ -90,58 +90,83 @@ bool Comparator::push(ExchangePair&& pair) {
 
 void Comparator::run() {
     while (true) {
-        ExchangePair pair;
+        std::vector<ExchangePair> pairs;
         {
             std::unique_lock lock(mutex_);
             ready_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
             if (stopping_) return;
-            pair = std::move(queue_.front());
-            queue_.pop_front();
-            queued_bytes_ -= std::min(queued_bytes_, size_of(pair));
+            while (!queue_.empty() && pairs.size() < limits::kRecheckBatch_pairs) {
+                queued_bytes_ -= std::min(queued_bytes_, size_of(queue_.front()));
+                pairs.push_back(std::move(queue_.front()));
+                queue_.pop_front();
+            }
         }
-        judge(pair);
+        std::vector<std::string> reasons;
+        std::erase_if(pairs, [&](const ExchangePair& pair) {
+            std::string reason;
+            const bool candidate = judge(pair, reason);
+            if (candidate) reasons.push_back(std::move(reason));
+            return !candidate;
+        });
+        if (!pairs.empty()) read_again(pairs, reasons);
     }
 }
 
-void Comparator::judge(const ExchangePair& pair) {
-    std::string reason;
+/// True: a candidate, to be read again.
+bool Comparator::judge(const ExchangePair& pair, std::string& reason) {
     const Verdict verdict =
         normalizer_ != nullptr ? normalizer_->judge(pair, reason) : Verdict::not_comparable;
     if (verdict == Verdict::equal) {
         ++counters_.equal;
-        return;
+        return false;
     }
     if (verdict == Verdict::not_comparable) {
         ++counters_.not_comparable;
-        return note(pair, reason.empty() ? "no_rule" : reason, "not_comparable");
+        note(pair, reason.empty() ? "no_rule" : reason, "not_comparable");
+        return false;
     }
     if (pair.aa) {
         // Both answers are the authority's: this is the noise that the other arm is held against.
         ++counters_.noise;
-        return note(pair, reason, "confirmed");
+        note(pair, reason, "confirmed");
+        return false;
     }
     ++counters_.candidates;
-    if (rechecker_ == nullptr) return note(pair, reason, "unresolved");
-    auto outcome = rechecker_->recheck(pair);
-    if (!outcome) {
-        ++counters_.failed;
-        ++counters_.unresolved;
-        spdlog::debug("re-check of {}: {}", pair.command, outcome.error().message);
-        return note(pair, reason, "unresolved");
-    }
-    switch (*outcome) {
-        case RecheckOutcome::equal:
-            ++counters_.timing;
-            return note(pair, reason, "timing_inflight");
-        case RecheckOutcome::confirmed:
-            ++counters_.confirmed;
-            return note(pair, reason, "confirmed");
-        case RecheckOutcome::unresolved:
+    if (rechecker_ != nullptr) return true;
+    note(pair, reason, "unresolved");
+    return false;
+}
+
+void Comparator::read_again(const std::vector<ExchangePair>& pairs,
+                            const std::vector<std::string>& reasons) {
+    const auto outcomes = rechecker_->recheck_all(pairs);
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+        const auto& outcome = outcomes[i];
+        if (!outcome) {
+            ++counters_.failed;
             ++counters_.unresolved;
-            return note(pair, reason, "unresolved");
-        case RecheckOutcome::not_comparable:
-            ++counters_.not_comparable;
-            return note(pair, reason, "not_comparable");
+            spdlog::debug("re-check of {}: {}", pairs[i].command, outcome.error().message);
+            note(pairs[i], reasons[i], "unresolved");
+            continue;
+        }
+        switch (*outcome) {
+            case RecheckOutcome::equal:
+                ++counters_.timing;
+                note(pairs[i], reasons[i], "timing_inflight");
+                break;
+            case RecheckOutcome::confirmed:
+                ++counters_.confirmed;
+                note(pairs[i], reasons[i], "confirmed");
+                break;
+            case RecheckOutcome::unresolved:
+                ++counters_.unresolved;
+                note(pairs[i], reasons[i], "unresolved");
+                break;
+            case RecheckOutcome::not_comparable:
+                ++counters_.not_comparable;
+                note(pairs[i], reasons[i], "not_comparable");
+                break;
+        }
     }
 }
 

@@ -18,11 +18,11 @@ namespace exodus {
 
 class Comparator {
   public:
-    Comparator(TrafficShared& traffic, AppliedThrough applied, DivergenceLog& log);
+    Comparator(TrafficShared& traffic, Following following, DivergenceLog& log);
     /// stop() comes first.
     ~Comparator();
     void start();
-    /// Ends the thread after the pair it works on; what waits is dropped.
+    /// Ends the thread after the pairs it works on; what waits is dropped.
     void stop();
     /// Any thread, never waits for the comparator's work. False: full, the pair is unchanged.
     bool push(ExchangePair&& pair);
@@ -31,11 +31,13 @@ class Comparator {
 
   private:
     void run();
-    void judge(const ExchangePair& pair);
+    bool judge(const ExchangePair& pair, std::string& reason);
+    void read_again(const std::vector<ExchangePair>& pairs,
+                    const std::vector<std::string>& reasons);
     void note(const ExchangePair& pair, const std::string& reason, std::string_view outcome);
 
     TrafficShared& traffic_;
-    AppliedThrough applied_;
+    Following following_;
     DivergenceLog& log_;
     std::unique_ptr<Normalizer> normalizer_;
     std::unique_ptr<Rechecker> rechecker_;

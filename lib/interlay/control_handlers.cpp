@@ -112,6 +112,18 @@ ControlHandlers make_control_handlers(InterlayOperations& operations) {
         if (!stats) return pass(std::move(stats).error());
         return stats->to_json();
     };
+    handlers[control_op::kBackends] = [ops](const json& request) -> Result<json> {
+        auto side = side_of(request);
+        if (!side) return pass(std::move(side).error());
+        auto addresses = ops->interlay().backends(*side);
+        if (!addresses) return pass(std::move(addresses).error());
+        return json{{"addresses", *addresses}};
+    };
+    handlers[control_op::kCapture] = [ops](const json& request) -> Result<json> {
+        const auto path = request.value("path", std::string());
+        return path.empty() ? ops->traffic_shared().end_capture()
+                            : ops->traffic_shared().begin_capture(path);
+    };
     handlers[control_op::kKnob] = [ops](const json& request) { return knob(*ops, request); };
     handlers[control_op::kDrain] = [ops](const json&) -> Result<json> {
         ops->interlay().request_drain();

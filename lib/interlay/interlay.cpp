@@ -80,7 +80,7 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
   public:
     explicit Host(InterlayParts parts)
         : parts_(std::move(parts)),
-          comparator_(parts_.traffic, parts_.applied, parts_.divergences),
+          comparator_(parts_.traffic, parts_.following, parts_.divergences),
           watcher_(parts_.state, parts_.registry, *this),
           client_bound_(client_bound()) {}
 
@@ -221,6 +221,17 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
         if (total.epoch == UINT64_MAX)
             total.epoch = loops_.empty() ? 0 : watcher_.row().route.epoch;
         return total;
+    }
+
+    Result<std::vector<std::string>> backends(Side side) override {
+        const Deadline deadline = Deadline::in(milliseconds(limits::kLoopAnswer_ms));
+        std::vector<std::string> all;
+        for (auto& loop : loops_) {
+            auto some = loop->backends(side, deadline);
+            if (!some) return some;
+            all.insert(all.end(), some->begin(), some->end());
+        }
+        return all;
     }
 
     [[nodiscard]] const std::vector<std::string>& addresses() const override { return addresses_; }

@@ -24,7 +24,7 @@ struct InterlayParts {
     const Endpoint& source;
     const Endpoint& target;
     /// Whether the forward movement has applied a position; for the re-check of differing answers.
-    AppliedThrough applied;
+    Following following;
     std::string version;       ///< of the program, for `hello`
     std::string control_path;  ///< for the registration; the server itself is cli's
 };
@@ -56,6 +56,8 @@ class Interlay {
 
     virtual Result<TrafficStats> traffic() = 0;
     virtual Result<Quiescence> quiescence() = 0;
+    /// Our ends of all connections to a side, "10.0.0.7:51234": what its list of clients names.
+    virtual Result<std::vector<std::string>> backends(Side side) = 0;
     /// Bound addresses, ports filled in.
     [[nodiscard]] virtual const std::vector<std::string>& addresses() const = 0;
     /// Reads certificates and keys again; connections keep theirs. On an error nothing changed.

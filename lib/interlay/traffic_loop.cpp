@@ -120,6 +120,14 @@ Result<TrafficStats> TrafficLoop::traffic(Deadline deadline) {
         deadline);
 }
 
+Result<std::vector<std::string>> TrafficLoop::backends(Side side, Deadline deadline) {
+    return ask<std::vector<std::string>>(
+        [this, side] {
+            return connections_->dialled_from(side == Side::source ? Rank::source : Rank::target);
+        },
+        deadline);
+}
+
 Result<bool> TrafficLoop::set_knob(std::string name, std::string value, Deadline deadline) {
     return ask<bool>(
         [this, name = std::move(name), value = std::move(value)] {

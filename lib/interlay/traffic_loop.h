@@ -56,6 +56,8 @@ class TrafficLoop final : public WorkerIo,
     /// Answered by the loop itself. Error: timeout (the loop stands still) or cancelled (it ended).
     Result<Quiescence> quiescence(Deadline deadline);
     Result<TrafficStats> traffic(Deadline deadline);
+    /// Our ends of the connections to a side, as its server sees them.
+    Result<std::vector<std::string>> backends(Side side, Deadline deadline);
     Result<bool> set_knob(std::string name, std::string value, Deadline deadline);
     /// Ends sessions at their boundaries, all that is left after `timeout_ms`, and then the loop.
     void drain(int64_t timeout_ms);

@@ -46,6 +46,14 @@ void Connection::accept(int fd, bool unix_socket, std::string peer, const TlsCon
     become_open();
 }
 
+std::string Connection::local_address() const {
+    SocketAddress address;
+    address.length = sizeof address.storage;
+    auto* raw = reinterpret_cast<sockaddr*>(&address.storage);
+    if (fd_ < 0 || ::getsockname(fd_, raw, &address.length) != 0) return {};
+    return to_text(raw);
+}
+
 std::string Connection::tls_subject() const {
     return engine_ != nullptr ? engine_->peer_subject() : std::string{};
 }

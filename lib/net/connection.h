@@ -32,6 +32,8 @@ class Connection {
     [[nodiscard]] bool is_open() const { return state_ == State::open; }
     [[nodiscard]] const std::string& peer() const { return peer_; }
     [[nodiscard]] std::string tls_subject() const;
+    /// Of our end, as the peer sees it when nothing translates addresses; empty when not open.
+    [[nodiscard]] std::string local_address() const;
     /// Why it was closed, for the log.
     [[nodiscard]] const std::string& reason_text() const { return reason_text_; }
 

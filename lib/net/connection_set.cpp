@@ -142,6 +142,16 @@ void ConnectionSet::close_all() {
     }
 }
 
+std::vector<std::string> ConnectionSet::dialled_from(Rank rank) const {
+    std::vector<std::string> addresses;
+    for (const auto& connection : slots_) {
+        if (connection == nullptr || connection->rank() != rank) continue;
+        if (auto address = connection->local_address(); !address.empty())
+            addresses.push_back(std::move(address));
+    }
+    return addresses;
+}
+
 std::size_t ConnectionSet::buffered_bytes() const {
     std::size_t total = 0;
     for (const auto& connection : slots_) {

@@ -68,6 +68,8 @@ class ConnectionSet final : public TimerTarget {
     void close_all();
     [[nodiscard]] std::size_t size() const { return live_; }
     [[nodiscard]] std::size_t clients() const { return clients_; }
+    /// Our ends of the dialled connections of a side; walks all.
+    [[nodiscard]] std::vector<std::string> dialled_from(Rank rank) const;
     /// Bytes of output buffers of all connections; walks them.
     [[nodiscard]] std::size_t buffered_bytes() const;
 

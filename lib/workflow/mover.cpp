@@ -132,9 +132,13 @@ MovementStatus Mover::status(Direction direction) const {
     return lane_of(direction).movement->status();
 }
 
-AppliedThrough Mover::applied_through(Direction direction) {
+Following Mover::following(Direction direction) {
     Movement* movement = lane_of(direction).movement.get();
-    return [movement](const Position& position) { return movement->applied_through(position); };
+    return {[movement](const Position& position) { return movement->applied_through(position); },
+            [movement](uint64_t ticket, const Position& position, milliseconds span) {
+                return movement->stand(ticket, position, span);
+            },
+            [movement](uint64_t ticket) -> Result<bool> { return movement->go_on(ticket); }};
 }
 
 Result<MigrationRow> Mover::read_row() {
@@ -377,6 +381,16 @@ ControlHandlers Mover::handlers() {
             lane.movement->applied_through(Position{request.at("position").get<std::string>()});
         if (!applied) return tl::unexpected(applied.error());
         return json{{"applied", *applied}};
+    });
+    out[control_op::kStand] = on_lane([](Lane& lane, const json& request) -> Result<json> {
+        auto ticket = lane.movement->stand(request.value("ticket", uint64_t{0}),
+                                           Position{request.value("position", "")},
+                                           milliseconds(request.value("span_ms", int64_t{0})));
+        if (!ticket) return tl::unexpected(ticket.error());
+        return json{{"ticket", *ticket}};
+    });
+    out[control_op::kGoOn] = on_lane([](Lane& lane, const json& request) -> Result<json> {
+        return json{{"stood", lane.movement->go_on(request.at("ticket").get<uint64_t>())}};
     });
     out[control_op::kEnd] = on_lane([](Lane& lane, const json&) -> Result<json> {
         auto end = lane.movement->end_position();

@@ -48,7 +48,7 @@ class Mover {
     /// destroyed.
     ControlHandlers handlers();
     /// For the comparator and its re-checker in the same process.
-    AppliedThrough applied_through(Direction direction);
+    Following following(Direction direction);
     /// Both directions, for /status and metrics in this process. {"forward":{…},"reverse":{…}}, as
     /// mover.status.
     [[nodiscard]] MovementStatus status(Direction direction) const;
@@ -95,6 +95,9 @@ class MoverClient {
     explicit MoverClient(ControlPort& port) : port_(port) {}
     Result<MovementStatus> status(Direction direction);
     Result<bool> applied(Direction direction, const Position& position);
+    Result<uint64_t> stand(Direction direction, uint64_t ticket, const Position& position,
+                           milliseconds span);
+    Result<bool> go_on(Direction direction, uint64_t ticket);
     Result<Position> end(Direction direction);
     Status prove(Direction direction, milliseconds timeout);
     Result<Position> arm(Direction direction);

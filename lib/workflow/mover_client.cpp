@@ -127,6 +127,21 @@ Result<bool> MoverClient::applied(Direction direction, const Position& position)
     return field<bool>(port_.call(message, kCall), "applied");
 }
 
+Result<uint64_t> MoverClient::stand(Direction direction, uint64_t ticket, const Position& position,
+                                    milliseconds span) {
+    json message = request(control_op::kStand, direction);
+    message["ticket"] = ticket;
+    message["position"] = position.text;
+    message["span_ms"] = span.count();
+    return field<uint64_t>(port_.call(message, kCall), "ticket");
+}
+
+Result<bool> MoverClient::go_on(Direction direction, uint64_t ticket) {
+    json message = request(control_op::kGoOn, direction);
+    message["ticket"] = ticket;
+    return field<bool>(port_.call(message, kCall), "stood");
+}
+
 Result<Position> MoverClient::end(Direction direction) {
     auto text =
         field<std::string>(port_.call(request(control_op::kEnd, direction), kCall), "position");

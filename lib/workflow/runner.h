@@ -94,9 +94,16 @@ class PhaseRun {
                                   std::function<void(std::string_view)> fault = nullptr);
     /// A full verify in one direction; findings become divergence rows. Stops as cancelled.
     Result<VerifyResult> verify(Direction direction, const std::string& step);
+    /// Only the keys that either stream changed within `span`, as far back as the lanes remember.
+    Result<VerifyResult> verify_touched(Direction direction, milliseconds span,
+                                        const std::string& step);
     [[nodiscard]] DecisionRow decision(std::string kind, std::string subject) const;
 
   private:
+    using VerifierWork =
+        std::function<Result<VerifyResult>(Verifier& verifier, const Verifier::OnProgress&)>;
+    Result<VerifyResult> with_verifier(Direction direction, const std::string& step,
+                                       const VerifierWork& work);
     friend PhaseOutcome run_phase(PhaseContext&, std::optional<Command>, std::string,
                                   const struct PhaseFrame&,
                                   const std::function<Status(PhaseRun&)>&);

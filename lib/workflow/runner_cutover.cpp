@@ -21,16 +21,18 @@ CutoverPorts PhaseRun::ports(std::function<void(std::string_view)> fault) {
             if (!port) return tl::unexpected(port.error());
             auto verifier = context_.family.make_verifier(
                 context_.family_context(), direction,
-                [client = MoverClient(**port), direction](const Position& position) mutable {
-                    return client.applied(direction, position);
-                });
+                {.applied =
+                     [client = MoverClient(**port), direction](const Position& position) mutable {
+                         return client.applied(direction, position);
+                     },
+                 .stand = {},
+                 .go_on = {}});
             return verifier->final_check(touched, deadline);
         },
         .progress =
             [this](std::string_view step, std::string_view text) {
                 Progress now;
-                now.step = std::string(step);
-                now.waiting_for = std::string(text);
+                now.step = fmt::format("{} {}", step, text);
                 progress(std::move(now));
             },
         .fault = fault ? std::move(fault) : context_.fault,
@@ -51,6 +53,28 @@ Result<CutoverReport> PhaseRun::cutover(CutoverRequest request,
 }
 
 Result<VerifyResult> PhaseRun::verify(Direction direction, const std::string& step) {
+    return with_verifier(direction, step, [](Verifier& verifier, const auto& on_progress) {
+        return verifier.run(on_progress);
+    });
+}
+
+Result<VerifyResult> PhaseRun::verify_touched(Direction direction, milliseconds span,
+                                              const std::string& step) {
+    auto port = interlay();
+    if (!port) return tl::unexpected(port.error());
+    std::vector<std::string> keys;
+    for (const Direction lane : {Direction::forward, Direction::reverse}) {
+        auto some = MoverClient(**port).touched(lane, span);
+        if (!some) return fail(std::move(some.error()), step);
+        keys.insert(keys.end(), some->begin(), some->end());
+    }
+    return with_verifier(direction, step, [&](Verifier& verifier, const auto& on_progress) {
+        return verifier.check(keys, on_progress);
+    });
+}
+
+Result<VerifyResult> PhaseRun::with_verifier(Direction direction, const std::string& step,
+                                             const VerifierWork& work) {
     auto port = interlay();
     if (!port) return tl::unexpected(port.error());
     const auto applied = [this, direction, client = MoverClient(**port)](
@@ -60,9 +84,17 @@ Result<VerifyResult> PhaseRun::verify(Direction direction, const std::string& st
         EXODUS_TRY(may_go_on());
         return client.applied(direction, position);
     };
-    auto verifier = context_.family.make_verifier(context_.family_context(), direction, applied);
+    const auto stand = [direction, client = MoverClient(**port)](
+                           uint64_t ticket, const Position& position, milliseconds span) mutable {
+        return client.stand(direction, ticket, position, span);
+    };
+    const auto go_on = [direction, client = MoverClient(**port)](uint64_t ticket) mutable {
+        return client.go_on(direction, ticket);
+    };
+    auto verifier = context_.family.make_verifier(context_.family_context(), direction,
+                                                  {applied, stand, go_on});
     const int64_t started_us = steady_us();
-    auto result = verifier->run([&](const VerifyProgress& seen) {
+    auto result = work(*verifier, [&](const VerifyProgress& seen) {
         Progress now;
         now.step = seen.round == 0 ? step : fmt::format("{}, round {}", step, seen.round);
         now.done = seen.done;

@@ -33,10 +33,7 @@ void LedgerPopper::produce() {
         account.count(outcome, steady_us() - sent_us);
         if (outcome != Outcome::refused) produced_.add(id, outcome == Outcome::acknowledged);
         ++id;
-        // A queue that changes faster than two servers can be read is no use to a
-        // demonstration.
-        std::this_thread::sleep_for(std::max(std::chrono::microseconds(3000),
-                                             3 * std::chrono::microseconds(options_.pause_us)));
+        std::this_thread::sleep_for(std::chrono::microseconds(options_.pause_us));
     }
 }
 

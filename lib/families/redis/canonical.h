@@ -3,7 +3,6 @@
 // (redis.md 7, 8).
 #pragma once
 
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -61,15 +60,6 @@ std::string describe(const KeyState& state);
 Difference compare_states(const KeyState& authority, const KeyState& other, int64_t now_ms,
                           const CompareRules& rules);
 
-/// What one element of a value is: a digest of its state, or for one that normally only grows (the
-/// ids that a stream keeps) the state itself.
-struct ElementState {
-    Digest128 state;  ///< grows: high is the milliseconds of the id, low its sequence number
-    bool grows = false;
-};
-/// Elements of a value by digest of their name (field, member, entry id, position).
-using ElementMap = std::map<Digest128, ElementState>;
-
 /// Reads over one connection. Every function reads one database; SELECT is done here.
 class CanonicalReader {
   public:
@@ -90,10 +80,6 @@ class CanonicalReader {
     /// Types now, then typed values; big keys by read_big. For re-checks, where a second trip does
     /// not matter.
     Result<Snapshot> read_values(int db, Names names);
-    /// The value taken apart: element → state of it, besides pseudo-elements for type and expiry.
-    /// Not atomic; see PairReader::follow_hot_key. False: it cannot be taken apart now (it changed
-    /// its type).
-    Result<bool> read_elements(int db, std::string_view name, bool expiry, ElementMap& elements);
     /// MEMORY USAGE of each key; 0 for absent ones.
     Result<std::vector<uint64_t>> sizes(int db, Names names);
     /// WATCH for the keys; the next read_typed returns `touched` when one of them was written
@@ -106,8 +92,6 @@ class CanonicalReader {
     void append_tail();
     Result<Snapshot> take_exec(std::size_t count, std::size_t commands_per_key, std::size_t queued,
                                std::span<const std::string> types);
-    Result<bool> read_collection(std::string_view name, std::string_view type,
-                                 ElementMap& elements);
     Result<bool> read_pages(std::string_view name, KeyState& state);
 
     Client& client_;

@@ -35,8 +35,8 @@ class RedisFamily final : public Family {
         return make_redis_movement(context, direction);
     }
     std::unique_ptr<Verifier> make_verifier(const FamilyContext& context, Direction direction,
-                                            AppliedThrough applied) override {
-        return make_redis_verifier(context, direction, std::move(applied));
+                                            Following following) override {
+        return make_redis_verifier(context, direction, std::move(following));
     }
     std::unique_ptr<Fence> make_fence(const FamilyContext& context, Side side) override {
         return make_redis_fence(context, side);

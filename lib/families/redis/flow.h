@@ -20,6 +20,7 @@
 #include "families/redis/link.h"
 #include "families/redis/scope.h"
 #include "families/redis/spool.h"
+#include "families/redis/stand.h"
 
 namespace exodus::redis {
 
@@ -77,6 +78,7 @@ struct Flow {
 
     std::mutex mutex;
     std::condition_variable_any changed;  ///< new bytes in the spool, items in the queue, knobs
+    Stand stand{changed};                 ///< asked by callers, obeyed by the lane
     std::string replid;                   ///< guarded; the history that is followed
     MovementStatus status;                ///< guarded; its troubles are filled in when asked for
     Trouble link_trouble;                 ///< guarded

@@ -6,10 +6,12 @@
 
 #include "base/digest.h"
 #include "base/limits.h"
+#include "families/redis/analyze_report.h"
 #include "families/redis/checks.h"
 #include "families/redis/fence.h"
 #include "families/redis/plan.h"
 #include "families/redis/profile.h"
+#include "families/redis/stream_command.h"
 #include "families/redis/text.h"
 
 namespace exodus::redis {
@@ -130,6 +132,11 @@ class RedisInspector final : public Inspector {
         return make_redis_plan(ends_, stats, data_profile);
     }
 
+    std::vector<std::string> report(const TrafficStats& stats, const nlohmann::json& data_profile,
+                                    const nlohmann::json& plan) override {
+        return analyze_report(stats, data_profile, plan);
+    }
+
     /// `interlay_addresses`: of the interlay's backend connections, "host:port" (one connection) or
     /// "host" (all of it).
     Result<std::vector<std::string>> stray_writers(
@@ -188,13 +195,25 @@ class RedisInspector final : public Inspector {
     }
 
     Result<std::string> execute(Side side, const std::string& request) override {
-        auto words = split_line(request);
+        // "[1 42] GET key" is of database 1 (and of connection 42), as a capture writes it.
+        int database = 0;
+        std::string_view text = request;
+        if (text.starts_with('[')) {
+            const auto end = text.find("] ");
+            const auto number = to_number(text.substr(1, text.find_first_of(" ]") - 1));
+            if (end == std::string_view::npos || !number || *number < 0)
+                return fail(ErrorCode::data, "not a request of a capture: " + request);
+            database = static_cast<int>(*number);
+            text.remove_prefix(end + 2);
+        }
+        auto words = split_line(text);
         if (!words) return tl::unexpected<Error>(std::move(words).error());
         if (words->empty()) return fail(ErrorCode::usage, "an empty request");
         // Each request on a connection of its own: SELECT, MULTI or SUBSCRIBE of one must not reach
         // the next.
         auto client = Client::connect(ends_.dialer(), ends_.settings().endpoint(side));
         if (!client) return tl::unexpected<Error>(std::move(client).error());
+        if (database != 0) EXODUS_TRY((*client)->select(database));
         auto reply = (*client)->command(*words);
         if (!reply) return tl::unexpected<Error>(std::move(reply).error());
         return print_reply(*reply);

@@ -163,14 +163,15 @@ void Lane::finish_unit() {
     open_group_bytes_ = 0;
 }
 
-/// Commands of the next batch: whole groups, up to the first global one.
-std::size_t Lane::batch_size() const {
+/// Commands of the next batch: whole groups, up to the first global one and not behind `limit`.
+std::size_t Lane::batch_size(uint64_t limit) const {
     std::size_t count = 0;
     std::size_t operations = 0;
     std::size_t bytes = 0;
     for (const auto& command : parsed_) {
         const bool new_unit = count == 0 || parsed_[count - 1].group != command.group;
         if (command.role == StreamRole::global || command.role == StreamRole::unknown) break;
+        if (new_unit && command.group > limit) break;
         if (new_unit &&
             (operations >= limits::kBatchOperations_max || bytes >= limits::kBatch_bytes ||
              count >= 8 * limits::kBatchOperations_max)) {
@@ -195,9 +196,11 @@ Status Lane::step(const std::stop_token& stop) {
     CopyQueue::Batch due = flow_.queue.take(limits::kBatchItems_max, 4 * limits::kBatch_bytes);
     std::vector<StreamCommand> ops;
     EXODUS_TRY(follow_big_keys(due, ops));
-    const std::size_t size = batch_size();
-    const bool global_next = size < parsed_.size() && (parsed_[size].role == StreamRole::global ||
-                                                       parsed_[size].role == StreamRole::unknown);
+    const uint64_t limit = flow_.stand.limit();
+    const std::size_t size = batch_size(limit);
+    const bool global_next =
+        size < parsed_.size() && parsed_[size].end <= limit &&
+        (parsed_[size].role == StreamRole::global || parsed_[size].role == StreamRole::unknown);
     if (size == 0 && ops.empty() && due.items.empty() && due.chunks == 0 && repairs_.empty()) {
         if (global_next) {
             if (parsed_.front().role == StreamRole::unknown)
@@ -215,7 +218,9 @@ Status Lane::step(const std::stop_token& stop) {
         }
         EXODUS_TRY(look_at_checkpoint());
         publish();
-        wait_for_change(flow_, stop, milliseconds(behind ? 20 : 50));
+        flow_.stand.reached(applied_.offset, exact_);
+        // Who made it stand waits for every millisecond of it.
+        wait_for_change(flow_, stop, milliseconds(limit != kNoOffset ? 1 : behind ? 20 : 50));
         return {};
     }
     ops.reserve(ops.size() + size);

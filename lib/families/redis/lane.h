@@ -48,7 +48,7 @@ class Lane {
     Status read_spool();
     Status parse(SpoolBlock block);
     void finish_unit();
-    std::size_t batch_size() const;
+    std::size_t batch_size(uint64_t limit) const;
     Status reach_database(int db);
     Status run_batch(std::vector<StreamCommand> ops, const CopyQueue::Batch& due);
     Status follow_big_keys(CopyQueue::Batch& due, std::vector<StreamCommand>& ops);

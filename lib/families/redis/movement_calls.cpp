@@ -126,7 +126,8 @@ Result<Position> RedisMovement::end_position() {
     return Position{end->text()};
 }
 
-Result<bool> RedisMovement::applied_through(const Position& position) {
+/// The offset of a position in the history that is followed.
+Result<uint64_t> RedisMovement::offset_of(const Position& position) {
     const auto wanted = StreamPosition::parse(position.text);
     if (!wanted)
         return fail(ErrorCode::internal, "not a position of a Redis stream: " + position.text);
@@ -134,9 +135,35 @@ Result<bool> RedisMovement::applied_through(const Position& position) {
     if (!followed.empty() && followed != wanted->replid) {
         return fail(ErrorCode::gap, "the position belongs to another history of the origin");
     }
-    const std::lock_guard lock(workers_);
-    return lane_ && lane_->applied_through(static_cast<uint64_t>(wanted->offset));
+    return static_cast<uint64_t>(wanted->offset);
 }
+
+Result<bool> RedisMovement::applied_through(const Position& position) {
+    const auto offset = offset_of(position);
+    if (!offset) return tl::unexpected<Error>(offset.error());
+    const std::lock_guard lock(workers_);
+    return lane_ && lane_->applied_through(*offset);
+}
+
+Result<uint64_t> RedisMovement::stand(uint64_t ticket, const Position& position,
+                                      milliseconds span) {
+    if (ticket == 0) {
+        {
+            const std::lock_guard lock(workers_);
+            if (!lane_ || flow_.fill_open) {
+                return fail(ErrorCode::not_allowed,
+                            "the stream cannot stand still while the copy is not complete");
+            }
+        }
+        return flow_.stand.begin(std::min(span, milliseconds(limits::kStand_ms_max)));
+    }
+    const auto offset = offset_of(position);
+    if (!offset) return tl::unexpected<Error>(offset.error());
+    EXODUS_TRY(flow_.stand.advance(ticket, *offset));
+    return ticket;
+}
+
+bool RedisMovement::go_on(uint64_t ticket) { return flow_.stand.end(ticket); }
 
 Status RedisMovement::prove(milliseconds timeout) {
     if (mode_ == MovementMode::off)
@@ -211,6 +238,7 @@ Status RedisMovement::holds_last() {
 
 Status RedisMovement::hand_over() {
     const std::lock_guard lock(calls_);
+    flow_.stand.drop();
     Journal& journal = flow_.context.journal;
     auto handed = journal.load_position(flow_.name, "handed");
     if (!handed) return tl::unexpected<Error>(std::move(handed).error());

@@ -1,36 +1,14 @@
 #include "families/redis/pair_reader.h"
 
 #include <algorithm>
-#include <map>
-#include <optional>
-#include <set>
 #include <thread>
 
 #include "base/limits.h"
 
 namespace exodus::redis {
 
-namespace {
-
-/// Digests order by their first field; ids by time, then sequence number.
-bool id_before(const Digest128& left, const Digest128& right) {
-    return left.high != right.high ? left.high < right.high : left.low < right.low;
-}
-
-/// The other side was read between two looks at the authority, when it had applied at least what
-/// the first look showed and could not have more than the second. An id that grew from one to the
-/// other passes through values which no look catches, so it is right anywhere between them. An id
-/// that the authority moves is written to the other side with each move; one that stands still on
-/// the authority never comes here.
-bool grew_past(const ElementState& first, const ElementState& found, const ElementState& last) {
-    return last.grows && found.grows && id_before(first.state, last.state) &&
-           !id_before(found.state, first.state) && !id_before(last.state, found.state);
-}
-
-}  // namespace
-
-PairReader::PairReader(const FamilyContext& context, Side authority, AppliedThrough applied)
-    : settings_(context.settings), dialer_(context.dialer), applied_(std::move(applied)) {
+PairReader::PairReader(const FamilyContext& context, Side authority, Following following)
+    : settings_(context.settings), dialer_(context.dialer), following_(std::move(following)) {
     rules_.expiry = settings_.migrate.preserve_ttl;
     authority_.side = authority;
     other_.side = exodus::other(authority);
@@ -72,14 +50,14 @@ Status PairReader::connect_end(End& end) {
 }
 
 Status PairReader::wait_applied(const StreamPosition& position, const OnWait& on_wait) {
-    if (!applied_) return {};
+    if (!following_.applied) return {};
     if (known_applied_.replid == position.replid && known_applied_.offset >= position.offset) {
         return {};
     }
     const auto limit = Deadline::in(milliseconds(limits::kVerifyWait_ms));
     const Deadline deadline = end_ && end_->left() < limit.left() ? *end_ : limit;
     for (int tries = 0;; ++tries) {
-        auto done = applied_(Position{position.text()});
+        auto done = following_.applied(Position{position.text()});
         if (!done) return tl::unexpected<Error>(std::move(done).error());
         if (*done) break;
         if (deadline.passed()) {
@@ -167,63 +145,78 @@ Result<KeyProof> PairReader::prove_big(int db, std::string_view name, const OnWa
     return proof;
 }
 
-Result<bool> PairReader::follow_hot_key(int db, std::string_view name, milliseconds span) {
-    const auto deadline = Deadline::in(span);
-    // Elements that no round has proven; nothing before the first one. And what the authority
-    // showed for them.
-    std::optional<std::set<Digest128>> open;
-    std::map<Digest128, std::set<Digest128>> seen;
-    static constexpr ElementState kAbsent{};
-    const auto state_of = [](const ElementMap& map, const Digest128& id) {
-        const auto it = map.find(id);
-        return it == map.end() ? kAbsent : it->second;
+Result<bool> PairReader::at_one_place(const ReadAuthority& read_authority,
+                                      const ReadOther& read_other) {
+    if (!following_.stand || !following_.go_on) return false;
+    const milliseconds span(limits::kStand_ms_max);
+    // Not standing is no failure: the caller tries again, or has no proof.
+    const auto only_late = [](const Error& error) {
+        return error.code == ErrorCode::timeout || error.code == ErrorCode::locked ||
+               error.code == ErrorCode::not_allowed || error.code == ErrorCode::gap;
     };
-    ElementMap before;
-    ElementMap there;
-    ElementMap after;
-    auto whole = authority().read_elements(db, name, rules_.expiry, before);
-    if (!whole) return whole;
-    while (!deadline.passed()) {
-        auto replication = authority_client().info("replication");
-        if (!replication) return tl::unexpected<Error>(std::move(replication).error());
-        EXODUS_TRY(wait_applied(StreamPosition::of(*replication)));
-        auto right = other().read_elements(db, name, rules_.expiry, there);
-        if (!right) return right;
-        auto left = authority().read_elements(db, name, rules_.expiry, after);
-        if (!left) return left;
-        if (*whole && *right && *left) {
-            std::set<Digest128> ids;
-            if (open) {
-                ids = *open;
-            } else {
-                for (const auto* map : {&before, &there, &after}) {
-                    for (const auto& [id, state] : *map) ids.insert(id);
-                }
-            }
-            std::set<Digest128> rest;
-            for (const auto& id : ids) {
-                const auto first = state_of(before, id);
-                const auto last = state_of(after, id);
-                const auto found = state_of(there, id);
-                // Unchanged on the authority while the other side was read behind it: it must be
-                // the same there.
-                const bool still = first.state == last.state;
-                if (still && found.state == first.state) continue;
-                if (grew_past(first, found, last)) continue;
-                auto& states = seen[id];
-                states.insert(first.state);
-                states.insert(last.state);
-                if (!still && states.contains(found.state)) continue;
-                rest.insert(id);
-            }
-            if (rest.empty()) return true;
-            if (seen.size() > limits::kVerifyHotStates_max) return false;
-            open = std::move(rest);
-        }
-        before.swap(after);
-        whole = left;
+    if (const int64_t rest = rest_until_us_ - steady_us(); rest > 0)
+        std::this_thread::sleep_for(std::chrono::microseconds(rest));
+    const int64_t began_us = steady_us();
+    auto ticket = following_.stand(0, {}, span);
+    if (!ticket && only_late(ticket.error())) return false;
+    if (!ticket) return tl::unexpected<Error>(std::move(ticket).error());
+    Status read;
+    bool late = false;
+    if (auto position = read_authority()) {
+        auto there = following_.stand(*ticket, Position{position->text()}, span);
+        late = !there && only_late(there.error());
+        if (there)
+            read = read_other();
+        else if (!late)
+            read = tl::unexpected<Error>(std::move(there).error());
+    } else {
+        read = tl::unexpected<Error>(std::move(position).error());
     }
-    return false;
+    auto stood = following_.go_on(*ticket);
+    const auto took_us = static_cast<double>(steady_us() - began_us);
+    rest_until_us_ =
+        steady_us() + static_cast<int64_t>(took_us * (1 / limits::kStandShare_max - 1));
+    EXODUS_TRY(read);
+    if (!stood) return stood;
+    return *stood && !late;
+}
+
+Result<std::vector<KeyProof>> PairReader::prove_hot(int db,
+                                                    const std::vector<std::string_view>& names) {
+    std::vector<KeyProof> proofs(names.size());
+    auto here = authority().sizes(db, names);
+    if (!here) return tl::unexpected<Error>(std::move(here).error());
+    std::vector<std::string_view> wanted;
+    std::vector<std::size_t> indexes;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        if ((*here)[i] > limits::kStandKey_bytes_max) continue;
+        wanted.push_back(names[i]);
+        indexes.push_back(i);
+    }
+    Snapshot left;
+    Snapshot right;
+    const auto read = [&](CanonicalReader& reader, Snapshot& snapshot) -> Status {
+        auto values = reader.read_values(db, wanted);
+        if (!values) return tl::unexpected<Error>(std::move(values).error());
+        snapshot = std::move(*values);
+        return {};
+    };
+    auto stood = at_one_place(
+        [&]() -> Result<StreamPosition> {
+            EXODUS_TRY(read(authority(), left));
+            return left.position;
+        },
+        [&] { return read(other(), right); });
+    if (!stood) return tl::unexpected<Error>(std::move(stood).error());
+    if (!*stood) return proofs;
+    const int64_t now = std::max(left.time_ms, right.time_ms);
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        auto& proof = proofs[indexes[i]];
+        proof.difference = compare_states(left.states[i], right.states[i], now, rules_);
+        proof.authority = std::move(left.states[i]);
+        proof.other = std::move(right.states[i]);
+    }
+    return proofs;
 }
 
 }  // namespace exodus::redis

@@ -32,7 +32,7 @@ class PairReader {
   public:
     using OnWait = std::function<void(const std::string& what)>;
 
-    PairReader(const FamilyContext& context, Side authority, AppliedThrough applied);
+    PairReader(const FamilyContext& context, Side authority, Following following);
 
     /// From here on no command waits beyond it; for a check inside a hold.
     void end_at(Deadline deadline);
@@ -47,12 +47,15 @@ class PairReader {
     /// undecided as a whole.
     Result<std::vector<KeyProof>> prove(int db, const std::vector<std::string_view>& names,
                                         const OnWait& on_wait = {});
-    /// For a key that never stands still, round by round: authority, then the other side behind
-    /// that offset, then the authority again. An element that is the same before and after must be
-    /// the same on the other side; one that changed must be in a state which the authority was seen
-    /// in, or (ids of streams, which grow) between the two. True when every element was proven
-    /// once. Never proves a difference.
-    Result<bool> follow_hot_key(int db, std::string_view name, milliseconds span);
+    using ReadAuthority = std::function<Result<StreamPosition>()>;
+    using ReadOther = std::function<Status()>;
+    /// Reads both sides at one place of the stream: the stream stands, `read_authority` reads and
+    /// says where that was, the stream goes on to exactly there, `read_other` reads. False: it did
+    /// not stand long enough (or nothing follows), and what was read proves nothing.
+    Result<bool> at_one_place(const ReadAuthority& read_authority, const ReadOther& read_other);
+    /// For keys that never stand still long enough for prove(): the stream stands for them instead.
+    /// Undecided: it did not stand, or the key is too large to be read in one piece.
+    Result<std::vector<KeyProof>> prove_hot(int db, const std::vector<std::string_view>& names);
 
     [[nodiscard]] Client& authority_client() { return *authority_.client; }
     [[nodiscard]] Client& other_client() { return *other_.client; }
@@ -75,12 +78,13 @@ class PairReader {
 
     const Settings& settings_;
     Dialer& dialer_;
-    AppliedThrough applied_;
+    Following following_;
     CompareRules rules_;
     End authority_;
     End other_;
     StreamPosition known_applied_;
     std::optional<Deadline> end_;
+    int64_t rest_until_us_ = 0;  ///< the stream does not stand again before
 };
 
 }  // namespace exodus::redis

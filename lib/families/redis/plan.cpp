@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "families/redis/command_catalog.h"
 #include "families/redis/text.h"
+#include "families/redis/traffic_profile.h"
 
 namespace exodus::redis {
 
@@ -47,17 +48,13 @@ Result<std::vector<CommandFacts>> facts_of(Client& client, const std::vector<std
     return facts;
 }
 
-json profile_of(const TrafficStats& stats) {
-    const auto it = stats.observations.find("redis.profile");
-    if (it == stats.observations.end()) return json::object();
-    auto value = json::parse(it->second, nullptr, false);
-    return value.is_object() ? value : json::object();
-}
-
 uint64_t number(const json& object, const char* name) {
     const auto it = object.find(name);
     return it != object.end() && it->is_number() ? it->get<uint64_t>() : 0;
 }
+
+/// Hot keys that the finding names; the profile has all.
+constexpr std::size_t kHotKeysNamed = 5;
 
 Finding note(std::string id, Severity severity, std::string text, std::string hint = {}) {
     return {std::move(id), severity, "traffic", std::move(text), std::move(hint)};
@@ -96,17 +93,28 @@ void judge_features(const json& profile, std::vector<Finding>& out) {
                            "no matter here; a cluster would refuse them"));
     }
     if (profile.contains("hot_keys") && profile["hot_keys"].is_array()) {
+        std::string names;
+        std::size_t hot = 0;
         for (const auto& key : profile["hot_keys"]) {
             if (!key.is_object() || !key.contains("share") || !key["share"].is_number() ||
                 key["share"].get<double>() < 0.01)
                 continue;
+            if (++hot > kHotKeysNamed) continue;
+            names += (names.empty() ? "" : ", ") + key.value("key", std::string("?")) + " " +
+                     std::to_string(static_cast<int>(key["share"].get<double>() * 100)) + " %";
+        }
+        if (hot > kHotKeysNamed) names += " and " + std::to_string(hot - kHotKeysNamed) + " more";
+        if (hot > 0) {
             out.push_back(
                 note("redis.traffic.hot-key", Severity::info,
-                     "hot key " + key.value("key", std::string("?")) + ": " +
-                         std::to_string(static_cast<int>(key["share"].get<double>() * 100)) +
-                         " % of the requests"));
+                     std::to_string(hot) + " keys with more than 1 % of the requests: " + names));
         }
     }
+}
+
+uint64_t counter(const TrafficStats& stats, const char* name) {
+    const auto it = stats.counters.find(name);
+    return it == stats.counters.end() ? 0 : it->second;
 }
 
 struct Mix {
@@ -147,6 +155,13 @@ void judge_unknown(const TrafficStats& stats, std::vector<Finding>& out) {
 }
 
 }  // namespace
+
+json traffic_profile_of(const TrafficStats& stats) {
+    const auto it = stats.observations.find(kProfileObservation);
+    if (it == stats.observations.end()) return json::object();
+    auto value = json::parse(it->second, nullptr, false);
+    return value.is_object() ? value : json::object();
+}
 
 std::vector<Finding> judge_redis_traffic(Endpoints& ends, const TrafficStats& stats) {
     std::vector<Finding> out;
@@ -205,7 +220,7 @@ std::vector<Finding> judge_redis_traffic(Endpoints& ends, const TrafficStats& st
         }
     }
     judge_unknown(stats, out);
-    judge_features(profile_of(stats), out);
+    judge_features(traffic_profile_of(stats), out);
     if (out.empty()) {
         out.push_back(
             note("redis.traffic.commands", Severity::pass,
@@ -235,10 +250,11 @@ Result<json> make_redis_plan(Endpoints& ends, const TrafficStats& stats, const j
     const double by_keys = static_cast<double>(keys) / limits::kPlanKeys_per_s;
     const double by_bytes = static_cast<double>(dataset) / limits::kPlanBytes_per_s;
     const double copy_s = std::max(by_keys, by_bytes);
-    const double input = source_info.number("instantaneous_input_kbps") * 1024;
-    const double per_mb = dataset == 0 ? 0
-                                       : source_info.number("instantaneous_ops_per_sec") /
-                                             (static_cast<double>(dataset) / 1048576.0);
+    // What the stream carries is about what the writes weigh; both over the time that was observed.
+    const double seconds = static_cast<double>(counter(stats, kObservedMs)) / 1000;
+    const double input = seconds > 0 ? static_cast<double>(mix.written_bytes) / seconds : 0;
+    const double per_s = seconds > 0 ? static_cast<double>(mix.requests) / seconds : 0;
+    const double per_mb = dataset == 0 ? 0 : per_s / (static_cast<double>(dataset) / 1048576.0);
     json warnings = json::array();
     if (number(data_profile, "above_8mib") > 0) {
         warnings.push_back(std::to_string(number(data_profile, "above_8mib")) +
@@ -274,6 +290,7 @@ Result<json> make_redis_plan(Endpoints& ends, const TrafficStats& stats, const j
                 {"backlog_bytes", backlog},
                 {"write_bytes_per_s", static_cast<uint64_t>(input)},
                 {"requests", mix.requests},
+                {"requests_per_s", static_cast<uint64_t>(per_s)},
                 {"write_share", mix.requests == 0 ? 0.0
                                                   : static_cast<double>(mix.writes) /
                                                         static_cast<double>(mix.requests)},

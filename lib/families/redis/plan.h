@@ -12,4 +12,7 @@ std::vector<Finding> judge_redis_traffic(Endpoints& ends, const TrafficStats& st
 Result<nlohmann::json> make_redis_plan(Endpoints& ends, const TrafficStats& stats,
                                        const nlohmann::json& data_profile);
 
+/// The traffic profile among the observations; an empty object when there is none.
+nlohmann::json traffic_profile_of(const TrafficStats& stats);
+
 }  // namespace exodus::redis

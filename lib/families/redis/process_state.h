@@ -12,6 +12,7 @@
 #include "families/redis/command_catalog.h"
 #include "families/redis/cursor_book.h"
 #include "families/redis/identity.h"
+#include "families/redis/request_capture.h"
 #include "families/redis/script_cache.h"
 #include "families/redis/virtual_id.h"
 
@@ -45,6 +46,7 @@ struct ProcessState {
     CommandCatalog commands;
     /// Whether a server refuses clients that have not logged in, as its last answer to one said.
     std::array<std::atomic<bool>, 2> login_required{};
+    RequestCapture capture;
 };
 
 }  // namespace exodus::redis

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <hiredis/hiredis.h>
 #include <map>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -40,48 +41,86 @@ std::string lower(std::string text) {
 
 class RedisRechecker final : public Rechecker {
   public:
-    RedisRechecker(const FamilyContext& context, AppliedThrough applied, Side authority,
+    RedisRechecker(const FamilyContext& context, Following following, Side authority,
                    std::unique_ptr<Normalizer> normalizer)
         : context_(context),
           direction_(origin_of(Direction::forward) == authority ? Direction::forward
                                                                 : Direction::reverse),
-          pair_(context, authority, std::move(applied)),
+          pair_(context, authority, std::move(following)),
           normalizer_(std::move(normalizer)) {}
 
     Result<RecheckOutcome> recheck(const ExchangePair& pair) override {
-        EXODUS_TRY(pair_.connect());
-        const auto words = words_of(pair.request);
-        if (words.empty()) return RecheckOutcome::not_comparable;
-        auto reads_only = is_read_only(words);
-        if (!reads_only) return tl::unexpected<Error>(std::move(reads_only).error());
-        if (!*reads_only) return RecheckOutcome::not_comparable;
-        auto keys = keys_of(words);
-        if (!keys) return tl::unexpected<Error>(std::move(keys).error());
-        if (keys->empty() || keys->size() > limits::kVerifyBatch_keys) {
-            return RecheckOutcome::not_comparable;
+        return recheck_all({pair}).front();
+    }
+
+    /// Both sides are asked again at one place of the stream: whatever moves, the answers must then
+    /// be the same. Where the stream cannot stand, each pair for itself.
+    std::vector<Result<RecheckOutcome>> recheck_all(
+        const std::vector<ExchangePair>& pairs) override {
+        std::vector<Result<RecheckOutcome>> outcomes(pairs.size(), RecheckOutcome::unresolved);
+        std::vector<Question> open;
+        for (std::size_t i = 0; i < pairs.size(); ++i) {
+            auto question = question_of(pairs[i]);
+            if (!question)
+                outcomes[i] = tl::unexpected<Error>(std::move(question).error());
+            else if (!*question)
+                outcomes[i] = RecheckOutcome::not_comparable;
+            else
+                open.push_back({i, std::move(**question)});
         }
-        const std::vector<std::string_view> names(keys->begin(), keys->end());
-        EXODUS_TRY(load_foreign());
-        // The conflict policy keeps the target's own value of a key: whatever the answers are.
-        if (std::any_of(names.begin(), names.end(), [&](std::string_view name) {
-                return foreign_.excuses(key_hash(pair.database, name), Difference::value);
-            })) {
-            return RecheckOutcome::not_comparable;
+        for (int tries = 0; !open.empty() && tries < limits::kStandTries; ++tries) {
+            if (!ask_at_one_place(pairs, open, outcomes)) break;
+            std::erase_if(open, [&](const Question& question) {
+                return outcomes[question.index] != RecheckOutcome::unresolved;
+            });
         }
-        for (const auto delay_ms : limits::kRecheckDelays_ms) {
-            std::this_thread::sleep_for(milliseconds(delay_ms));
-            auto outcome = try_once(pair, words, names);
-            if (!outcome) return tl::unexpected<Error>(std::move(outcome).error());
-            if (*outcome != RecheckOutcome::unresolved) return *outcome;
-        }
-        if (pair.aa || names.size() != 1) return RecheckOutcome::unresolved;
-        auto equal = pair_.follow_hot_key(pair.database, names.front(),
-                                          milliseconds(limits::kVerifyHotKey_ms));
-        if (!equal) return tl::unexpected<Error>(std::move(equal).error());
-        return *equal ? RecheckOutcome::equal : RecheckOutcome::unresolved;
+        for (const Question& question : open)
+            outcomes[question.index] = watch_and_ask(pairs[question.index], question.words);
+        return outcomes;
     }
 
   private:
+    struct Question {
+        std::size_t index = 0;
+        std::vector<std::string> words;
+    };
+
+    /// The words to ask again; none for what cannot be compared.
+    Result<std::optional<std::vector<std::string>>> question_of(const ExchangePair& pair) {
+        EXODUS_TRY(pair_.connect());
+        auto words = words_of(pair.request);
+        if (words.empty()) return std::nullopt;
+        auto reads_only = is_read_only(words);
+        if (!reads_only) return tl::unexpected<Error>(std::move(reads_only).error());
+        if (!*reads_only) return std::nullopt;
+        auto keys = keys_of(words);
+        if (!keys) return tl::unexpected<Error>(std::move(keys).error());
+        if (keys->empty() || keys->size() > limits::kVerifyBatch_keys) return std::nullopt;
+        EXODUS_TRY(load_foreign());
+        // The conflict policy keeps the target's own value of a key: whatever the answers are.
+        if (std::any_of(keys->begin(), keys->end(), [&](const std::string& name) {
+                return foreign_.excuses(key_hash(pair.database, name), Difference::value);
+            })) {
+            return std::nullopt;
+        }
+        return words;
+    }
+
+    /// Proves the keys equal or different while nothing writes them, a few times.
+    Result<RecheckOutcome> watch_and_ask(const ExchangePair& pair,
+                                         const std::vector<std::string>& words) {
+        EXODUS_TRY(pair_.connect());
+        auto keys = keys_of(words);
+        if (!keys) return tl::unexpected<Error>(std::move(keys).error());
+        const std::vector<std::string_view> names(keys->begin(), keys->end());
+        for (const auto delay_ms : limits::kRecheckDelays_ms) {
+            std::this_thread::sleep_for(milliseconds(delay_ms));
+            auto outcome = try_once(pair, words, names);
+            if (!outcome || *outcome != RecheckOutcome::unresolved) return outcome;
+        }
+        return RecheckOutcome::unresolved;
+    }
+
     /// unresolved: the keys were written meanwhile.
     Result<RecheckOutcome> try_once(const ExchangePair& pair, const std::vector<std::string>& words,
                                     const std::vector<std::string_view>& names) {
@@ -123,6 +162,67 @@ class RedisRechecker final : public Rechecker {
         ExchangePair& again = *answered;
         append_resp((*exec)[0], again.left);
         again.left_us = wall_us();
+        return judge(again);
+    }
+
+    /// The answers of both sides at the same place of the stream, one database at a time;
+    /// unresolved where the stream did not stand.
+    Status ask_at_one_place(const std::vector<ExchangePair>& pairs,
+                            const std::vector<Question>& questions,
+                            std::vector<Result<RecheckOutcome>>& outcomes) {
+        std::map<int, std::vector<const Question*>> by_database;
+        for (const Question& question : questions) {
+            if (!pairs[question.index].aa)
+                by_database[pairs[question.index].database].push_back(&question);
+        }
+        for (const auto& [database, asked] : by_database) {
+            EXODUS_TRY(pair_.connect());
+            EXODUS_TRY(pair_.authority_client().select(database));
+            EXODUS_TRY(pair_.other_client().select(database));
+            std::vector<ExchangePair> again;
+            for (const Question* question : asked)
+                again.push_back(asked_again(pairs[question->index]));
+            auto stood = pair_.at_one_place([&] { return ask_authority(asked, again); },
+                                            [&] { return ask_other(asked, again); });
+            if (!stood) return tl::unexpected<Error>(std::move(stood).error());
+            for (std::size_t i = 0; *stood && i < asked.size(); ++i)
+                outcomes[asked[i]->index] = judge(again[i]);
+        }
+        return {};
+    }
+
+    Result<StreamPosition> ask_authority(const std::vector<const Question*>& asked,
+                                         std::vector<ExchangePair>& again) {
+        Client& client = pair_.authority_client();
+        client.append({"MULTI"});
+        for (const Question* question : asked) client.append(question->words);
+        client.append({"INFO", "replication"});
+        client.append({"EXEC"});
+        auto replies = client.read_all();
+        if (!replies) return tl::unexpected<Error>(std::move(replies).error());
+        const Reply& exec = replies->back();
+        if (exec.is_error() || exec.size() != asked.size() + 1)
+            return tl::unexpected<Error>(error_of(exec, "asking the authority again"));
+        for (std::size_t i = 0; i < asked.size(); ++i) {
+            append_resp(exec[i], again[i].left);
+            again[i].left_us = wall_us();
+        }
+        return StreamPosition::of(Info::parse(exec[asked.size()].text()));
+    }
+
+    Status ask_other(const std::vector<const Question*>& asked, std::vector<ExchangePair>& again) {
+        Client& client = pair_.other_client();
+        for (const Question* question : asked) client.append(question->words);
+        auto replies = client.read_all();
+        if (!replies) return tl::unexpected<Error>(std::move(replies).error());
+        for (std::size_t i = 0; i < asked.size(); ++i) {
+            append_resp((*replies)[i], again[i].right);
+            again[i].right_us = wall_us();
+        }
+        return {};
+    }
+
+    [[nodiscard]] RecheckOutcome judge(const ExchangePair& again) {
         if (again.left == again.right) return RecheckOutcome::equal;
         std::string reason;
         const auto verdict = normalizer_ ? normalizer_->judge(again, reason) : Verdict::candidate;
@@ -137,15 +237,20 @@ class RedisRechecker final : public Rechecker {
         return RecheckOutcome::confirmed;
     }
 
-    /// The other side's answer at an offset behind the WATCH, and the question queued in a MULTI of
-    /// the authority.
-    Result<ExchangePair> answers(const ExchangePair& pair, const std::vector<std::string>& words) {
+    static ExchangePair asked_again(const ExchangePair& pair) {
         ExchangePair again;
         again.command = pair.command;
         again.request = pair.request;
         again.database = pair.database;
         again.aa = pair.aa;
         again.sent_us = wall_us();
+        return again;
+    }
+
+    /// The other side's answer at an offset behind the WATCH, and the question queued in a MULTI of
+    /// the authority.
+    Result<ExchangePair> answers(const ExchangePair& pair, const std::vector<std::string>& words) {
+        ExchangePair again = asked_again(pair);
         Client& authority = pair_.authority_client();
         Client& other = pair.aa ? authority : pair_.other_client();
         if (!pair.aa) {
@@ -227,10 +332,10 @@ class RedisRechecker final : public Rechecker {
 
 }  // namespace
 
-std::unique_ptr<Rechecker> make_redis_rechecker(const FamilyContext& context,
-                                                AppliedThrough applied, Side authority,
+std::unique_ptr<Rechecker> make_redis_rechecker(const FamilyContext& context, Following following,
+                                                Side authority,
                                                 std::unique_ptr<Normalizer> normalizer) {
-    return std::make_unique<RedisRechecker>(context, std::move(applied), authority,
+    return std::make_unique<RedisRechecker>(context, std::move(following), authority,
                                             std::move(normalizer));
 }
 

@@ -12,8 +12,7 @@ namespace exodus::redis {
 /// `authority` is the side whose answers are ExchangePair::left. `normalizer` judges answers that
 /// were asked again; without one only equal bytes are equal. Connects at the first use and again
 /// after a failure.
-std::unique_ptr<Rechecker> make_redis_rechecker(const FamilyContext& context,
-                                                AppliedThrough applied,
+std::unique_ptr<Rechecker> make_redis_rechecker(const FamilyContext& context, Following following,
                                                 Side authority = Side::source,
                                                 std::unique_ptr<Normalizer> normalizer = nullptr);
 

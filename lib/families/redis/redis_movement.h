@@ -25,6 +25,8 @@ class RedisMovement : public Movement {
     [[nodiscard]] MovementStatus status() const override;
     Result<Position> end_position() override;
     Result<bool> applied_through(const Position& position) override;
+    Result<uint64_t> stand(uint64_t ticket, const Position& position, milliseconds span) override;
+    bool go_on(uint64_t ticket) override;
     Status prove(milliseconds timeout) override;
     Result<Position> arm() override;
     Status hand_over() override;
@@ -61,6 +63,7 @@ class RedisMovement : public Movement {
     Status save_start(const DurableStart& start);
     Result<std::unique_ptr<Client>> side_client(Side side);
     Result<StreamPosition> end_of_stream();
+    Result<uint64_t> offset_of(const Position& position);
 
     // conflicts.cpp
     Status settle_conflicts(const std::stop_token& stop);

@@ -68,6 +68,30 @@ bool take_word(std::string_view& text, std::string& word) {
     return true;
 }
 
+/// What stands behind the time: ` [0 127.0.0.1:60866] "keys" "*"`.
+std::optional<LoggedRequest> with_words(std::string_view line, LoggedRequest out) {
+    if (!line.starts_with(" [")) return std::nullopt;
+    const auto close = line.find("] ");
+    const auto blank = line.find(' ', 2);
+    if (close == std::string_view::npos || blank == std::string_view::npos || blank > close)
+        return std::nullopt;
+    out.client = std::string(line.substr(blank + 1, close - blank - 1));
+    if (out.client == "lua") return std::nullopt;
+    line.remove_prefix(close + 2);
+    std::vector<std::string> words;
+    std::string word;
+    while (!line.empty()) {
+        if (!take_word(line, word)) return std::nullopt;
+        words.push_back(std::move(word));
+        if (!line.empty() && line.front() != ' ') return std::nullopt;
+        if (!line.empty()) line.remove_prefix(1);
+    }
+    if (words.empty()) return std::nullopt;
+    out.frame = fmt::format("*{}\r\n", words.size());
+    for (const std::string& one : words) out.frame += fmt::format("${}\r\n{}\r\n", one.size(), one);
+    return out;
+}
+
 /// Splits what comes in into lines; a line longer than a request may be is dropped and counted.
 class Lines {
   public:
@@ -99,12 +123,19 @@ class Lines {
 struct Sink {
     const Family::OnLoggedRequest& on_request;
     uint64_t unread = 0;
+    uint64_t lines = 0;
+    uint64_t damaged = 0;  ///< first line that a capture cannot have
 
     void line(std::string_view text) {
+        ++lines;
         if (!text.empty() && text.front() == '+') text.remove_prefix(1);
         if (text.empty() || text == "OK") return;
-        if (const auto request = parse_monitor_line(text)) {
+        if (text.front() == '#') return;
+        if (const auto request =
+                text.front() == '@' ? parse_capture_line(text) : parse_monitor_line(text)) {
             on_request(request->client, request->frame, request->wall_us);
+        } else if (text.front() == '@') {
+            if (damaged == 0) damaged = lines;
         } else if (text.find("[") == std::string_view::npos ||
                    text.find(" lua] ") == std::string_view::npos) {
             ++unread;
@@ -127,6 +158,10 @@ Result<uint64_t> read_file(const std::string& path, const std::stop_token& stop,
     if (in.bad())
         return fail(ErrorCode::io, fmt::format("reading {}: {}", path, std::strerror(errno)));
     lines.feed("\n", [&](std::string_view text) { sink.line(text); });
+    if (sink.damaged != 0)
+        return fail(ErrorCode::data,
+                    fmt::format("{}: line {} is no request of a capture", path, sink.damaged),
+                    "the file is damaged or was cut: capture again");
     return sink.unread;
 }
 
@@ -165,26 +200,19 @@ std::optional<LoggedRequest> parse_monitor_line(std::string_view line) {
     if (second_error != std::errc()) return std::nullopt;
     out.wall_us = seconds * 1'000'000 + fraction;
     line.remove_prefix(static_cast<std::size_t>(space - line.data()));
-    if (!line.starts_with(" [")) return std::nullopt;
-    const auto close = line.find("] ");
-    const auto blank = line.find(' ', 2);
-    if (close == std::string_view::npos || blank == std::string_view::npos || blank > close)
-        return std::nullopt;
-    out.client = std::string(line.substr(blank + 1, close - blank - 1));
-    if (out.client == "lua") return std::nullopt;
-    line.remove_prefix(close + 2);
-    std::vector<std::string> words;
-    std::string word;
-    while (!line.empty()) {
-        if (!take_word(line, word)) return std::nullopt;
-        words.push_back(std::move(word));
-        if (!line.empty() && line.front() != ' ') return std::nullopt;
-        if (!line.empty()) line.remove_prefix(1);
-    }
-    if (words.empty()) return std::nullopt;
-    out.frame = fmt::format("*{}\r\n", words.size());
-    for (const std::string& one : words) out.frame += fmt::format("${}\r\n{}\r\n", one.size(), one);
-    return out;
+    return with_words(line, std::move(out));
+}
+
+std::optional<LoggedRequest> parse_capture_line(std::string_view line) {
+    LoggedRequest out;
+    int64_t at_ms = 0;
+    const char* end = line.data() + line.size();
+    const auto [space, error] = std::from_chars(line.data() + 1, end, at_ms);
+    if (error != std::errc() || !line.starts_with('@')) return std::nullopt;
+    out.wall_us = at_ms * 1000;
+    line.remove_prefix(static_cast<std::size_t>(space - line.data()));
+    if (!line.starts_with(" r ") && !line.starts_with(" w ")) return std::nullopt;
+    return with_words(line.substr(2), std::move(out));
 }
 
 Result<uint64_t> read_redis_log(const FamilyContext& context, const std::string& file,

@@ -365,7 +365,7 @@ void ClientSession::forward(BackendLink& link, const resp::CommandRow& row,
     }
     const bool silent = (reply_off_ || skip_next_) && what != Kind::client_reply;
     if (skip_next_ && what != Kind::client_reply) skip_next_ = false;
-    worker_.observe(row, frame, database_);
+    worker_.observe(*this, row, frame, database_);
     // One that is only queued counts as well: it must be answered before the fence rises.
     const bool write = row.writes() || (what == Kind::exec && multi_writes_);
     if (write) last_write_us_ = worker_.io().now_us();

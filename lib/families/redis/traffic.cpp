@@ -107,32 +107,47 @@ class RedisTraffic final : public TrafficShared {
         return {};
     }
 
+    Result<nlohmann::json> begin_capture(const std::string& path) override {
+        EXODUS_TRY(state_.capture.begin(path));
+        return nlohmann::json{{"path", path}};
+    }
+    Result<nlohmann::json> end_capture() override {
+        auto counts = state_.capture.end();
+        if (!counts) return tl::unexpected<Error>(std::move(counts).error());
+        return nlohmann::json{
+            {"written", counts->written}, {"dropped", counts->dropped}, {"bytes", counts->bytes}};
+    }
+
     std::unique_ptr<Normalizer> make_normalizer() override {
         return make_redis_normalizer(context_.settings.compare);
     }
-    std::unique_ptr<Rechecker> make_rechecker(AppliedThrough applied) override {
-        return std::make_unique<RoutedRechecker>(*this, std::move(applied));
+    std::unique_ptr<Rechecker> make_rechecker(Following following) override {
+        return std::make_unique<RoutedRechecker>(*this, std::move(following));
     }
 
   private:
     /// The side whose answers are right changes at a switch.
     class RoutedRechecker final : public Rechecker {
       public:
-        RoutedRechecker(RedisTraffic& traffic, AppliedThrough applied)
-            : traffic_(traffic), applied_(std::move(applied)) {}
+        RoutedRechecker(RedisTraffic& traffic, Following following)
+            : traffic_(traffic), following_(std::move(following)) {}
         Result<RecheckOutcome> recheck(const ExchangePair& pair) override {
+            return recheck_all({pair}).front();
+        }
+        std::vector<Result<RecheckOutcome>> recheck_all(
+            const std::vector<ExchangePair>& pairs) override {
             const Side authority = traffic_.state_.authority.load();
             if (inner_ == nullptr || authority != of_) {
-                inner_ = make_redis_rechecker(traffic_.context_, applied_, authority,
+                inner_ = make_redis_rechecker(traffic_.context_, following_, authority,
                                               traffic_.make_normalizer());
                 of_ = authority;
             }
-            return inner_->recheck(pair);
+            return inner_->recheck_all(pairs);
         }
 
       private:
         RedisTraffic& traffic_;
-        AppliedThrough applied_;
+        Following following_;
         Side of_ = Side::source;
         std::unique_ptr<Rechecker> inner_;
     };

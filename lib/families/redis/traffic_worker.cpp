@@ -236,7 +236,7 @@ bool TrafficWorker::drain() {
 
 bool TrafficWorker::set_knob(std::string_view name, std::string_view value) {
     if (name != "observe") return false;
-    observe_ = value != "off";
+    observe_ = value != "off" && value != "0";
     return true;
 }
 

@@ -94,8 +94,11 @@ class TrafficWorker final : public ProtocolWorker {
     void mirror(BackendLink& link, Expected& entry, const resp::CommandRow& row,
                 std::string_view request);
     [[nodiscard]] bool mirrors() const { return mirror_on_; }
-    void observe(const resp::CommandRow& row, const resp::RequestFrame& frame, int database) {
+    void observe(const ClientSession& session, const resp::CommandRow& row,
+                 const resp::RequestFrame& frame, int database) {
         if (observe_) profile_.on_request(row, frame, database);
+        if (state_.capture.on()) [[unlikely]]
+            state_.capture.add(row, frame, database, session.virtual_id(), io_.wall_now_us());
     }
     bool roll(double percent);
     void local_error_counted(const resp::CommandRow& row);

@@ -18,12 +18,12 @@ namespace {
 
 class RedisVerifier final : public Verifier {
   public:
-    RedisVerifier(const FamilyContext& context, Direction direction, AppliedThrough applied)
+    RedisVerifier(const FamilyContext& context, Direction direction, Following following)
         : settings_(context.settings),
           context_(context),
           direction_(direction),
           scope_(context.settings.scope),
-          pair_(context, origin_of(direction), std::move(applied)),
+          pair_(context, origin_of(direction), std::move(following)),
           record_(context.journal, direction) {}
 
     Result<VerifyResult> run(const OnProgress& progress) override {
@@ -56,16 +56,7 @@ class RedisVerifier final : public Verifier {
         EXODUS_TRY(pair_.connect());
         auto keys = record_.load_open();
         if (!keys) return tl::unexpected<Error>(std::move(keys).error());
-        for (const auto& text : touched_keys) {
-            const auto colon = text.find(':');
-            int db = 0;
-            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), db);
-            if (error != std::errc() || colon == std::string::npos || end != text.data() + colon) {
-                return fail(ErrorCode::internal, "a touched key is not \"<db>:<name>\"");
-            }
-            std::string name = text.substr(colon + 1);
-            if (scope_.contains(name)) keys->insert({db, std::move(name)});
-        }
+        EXODUS_TRY(add_names(touched_keys, *keys));
         run_.result = {};
         // Nothing moves, but a server may still be deleting what just expired: a difference is read
         // again before it counts.
@@ -84,8 +75,40 @@ class RedisVerifier final : public Verifier {
         return run_.result;
     }
 
+    Result<VerifyResult> check(const std::vector<std::string>& names,
+                               const OnProgress& progress) override {
+        on_progress_ = progress;
+        EXODUS_TRY(pair_.connect());
+        EXODUS_TRY(load_foreign());
+        std::set<KeyName> keys;
+        EXODUS_TRY(add_names(names, keys));
+        run_.result = {};
+        run_.candidates.clear();
+        progress_ = {};
+        progress_.total_estimate = keys.size();
+        EXODUS_TRY(compare_all(keys));
+        progress_.done = keys.size();
+        EXODUS_TRY(settle());
+        return run_.result;
+    }
+
   private:
     static constexpr int kFinalTries = 3;
+
+    /// "<db>:<raw name>" as Movement::touched() gives them; those out of scope are left out.
+    Status add_names(const std::vector<std::string>& names, std::set<KeyName>& keys) const {
+        for (const auto& text : names) {
+            const auto colon = text.find(':');
+            int db = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), db);
+            if (error != std::errc() || colon == std::string::npos || end != text.data() + colon) {
+                return fail(ErrorCode::internal, "a touched key is not \"<db>:<name>\"");
+            }
+            std::string name = text.substr(colon + 1);
+            if (scope_.contains(name)) keys.insert({db, std::move(name)});
+        }
+        return {};
+    }
 
     void report(int round) {
         if (!on_progress_) return;
@@ -152,15 +175,19 @@ class RedisVerifier final : public Verifier {
     Status scan_database(int db) {
         Client& client = run_.cursor.second_pass ? pair_.other_client() : pair_.authority_client();
         do {
-            EXODUS_TRY(client.select(db));
-            auto reply = client.ask(
-                {"SCAN", run_.cursor.scan, "COUNT", std::to_string(limits::kVerifyScan_count)});
-            if (!reply) return fail(std::move(reply).error(), "db" + std::to_string(db));
+            // Several steps of SCAN share one wait for the stream.
             std::set<std::string> names;
-            const auto found = (*reply)[1];
-            for (std::size_t i = 0; i < found.size(); ++i) {
-                if (scope_.contains(found[i].text())) names.emplace(found[i].text());
-            }
+            EXODUS_TRY(client.select(db));
+            do {
+                auto reply = client.ask(
+                    {"SCAN", run_.cursor.scan, "COUNT", std::to_string(limits::kVerifyScan_count)});
+                if (!reply) return fail(std::move(reply).error(), "db" + std::to_string(db));
+                const auto found = (*reply)[1];
+                for (std::size_t i = 0; i < found.size(); ++i) {
+                    if (scope_.contains(found[i].text())) names.emplace(found[i].text());
+                }
+                run_.cursor.scan = (*reply)[0].text();
+            } while (run_.cursor.scan != "0" && names.size() < limits::kVerifyGroup_keys);
             if (run_.cursor.second_pass) {
                 EXODUS_TRY(look_for_extra(db, names));
                 run_.result.target_keys += names.size();
@@ -172,7 +199,6 @@ class RedisVerifier final : public Verifier {
             }
             progress_.done += names.size();
             if (run_.candidates.size() >= limits::kVerifyCandidates_max) EXODUS_TRY(settle());
-            run_.cursor.scan = (*reply)[0].text();
             // The end of a database is saved by run(), together with the step to the next one.
             if (run_.cursor.scan != "0") EXODUS_TRY(save(false));
             report(0);
@@ -204,34 +230,47 @@ class RedisVerifier final : public Verifier {
         Snapshot left;
     };
 
+    /// Payloads of all batches, a few batches on their way at a time, so that the server never
+    /// waits for us.
+    template <class Take>
+    static Status read_payloads(CanonicalReader& reader, std::vector<Batch>& batches, Take take) {
+        std::size_t requested = 0;
+        for (std::size_t at = 0; at < batches.size(); ++at) {
+            // Another database is selected only when nothing is on its way.
+            while (requested < batches.size() && requested < at + limits::kVerifyBatchesAhead &&
+                   (requested == at || batches[requested].db == batches[at].db)) {
+                EXODUS_TRY(
+                    reader.request_payloads(batches[requested].db, batches[requested].names));
+                ++requested;
+            }
+            auto snapshot = reader.take_payloads(batches[at].names.size());
+            if (!snapshot) return tl::unexpected<Error>(std::move(snapshot).error());
+            take(batches[at], *snapshot);
+        }
+        return {};
+    }
+
     /// Round 0 for these keys: what is not equal becomes a candidate.
     Status compare_all(const std::set<KeyName>& keys) {
         std::vector<Batch> batches;
         std::vector<KeyName> big;
         EXODUS_TRY(make_batches(keys, batches, big));
-        for (auto& batch : batches) {
-            EXODUS_TRY(pair_.authority().request_payloads(batch.db, batch.names));
-            auto left = pair_.authority().take_payloads(batch.names.size());
-            if (!left) return tl::unexpected<Error>(std::move(left).error());
-            batch.left = std::move(*left);
-        }
+        EXODUS_TRY(read_payloads(pair_.authority(), batches, [](Batch& batch, Snapshot& left) {
+            batch.left = std::move(left);
+        }));
         // Offsets grow from batch to batch: the last one covers all.
         if (!batches.empty()) {
             EXODUS_TRY(pair_.wait_applied(batches.back().left.position, on_wait()));
         }
         std::vector<Batch> undecided;
         std::vector<std::vector<std::string>> types_left;
-        std::vector<std::vector<std::string>> types_right;
-        for (auto& batch : batches) {
-            EXODUS_TRY(pair_.other().request_payloads(batch.db, batch.names));
-            auto right = pair_.other().take_payloads(batch.names.size());
-            if (!right) return tl::unexpected<Error>(std::move(right).error());
+        EXODUS_TRY(read_payloads(pair_.other(), batches, [&](Batch& batch, Snapshot& right) {
             Batch rest{batch.db, {}, {}};
             std::vector<std::string> left_types;
-            const int64_t now = std::max(batch.left.time_ms, right->time_ms);
+            const int64_t now = std::max(batch.left.time_ms, right.time_ms);
             for (std::size_t i = 0; i < batch.names.size(); ++i) {
                 const auto& left = batch.left.states[i];
-                const auto difference = compare_states(left, right->states[i], now, pair_.rules());
+                const auto difference = compare_states(left, right.states[i], now, pair_.rules());
                 ++run_.result.compared;
                 if (difference == Difference::undecided && left.readable) {
                     rest.names.push_back(batch.names[i]);
@@ -240,10 +279,10 @@ class RedisVerifier final : public Verifier {
                     run_.candidates.insert({batch.db, std::string(batch.names[i])});
                 }
             }
-            if (rest.names.empty()) continue;
+            if (rest.names.empty()) return;
             undecided.push_back(std::move(rest));
             types_left.push_back(std::move(left_types));
-        }
+        }));
         EXODUS_TRY(compare_typed(undecided, types_left));
         for (const auto& key : big) {
             auto proofs = pair_.prove(key.db, {key.name}, on_wait());
@@ -314,8 +353,8 @@ class RedisVerifier final : public Verifier {
         return {};
     }
 
-    /// Rounds 1 to 3: every candidate is proven equal, proven different, or keeps moving; movers
-    /// are followed at last.
+    /// Rounds 1 to 3: every candidate is proven equal, proven different, or keeps moving; for those
+    /// the stream stands still at last.
     Status settle() {
         int round = 0;
         // Kept whatever the authority does to them: no proof is needed, and those that move would
@@ -329,31 +368,52 @@ class RedisVerifier final : public Verifier {
             std::this_thread::sleep_for(milliseconds(delay_ms));
             report(round);
             EXODUS_TRY(prove_candidates());
+            for (int tries = 0; !run_.candidates.empty() && tries < limits::kStandTries; ++tries)
+                EXODUS_TRY(prove_hot_candidates());
         }
-        for (auto it = run_.candidates.begin(); it != run_.candidates.end();) {
-            auto equal =
-                pair_.follow_hot_key(it->db, it->name, milliseconds(limits::kVerifyHotKey_ms));
-            if (!equal) return tl::unexpected<Error>(std::move(equal).error());
-            if (!*equal) {
-                ++run_.result.unresolved;
-                run_.open.insert(*it);
-                add_sample(*it, "unresolved", "changed faster than it could be read");
-            }
-            it = run_.candidates.erase(it);
+        for (const auto& key : run_.candidates) {
+            ++run_.result.unresolved;
+            run_.open.insert(key);
+            add_sample(key, "unresolved", "changed faster than it could be read");
+        }
+        run_.candidates.clear();
+        return {};
+    }
+
+    /// A group of candidates of one database, at most a batch.
+    std::vector<std::string_view> next_group(const std::vector<KeyName>& all, std::size_t at) {
+        std::vector<std::string_view> names;
+        while (at + names.size() < all.size() && all[at + names.size()].db == all[at].db &&
+               names.size() < limits::kVerifyBatch_keys) {
+            names.emplace_back(all[at + names.size()].name);
+        }
+        return names;
+    }
+
+    Status prove_hot_candidates() {
+        const std::vector<KeyName> all(run_.candidates.begin(), run_.candidates.end());
+        for (std::size_t at = 0; at < all.size();) {
+            const auto names = next_group(all, at);
+            auto proofs = pair_.prove_hot(all[at].db, names);
+            if (!proofs) return tl::unexpected<Error>(std::move(proofs).error());
+            for (std::size_t i = 0; i < names.size(); ++i) settled(all[at + i], (*proofs)[i]);
+            at += names.size();
         }
         return {};
     }
 
+    /// Counts a candidate that was decided and takes it off the list.
+    void settled(const KeyName& key, const KeyProof& proof) {
+        if (proof.difference == Difference::undecided) return;
+        count(key, proof);
+        run_.candidates.erase(key);
+    }
+
     Status prove_candidates() {
-        std::vector<KeyName> all(run_.candidates.begin(), run_.candidates.end());
+        const std::vector<KeyName> all(run_.candidates.begin(), run_.candidates.end());
         for (std::size_t at = 0; at < all.size();) {
-            const int db = all[at].db;
-            std::vector<std::string_view> names;
-            while (at + names.size() < all.size() && all[at + names.size()].db == db &&
-                   names.size() < limits::kVerifyBatch_keys) {
-                names.emplace_back(all[at + names.size()].name);
-            }
-            EXODUS_TRY(prove_some(db, names));
+            const auto names = next_group(all, at);
+            EXODUS_TRY(prove_some(all[at].db, names));
             at += names.size();
         }
         return {};
@@ -365,13 +425,8 @@ class RedisVerifier final : public Verifier {
         if (!proofs) return tl::unexpected<Error>(std::move(proofs).error());
         std::vector<std::string_view> left;
         for (std::size_t i = 0; i < names.size(); ++i) {
-            if ((*proofs)[i].difference == Difference::undecided) {
-                left.push_back(names[i]);
-                continue;
-            }
-            const KeyName key{db, std::string(names[i])};
-            count(key, (*proofs)[i]);
-            run_.candidates.erase(key);
+            if ((*proofs)[i].difference == Difference::undecided) left.push_back(names[i]);
+            settled({db, std::string(names[i])}, (*proofs)[i]);
         }
         if (left.size() != names.size()) return {};
         if (left.size() < 2) return {};
@@ -429,8 +484,8 @@ class RedisVerifier final : public Verifier {
 }  // namespace
 
 std::unique_ptr<Verifier> make_redis_verifier(const FamilyContext& context, Direction direction,
-                                              AppliedThrough applied) {
-    return std::make_unique<RedisVerifier>(context, direction, std::move(applied));
+                                              Following following) {
+    return std::make_unique<RedisVerifier>(context, direction, std::move(following));
 }
 
 }  // namespace exodus::redis

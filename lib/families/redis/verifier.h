@@ -9,10 +9,10 @@
 namespace exodus::redis {
 
 /// `direction` says who is the authority: forward compares the target with the source, reverse the
-/// other way round. `applied` answers for Position texts "<replid>:<offset>" of the authority's
+/// other way round. `following` answers for Position texts "<replid>:<offset>" of the authority's
 /// stream; empty when nothing follows (both at rest): then nothing is waited for. final_check()
 /// takes keys as "<db>:<raw name>".
 std::unique_ptr<Verifier> make_redis_verifier(const FamilyContext& context, Direction direction,
-                                              AppliedThrough applied);
+                                              Following following);
 
 }  // namespace exodus::redis

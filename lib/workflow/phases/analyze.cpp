@@ -30,34 +30,67 @@ struct Observed {
     std::vector<std::string> strays;
 };
 
-std::vector<std::string> backend_addresses(PhaseRun& run) {
+/// The interlay's ends of its connections to the source.
+Result<std::vector<std::string>> backend_addresses(PhaseRun& run) {
     auto port = run.interlay();
-    if (!port) return {};
-    auto hello =
-        (*port)->call({{"op", control_op::kHello}}, milliseconds(limits::kControlTimeout_ms));
+    if (!port) return tl::unexpected(port.error());
+    auto answer = (*port)->call(
+        {{"op", control_op::kBackends}, {"side", std::string(to_string(Side::source))}},
+        milliseconds(limits::kControlTimeout_ms));
+    if (!answer) return tl::unexpected(answer.error());
     std::vector<std::string> out;
-    if (!hello) return out;
-    const auto found = hello->find("backend_addresses");
-    if (found == hello->end() || !found->is_array()) return out;
-    for (const json& address : *found) {
+    for (const json& address : answer->value("addresses", json::array())) {
         if (address.is_string()) out.push_back(address.get<std::string>());
     }
     return out;
 }
 
 Status look_for_strays(PhaseRun& run, std::vector<std::string>& strays) {
-    auto found = run.inspector().stray_writers(backend_addresses(run));
-    if (!found) {
-        run.note(Severity::warn,
-                 "writers beside the interlay cannot be listed: " + found.error().message);
+    const auto cannot = [&](const Error& error) -> Status {
+        const std::string text = "writers beside the interlay cannot be listed: " + error.message;
+        run.note(Severity::warn, text);
         return {};
-    }
+    };
+    auto ours = backend_addresses(run);
+    if (!ours) return cannot(ours.error());
+    auto found = run.inspector().stray_writers(*ours);
+    if (!found) return cannot(found.error());
+    if (found->empty()) return {};
+    // A connection that the interlay opened between both questions is not a stranger's.
+    auto again = backend_addresses(run);
+    if (!again) return cannot(again.error());
     for (std::string& writer : *found) {
         if (strays.size() >= limits::kPhaseSamples_max) break;
+        const std::string address = writer.substr(0, writer.find(' '));
+        if (std::find(again->begin(), again->end(), address) != again->end()) continue;
         if (std::find(strays.begin(), strays.end(), writer) == strays.end())
             strays.push_back(std::move(writer));
     }
     return {};
+}
+
+/// With a path: the interlay writes requests there. Without: it ends, and says what it wrote.
+Result<json> capture(PhaseRun& run, const std::string& path) {
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    json request = {{"op", control_op::kCapture}};
+    // The interlay's working directory may be another one.
+    std::error_code ignored;
+    if (!path.empty()) request["path"] = std::filesystem::absolute(path, ignored).string();
+    return (*port)->call(request, milliseconds(limits::kControlTimeout_ms));
+}
+
+void end_capture(PhaseRun& run, const std::string& path) {
+    const auto written = capture(run, "");
+    if (!written) {
+        run.note(Severity::warn, "the capture is not complete: " + written.error().message);
+        return;
+    }
+    const auto dropped = written->value("dropped", uint64_t{0});
+    run.outcome.numbers["capture"] = *written;
+    run.detail(fmt::format("capture   {} requests in {}{}",
+                           grouped(written->value("written", uint64_t{0})), path,
+                           dropped == 0 ? "" : fmt::format(", {} left out", grouped(dropped))));
 }
 
 Status knob(PhaseRun& run, const char* name, const std::string& value) {
@@ -87,9 +120,8 @@ Result<Observed> observe(PhaseRun& run, const AnalyzeOptions& options) {
         const uint64_t requests = totals(seen.stats).requests;
         Progress line;
         line.step = "profiling traffic";
-        line.done = static_cast<uint64_t>(std::min(seen.duration_ms, duration));
-        line.total = static_cast<uint64_t>(duration);
-        line.unit = "ms";
+        line.done = requests;
+        line.unit = "requests";
         line.rate = 1000.0 * static_cast<double>(requests) /
                     static_cast<double>(std::max<int64_t>(1, seen.duration_ms));
         line.eta_ms = std::max<int64_t>(0, duration - seen.duration_ms);
@@ -128,7 +160,7 @@ Result<Observed> read_capture(PhaseRun& run, const AnalyzeOptions& options) {
     if (!report)
         return fail(std::move(report.error()), "reading " + options.from_capture->describe());
     EXODUS_TRY(run.may_go_on());
-    seen.duration_ms = wall_ms() - started;
+    seen.duration_ms = report->span_ms > 0 ? report->span_ms : wall_ms() - started;
     run.outcome.numbers["capture"] = {
         {"connections", report->connections}, {"packets", report->packets}, {"lost", report->lost}};
     return seen;
@@ -150,16 +182,6 @@ void describe(PhaseRun& run, const Observed& seen) {
         fmt::format("latency   p50 {:.2f} ms   p95 {:.2f} ms   p99 {:.2f} ms   p99.9 {:.2f} ms",
                     ms(sum.latency_us.percentile(0.5)), ms(sum.latency_us.percentile(0.95)),
                     ms(sum.latency_us.percentile(0.99)), ms(sum.latency_us.percentile(0.999))));
-    std::vector<std::pair<uint64_t, std::string>> mix;
-    for (const auto& [name, row] : seen.stats.commands) mix.emplace_back(row.requests, name);
-    std::sort(mix.rbegin(), mix.rend());
-    std::string line;
-    for (std::size_t i = 0; i < std::min<std::size_t>(mix.size(), 8); ++i) {
-        const double share = 100.0 * static_cast<double>(mix[i].first) /
-                             static_cast<double>(std::max<uint64_t>(1, sum.requests));
-        line += fmt::format("{}{} {:.1f} %", i == 0 ? "" : "   ", mix[i].second, share);
-    }
-    if (!line.empty()) run.detail("mix       " + line);
     run.outcome.numbers["requests"] = sum.requests;
     run.outcome.numbers["writes"] = sum.writes;
     run.outcome.numbers["errors"] = sum.errors;
@@ -217,15 +239,13 @@ Status body(PhaseRun& run, const AnalyzeOptions& options) {
         EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
         static_cast<void>(
             knob(run, "observe", "1"));  // families without observations do not know the knob
-        if (!options.capture_file.empty()) EXODUS_TRY(knob(run, "capture", options.capture_file));
+        if (!options.capture_file.empty()) {
+            if (auto begun = capture(run, options.capture_file); !begun)
+                return fail(std::move(begun.error()), "--capture");
+        }
         seen = observe(run, options);
         static_cast<void>(knob(run, "observe", "0"));
-        if (!options.capture_file.empty()) {
-            const Status closed = knob(run, "capture", "");
-            if (!closed)
-                run.note(Severity::warn,
-                         "the capture could not be closed: " + closed.error().message);
-        }
+        if (!options.capture_file.empty()) end_capture(run, options.capture_file);
     }
     if (!seen) return tl::unexpected(seen.error());
     describe(run, *seen);
@@ -238,6 +258,7 @@ Status body(PhaseRun& run, const AnalyzeOptions& options) {
     if (!profile) return fail(std::move(profile.error()), "profiling the data");
     EXODUS_TRY(run.may_go_on());
 
+    seen->stats.counters[kObservedMs] = static_cast<uint64_t>(seen->duration_ms);
     run.outcome.findings = run.inspector().judge_traffic(seen->stats);
     for (const std::string& writer : seen->strays) {
         run.outcome.findings.push_back(
@@ -247,6 +268,8 @@ Status body(PhaseRun& run, const AnalyzeOptions& options) {
     }
     auto plan = run.inspector().plan(seen->stats, *profile);
     if (!plan) return fail(std::move(plan.error()), "making the plan");
+    for (std::string& text : run.inspector().report(seen->stats, *profile, *plan))
+        run.detail(std::move(text));
     const json rows = finding_rows(run.outcome.findings);
     EXODUS_TRY(run.store().put_findings(run.row().id, "analyze", run.outcome.findings));
     // The plan's hash comes first: evidence that follows depends on it.
@@ -265,7 +288,9 @@ Status body(PhaseRun& run, const AnalyzeOptions& options) {
                           {"bytes_in", command.bytes_in},
                           {"bytes_out", command.bytes_out},
                           {"p50_us", command.latency_us.percentile(0.5)},
-                          {"p99_us", command.latency_us.percentile(0.99)}};
+                          {"p95_us", command.latency_us.percentile(0.95)},
+                          {"p99_us", command.latency_us.percentile(0.99)},
+                          {"p999_us", command.latency_us.percentile(0.999)}};
     }
     EXODUS_TRY(run.evidence(evidence_kind::kTraffic,
                             critical ? EvidenceVerdict::fail : EvidenceVerdict::pass,
@@ -278,6 +303,13 @@ Status body(PhaseRun& run, const AnalyzeOptions& options) {
     run.outcome.numbers["plan"] = *plan;
     run.outcome.numbers["profile"] = *profile;
     run.outcome.numbers["commands"] = std::move(commands);
+    json observations = json::object();
+    for (const auto& [name, text] : seen->stats.observations)
+        observations[name] = json::parse(text, nullptr, false);
+    run.outcome.numbers["observations"] = std::move(observations);
+    run.outcome.numbers["clients"] = {{"now", seen->stats.clients_now},
+                                      {"total", seen->stats.clients_total},
+                                      {"pipeline_depth", to_json(seen->stats.pipeline_depth)}};
     if (!options.plan_file.empty()) {
         EXODUS_TRY(write_file(options.plan_file, plan->dump(2)));
         run.detail("plan      written to " + options.plan_file);

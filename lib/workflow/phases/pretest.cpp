@@ -59,7 +59,7 @@ Status run_checks(PhaseRun& run, const PretestOptions& options) {
         if (!options.only.empty() && !named(options.only, check.id)) continue;
         EXODUS_TRY(run.may_go_on());
         Progress now;
-        now.step = "checking " + check.id;
+        now.step = "checking";
         now.done = ++done;
         now.total = options.only.empty() ? checks.size() : options.only.size();
         now.unit = "checks";

@@ -30,6 +30,7 @@ struct Drill {
     uint64_t switches = 0;
     uint64_t rollbacks = 0;
     bool equal = true;
+    uint64_t compared = 0;  ///< by the last verification
     std::vector<std::string> problems;
 };
 
@@ -77,13 +78,26 @@ Status give_back(PhaseRun& run, Drill& drill) {
     return {};
 }
 
-Status verify_equal(PhaseRun& run, Direction direction, const std::string& when, Drill& drill) {
-    auto result = run.verify(direction, "verifying " + when);
+Status judge(Result<VerifyResult> result, const std::string& when, Drill& drill) {
     if (!result) return tl::unexpected(result.error());
+    drill.compared = result->compared;
     if (result->clean()) return {};
     drill.equal = false;
     drill.problems.push_back(fmt::format("{}: {}", when, verify_text(*result)));
     return {};
+}
+
+Status verify_equal(PhaseRun& run, Direction direction, const std::string& when, Drill& drill) {
+    return judge(run.verify(direction, "verifying all data " + when), when, drill);
+}
+
+/// The keys that changed since `began_us`, whichever side was authoritative. All data are verified
+/// once when everything was rehearsed: what one step had spoiled would still be spoiled then.
+Status verify_touched(PhaseRun& run, Direction direction, const std::string& when, int64_t began_us,
+                      Drill& drill) {
+    const milliseconds span((steady_us() - began_us) / 1000 + limits::kTouchedSpan_ms);
+    return judge(run.verify_touched(direction, span, "verifying what changed, " + when), when,
+                 drill);
 }
 
 Status ready_to_switch(PhaseRun& run) {
@@ -93,7 +107,9 @@ Status ready_to_switch(PhaseRun& run) {
 }
 
 /// Switch, verify, rollback, verify. Without `both` everything up to C6 and a deliberate abort.
-Status full_rehearsal(PhaseRun& run, bool both, Drill& drill) {
+/// `last`: nothing is rehearsed behind it, so all data are verified here.
+Status full_rehearsal(PhaseRun& run, bool both, bool last, Drill& drill) {
+    const int64_t began_us = steady_us();
     EXODUS_TRY(ready_to_switch(run));
     show(run, "rehearsing the switch");
     CutoverRequest request = request_of(run, CutoverKind::hand_to_target);
@@ -116,11 +132,14 @@ Status full_rehearsal(PhaseRun& run, bool both, Drill& drill) {
     if (!back) return back;
     EXODUS_TRY(done);
     EXODUS_TRY(wait_following(run, Direction::forward));
-    return verify_equal(run, Direction::forward, "after the rehearsed rollback", drill);
+    const char* when = "after the rehearsed rollback";
+    return last ? verify_equal(run, Direction::forward, when, drill)
+                : verify_touched(run, Direction::forward, when, began_us, drill);
 }
 
 /// One cutover that dies at `point`, resumed by a new one as the operator's next command would.
 Result<json> crash_drill(PhaseRun& run, std::string_view point) {
+    const int64_t began_us = steady_us();
     EXODUS_TRY(ready_to_switch(run));
     show(run, fmt::format("crashing the cutover at {}", point));
     const CutoverRequest request = request_of(run, CutoverKind::hand_to_target);
@@ -157,12 +176,16 @@ Result<json> crash_drill(PhaseRun& run, std::string_view point) {
     const Direction feed =
         run.row().route.authority == Side::target ? Direction::reverse : Direction::forward;
     EXODUS_TRY(wait_following(run, feed));
-    EXODUS_TRY(verify_equal(run, feed, fmt::format("after the crash at {}", point), drill));
+    EXODUS_TRY(
+        verify_touched(run, feed, fmt::format("after the crash at {}", point), began_us, drill));
     EXODUS_TRY(give_back(run, drill));
     for (const std::string& problem : drill.problems) text += "; " + problem;
     passed =
         passed && drill.equal && run.row().route.authority == Side::source && !run.row().route.hold;
-    return json{{"name", fmt::format("crash at {}", point)}, {"passed", passed}, {"text", text}};
+    return json{{"name", fmt::format("crash at {}", point)},
+                {"passed", passed},
+                {"text", text},
+                {"keys_compared", drill.compared}};
 }
 
 /// The target must follow and the way back must stand by, also in states that do not keep both.
@@ -211,7 +234,7 @@ Status rehearse(PhaseRun& run, const TestOptions& options) {
     EXODUS_TRY(start_movements(run));
     if (options.drill_switch || options.drill_rollback) {
         Drill drill;
-        EXODUS_TRY(full_rehearsal(run, options.drill_rollback, drill));
+        EXODUS_TRY(full_rehearsal(run, options.drill_rollback, !options.drill_crash, drill));
         EXODUS_TRY(store_rehearsal(run, drill));
     }
     if (!options.drill_crash) return {};
@@ -233,9 +256,17 @@ Status rehearse(PhaseRun& run, const TestOptions& options) {
                                passed ? "passed" : "FAILED", drill->at("text").get<std::string>()));
         drills.push_back(std::move(*drill));
     }
+    EXODUS_TRY(wait_following(run, Direction::forward));
+    Drill end;
+    EXODUS_TRY(verify_equal(run, Direction::forward, "after all drills", end));
+    run.detail(fmt::format(
+        "drills    {}", end.equal
+                            ? fmt::format("{} keys equal after all of them", grouped(end.compared))
+                            : end.problems.front()));
     run.outcome.numbers["drills"] = drills;
-    return run.evidence(evidence_kind::kDrills, all ? EvidenceVerdict::pass : EvidenceVerdict::fail,
-                        {{"drills", drills}});
+    return run.evidence(
+        evidence_kind::kDrills, all && end.equal ? EvidenceVerdict::pass : EvidenceVerdict::fail,
+        {{"drills", drills}, {"equal_after_all", end.equal}, {"keys_compared", end.compared}});
 }
 
 }  // namespace exodus

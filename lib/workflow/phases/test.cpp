@@ -89,6 +89,14 @@ Status run_replay(PhaseRun& run, const TestOptions& options) {
                        reply.error().code == ErrorCode::not_allowed)) {
             return fail(std::move(reply.error()), "replay");
         }
+        // The text itself is no request: the file is damaged, not the target.
+        if (!reply && request.timed &&
+            (reply.error().code == ErrorCode::usage || reply.error().code == ErrorCode::data)) {
+            return fail(ErrorCode::data,
+                        fmt::format("{}: line {}: {}", options.replay_file, request.line,
+                                    reply.error().message),
+                        "the file is damaged or was cut: capture again");
+        }
         latency.record(static_cast<uint64_t>(std::max<int64_t>(0, steady_us() - before_us)));
         ++sent;
         const std::string why = judge_reply(request, reply);

@@ -29,7 +29,7 @@ class LineRechecker final : public Rechecker {
 std::unique_ptr<Normalizer> LineShared::make_normalizer() {
     return std::make_unique<LineNormalizer>();
 }
-std::unique_ptr<Rechecker> LineShared::make_rechecker(AppliedThrough) {
+std::unique_ptr<Rechecker> LineShared::make_rechecker(Following) {
     return std::make_unique<LineRechecker>();
 }
 

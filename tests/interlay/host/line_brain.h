@@ -62,7 +62,7 @@ class LineShared final : public TrafficShared {
     }
     Status probe_fence(Side, milliseconds) override { return {}; }
     std::unique_ptr<Normalizer> make_normalizer() override;
-    std::unique_ptr<Rechecker> make_rechecker(AppliedThrough) override;
+    std::unique_ptr<Rechecker> make_rechecker(Following) override;
 
     std::atomic<std::size_t> unsent_max{0};
     std::atomic<uint64_t> dial_failures{0};

@@ -41,7 +41,9 @@ TEST_CASE("a source user without the right to PSYNC") {
     Rig rig;
     rig.source().command({"ACL", "SETUSER", Rig::kOwnUser, "-psync", "-sync"});
     rig.source().login("", "");
-    check_has(failing_pretest(rig), "psync");
+    const std::string text = failing_pretest(rig);
+    check_has(text, "redis.psync");
+    check_has(text, "ACL SETUSER exodus +psync");
 }
 
 TEST_CASE("a source that is not there") {

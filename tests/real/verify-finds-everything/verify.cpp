@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <thread>
 
+#include "families/redis/movement.h"
 #include "families/redis/rechecker.h"
 #include "families/redis/verifier.h"
 #include "tests/support/redis_server.h"
@@ -68,8 +69,8 @@ struct Pair {
           target(ServerOptions{right, {}, {}}),
           migration(source.port(), target.port()) {}
 
-    Result<VerifyResult> verify(AppliedThrough applied = {}) {
-        return redis::make_redis_verifier(migration.context, Direction::forward, applied)->run({});
+    Result<VerifyResult> verify() {
+        return redis::make_redis_verifier(migration.context, Direction::forward, {})->run({});
     }
 
     RedisServer source;
@@ -209,64 +210,196 @@ TEST_CASE("verify: big keys are read in pages and still compared element by elem
     CHECK(result.samples.size() == 6);
 }
 
-TEST_CASE("verify: running writes cause no false rows; a real difference beside them is found") {
-    // The target is a real replica: its own offset says what is applied.
-    RedisServer source;
-    RedisServer target(ServerOptions{Engine::redis,
-                                     {"replicaof 127.0.0.1 " + std::to_string(source.port()),
-                                      "replica-read-only no", "repl-diskless-sync-delay 0"},
-                                     {}});
-    REQUIRE(
-        eventually(milliseconds(20000), [&] { return target.info("master_link_status") == "up"; }));
-    fill(source);
-    Migration migration(source.port(), target.port());
-    auto probe = target.connect();
-    const AppliedThrough applied = [&](const Position& position) -> Result<bool> {
-        const auto reply = send_command(probe.get(), {"INFO", "replication"});
-        const std::string text(reply->str, reply->len);
-        const auto at = text.find("slave_repl_offset:");
-        REQUIRE(at != std::string::npos);
-        const auto wanted = std::stoll(position.text.substr(position.text.find(':') + 1));
-        return std::stoll(text.substr(at + 18)) >= wanted;
-    };
-    std::atomic<bool> stop = false;
-    std::vector<std::thread> writers;
-    for (int w = 0; w < 3; ++w) {
-        writers.emplace_back([&, w] {
-            auto context = source.connect();
-            for (uint64_t i = 0; !stop; ++i) {
-                const std::string n = std::to_string(i % 97 + static_cast<uint64_t>(w) * 100);
-                send_command(context.get(), {"INCR", "hot:counter"});
-                send_command(context.get(), {"APPEND", "str:" + n, "x"});
-                send_command(context.get(), {"SADD", "set:" + n, std::to_string(i)});
-                send_command(context.get(), {"SPOP", "set:" + n});
-                send_command(context.get(), {"SET", "short:" + n, "1", "PX", "40"});
-                send_command(context.get(), {"XADD", "stream", "MAXLEN", "50", "*", "a", n});
-                send_command(context.get(), {"XREADGROUP", "GROUP", "g1", "carol", "COUNT", "1",
-                                             "STREAMS", "stream", ">"});
-                send_command(context.get(), {"LPUSH", "list:same", "a"});
-                send_command(context.get(), {"RPOP", "list:same"});
-                send_command(context.get(), {"DEL", "hash:" + n});
-                send_command(context.get(), {"HSET", "hash:" + n, "f", std::to_string(i)});
+/// A real movement between the servers, as the verifier and the re-checker see it.
+struct Followed {
+    Followed()
+        : migration(source.port(), target.port()),
+          context{migration.settings, *migration.dialer, migration.journal, directory.path()} {
+        fill(source);
+        movement = redis::make_redis_movement(context, Direction::forward);
+        REQUIRE(movement->set_mode(MovementMode::apply));
+        REQUIRE(eventually(milliseconds(20'000),
+                           [&] { return movement->status().stage == MovementStage::following; }));
+    }
+    ~Followed() { movement->stop(); }
+
+    Following following() {
+        return {[this](const Position& position) { return movement->applied_through(position); },
+                [this](uint64_t ticket, const Position& position, milliseconds span) {
+                    return movement->stand(ticket, position, span);
+                },
+                [this](uint64_t ticket) -> Result<bool> { return movement->go_on(ticket); }};
+    }
+    Result<VerifyResult> verify() {
+        return redis::make_redis_verifier(context, Direction::forward, following())->run({});
+    }
+
+    RedisServer source{ServerOptions{Engine::redis, {}, {}}};
+    RedisServer target{ServerOptions{Engine::valkey, {}, {}}};
+    Migration migration;
+    TempDir directory;
+    FamilyContext context;
+    std::unique_ptr<Movement> movement;
+};
+
+/// Threads that write until the end of the scope.
+class Writers {
+  public:
+    void add(RedisServer& server, std::function<void(redisContext*, uint64_t)> write) {
+        threads_.emplace_back([this, &server, write = std::move(write)] {
+            auto context = server.connect();
+            for (uint64_t i = 0; !stop_; ++i) {
+                write(context.get(), i);
+                ++rounds_;
             }
         });
     }
-    const auto run = [&] {
-        return redis::make_redis_verifier(migration.context, Direction::forward, applied)->run({});
-    };
-    auto clean = run();
-    target.command({"SET", "str:700", "planted"});
-    target.command({"SADD", "set:700", "planted"});
-    auto planted = run();
-    stop = true;
-    for (auto& writer : writers) writer.join();
-    if (clean) MESSAGE(rows(*clean));
-    const auto undisturbed = value_of(std::move(clean));
+    ~Writers() {
+        stop_ = true;
+        for (auto& thread : threads_) thread.join();
+    }
+    [[nodiscard]] uint64_t rounds() const { return rounds_; }
+
+  private:
+    std::atomic<bool> stop_{false};
+    std::atomic<uint64_t> rounds_{0};
+    std::vector<std::thread> threads_;
+};
+
+/// Keys of every type that change thousands of times a second and never rest.
+void write_hot(redisContext* context, uint64_t i) {
+    const std::string n = std::to_string(i);
+    const std::vector<Words> words{{"INCR", "hot:counter"},
+                                   {"RPUSH", "hot:list", n},
+                                   {"LPOP", "hot:list"},
+                                   {"HINCRBY", "hot:hash", "f", "1"},
+                                   {"ZINCRBY", "hot:zset", "1", "m"},
+                                   {"SADD", "hot:set", n},
+                                   {"SPOP", "hot:set"},
+                                   {"XADD", "hot:stream", "MAXLEN", "20", "*", "n", n},
+                                   {"SET", "hot:volatile", n, "PX", "60000"}};
+    for (int round = 0; round < 4; ++round) {
+        for (const auto& command : words) {
+            std::vector<const char*> arguments;
+            std::vector<std::size_t> sizes;
+            for (const auto& word : command) {
+                arguments.push_back(word.data());
+                sizes.push_back(word.size());
+            }
+            redisAppendCommandArgv(context, static_cast<int>(command.size()), arguments.data(),
+                                   sizes.data());
+        }
+    }
+    for (std::size_t k = 0; k < 4 * words.size(); ++k) {
+        void* reply = nullptr;
+        if (redisGetReply(context, &reply) == REDIS_OK) freeReplyObject(reply);
+    }
+}
+
+TEST_CASE("verify: running writes cause no false rows; a real difference beside them is found") {
+    Followed pair;
+    Writers writers;
+    for (int w = 0; w < 3; ++w) {
+        writers.add(pair.source, [w](redisContext* context, uint64_t i) {
+            const std::string n = std::to_string(i % 97 + static_cast<uint64_t>(w) * 100);
+            send_command(context, {"INCR", "hot:counter"});
+            send_command(context, {"APPEND", "str:" + n, "x"});
+            send_command(context, {"SADD", "set:" + n, std::to_string(i)});
+            send_command(context, {"SPOP", "set:" + n});
+            send_command(context, {"SET", "short:" + n, "1", "PX", "40"});
+            send_command(context, {"XADD", "stream", "MAXLEN", "50", "*", "a", n});
+            send_command(context, {"XREADGROUP", "GROUP", "g1", "carol", "COUNT", "1", "STREAMS",
+                                   "stream", ">"});
+            send_command(context, {"LPUSH", "list:same", "a"});
+            send_command(context, {"RPOP", "list:same"});
+            send_command(context, {"DEL", "hash:" + n});
+            send_command(context, {"HSET", "hash:" + n, "f", std::to_string(i)});
+        });
+    }
+    const auto undisturbed = value_of(pair.verify());
     CHECK_MESSAGE(undisturbed.clean(), rows(undisturbed));
-    const auto result = value_of(std::move(planted));
+    pair.target.command({"SET", "str:700", "planted"});
+    pair.target.command({"SADD", "set:700", "planted"});
+    const auto result = value_of(pair.verify());
     CHECK_MESSAGE(result.different == 2, rows(result));
     CHECK(result.missing + result.extra == 0);
     CHECK(result.unresolved == 0);
+}
+
+TEST_CASE(
+    "verify and re-check: keys that never rest are proven equal, and different when they are") {
+    Followed pair;
+    Writers writers;
+    for (int w = 0; w < 2; ++w) writers.add(pair.source, write_hot);
+    REQUIRE(eventually(milliseconds(20'000), [&] { return writers.rounds() > 200; }));
+    const auto equal = value_of(pair.verify());
+    CHECK_MESSAGE(equal.clean(), rows(equal));
+    auto rechecker = redis::make_redis_rechecker(pair.context, pair.following());
+    const auto ask = [&](const Words& words) {
+        ExchangePair exchange;
+        exchange.request = "*" + std::to_string(words.size()) + "\r\n";
+        for (const auto& word : words)
+            exchange.request += "$" + std::to_string(word.size()) + "\r\n" + word + "\r\n";
+        exchange.left = ":1\r\n";
+        exchange.right = ":2\r\n";
+        return rechecker->recheck(exchange);
+    };
+    CHECK(ask({"GET", "hot:counter"}) == RecheckOutcome::equal);
+    CHECK(ask({"LRANGE", "hot:list", "0", "-1"}) == RecheckOutcome::equal);
+    CHECK(ask({"XLEN", "hot:stream"}) == RecheckOutcome::equal);
+    CHECK(ask({"MGET", "hot:counter", "hot:volatile"}) == RecheckOutcome::equal);
+
+    pair.target.command({"INCRBY", "hot:counter", "1000000"});
+    pair.target.command({"HSET", "hot:hash", "planted", "1"});
+    pair.target.command({"ZADD", "hot:zset", "5", "planted"});
+    pair.target.command({"RPUSH", "hot:quiet", "extra"});
+    CHECK(ask({"GET", "hot:counter"}) == RecheckOutcome::confirmed);
+    CHECK(ask({"HGET", "hot:hash", "f"}) == RecheckOutcome::equal);
+    CHECK(ask({"HGETALL", "hot:hash"}) == RecheckOutcome::confirmed);
+    const auto planted = value_of(pair.verify());
+    CHECK_MESSAGE(planted.different == 3, rows(planted));
+    CHECK(planted.extra == 1);
+    CHECK(planted.missing + planted.unresolved == 0);
+    const auto end = pair.movement->end_position();
+    REQUIRE(end);
+    CHECK(eventually(milliseconds(10'000),
+                     [&] { return pair.movement->applied_through(*end).value_or(false); }));
+}
+
+TEST_CASE("stand: one at a time, it ends by itself, and what was read too late does not count") {
+    Followed pair;
+    auto& movement = *pair.movement;
+    const auto ticket = movement.stand(0, {}, milliseconds(5'000));
+    REQUIRE(ticket);
+    const auto second = movement.stand(0, {}, milliseconds(5'000));
+    REQUIRE_FALSE(second);
+    CHECK(second.error().code == ErrorCode::locked);
+    // While it stands nothing is applied; up to the position everything is, and nothing more.
+    pair.source.text({"SET", "stand", "1"});
+    const auto first_end = movement.end_position();
+    REQUIRE(first_end);
+    pair.source.text({"SET", "stand", "2"});
+    CHECK(pair.target.text({"GET", "stand"}) == "(nil)");
+    const auto there = movement.stand(*ticket, *first_end, milliseconds(0));
+    if (there) CHECK(pair.target.text({"GET", "stand"}) == "1");
+    const bool stood = movement.go_on(*ticket);
+    CHECK((stood || !there));  // the span is half a second at most: a slow machine may be too late
+    CHECK(eventually(milliseconds(10'000), [&] {
+        return pair.target.text({"GET", "stand"}) == "2";
+    }));
+    const auto forgotten = movement.stand(0, {}, milliseconds(50));
+    REQUIRE(forgotten);
+    pair.source.text({"SET", "stand", "3"});
+    CHECK(eventually(milliseconds(10'000), [&] {
+        return pair.target.text({"GET", "stand"}) == "3";
+    }));
+    CHECK_FALSE(movement.go_on(*forgotten));
+    const auto late = movement.stand(0, {}, milliseconds(500));
+    REQUIRE(late);
+    const auto passed = movement.stand(*late, *first_end, milliseconds(0));
+    REQUIRE_FALSE(passed);
+    CHECK((passed.error().code == ErrorCode::gap || passed.error().code == ErrorCode::timeout));
+    movement.go_on(*late);
 }
 
 TEST_CASE(
@@ -277,7 +410,7 @@ TEST_CASE(
     fill(pair.target);
     pair.target.text({"DEL", "str:1"});
     int calls = 0;
-    const AppliedThrough dies = [&](const Position& position) -> Result<bool> {
+    const auto dies = [&](const Position& position) -> Result<bool> {
         CHECK(position.text.find(':') == 40);
         if (++calls > 3) return fail(ErrorCode::unreachable, "the mover died");
         return true;
@@ -289,7 +422,8 @@ TEST_CASE(
         while (!stop) send_command(context.get(), {"PUBLISH", "c", "m"});
     });
     auto replica_feed = pair.source.text({"CONFIG", "SET", "repl-diskless-sync-delay", "0"});
-    auto broken = redis::make_redis_verifier(pair.migration.context, Direction::forward, dies);
+    auto broken =
+        redis::make_redis_verifier(pair.migration.context, Direction::forward, {dies, {}, {}});
     uint64_t seen = 0;
     auto result = broken->run([&](const VerifyProgress& progress) { seen = progress.done; });
     stop = true;

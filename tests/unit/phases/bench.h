@@ -69,8 +69,8 @@ class FakeInterlay {
                 {"epoch", worker_.epoch}, {"writes_in_flight", 0}, {"held", 0}, {"blocker", ""}};
         }
         if (op == control_op::kTraffic) return grow().to_json();
-        if (op == control_op::kHello)
-            return json{{"pid", worker_.pid}, {"backend_addresses", json::array({"127.0.0.1:9"})}};
+        if (op == control_op::kHello) return json{{"pid", worker_.pid}};
+        if (op == control_op::kBackends) return json{{"addresses", json::array({"127.0.0.1:9"})}};
         if (op == control_op::kKnob) return json::object();
         if (op == control_op::kReady) {
             if (!not_ready.empty()) return fail(ErrorCode::permission, not_ready);

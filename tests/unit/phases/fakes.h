@@ -111,6 +111,11 @@ class FakeMovement : public Movement {
             return lane.mode == MovementMode::apply && !lane.never_applied;
         });
     }
+    Result<uint64_t> stand(uint64_t ticket, const Position& position, milliseconds) override {
+        world_.call(name() + ".stand " + position.text);
+        return ticket == 0 ? 7 : ticket;
+    }
+    bool go_on(uint64_t ticket) override { return ticket == 7; }
     Status prove(milliseconds) override {
         world_.call(name() + ".prove");
         return world_.with(direction_, [&](FakeLane& lane) -> Status {
@@ -223,15 +228,19 @@ class FakeInspector : public Inspector {
 
 class FakeVerifier : public Verifier {
   public:
-    FakeVerifier(World& world, AppliedThrough applied)
-        : world_(world), applied_(std::move(applied)) {}
+    FakeVerifier(World& world, Following following)
+        : world_(world), following_(std::move(following)) {}
     Result<VerifyResult> run(const OnProgress& progress) override {
         world_.call("verify");
-        auto applied = applied_(Position{"p100"});
+        auto applied = following_.applied(Position{"p100"});
         if (!applied) return tl::unexpected(applied.error());
         if (progress) progress(VerifyProgress{100, 100, 0, "", 0});
         const std::scoped_lock lock(world_.mutex);
         return world_.verify;
+    }
+    Result<VerifyResult> check(const std::vector<std::string>&,
+                               const OnProgress& progress) override {
+        return run(progress);
     }
     Result<VerifyResult> final_check(const std::vector<std::string>&, Deadline) override {
         world_.call("final check");
@@ -241,7 +250,7 @@ class FakeVerifier : public Verifier {
 
   private:
     World& world_;
-    AppliedThrough applied_;
+    Following following_;
 };
 
 class FakeFence : public Fence {
@@ -300,8 +309,8 @@ class FakeFamily : public Family {
         return std::make_unique<FakeMovement>(world_, direction);
     }
     std::unique_ptr<Verifier> make_verifier(const FamilyContext&, Direction,
-                                            AppliedThrough applied) override {
-        return std::make_unique<FakeVerifier>(world_, std::move(applied));
+                                            Following following) override {
+        return std::make_unique<FakeVerifier>(world_, std::move(following));
     }
     std::unique_ptr<Fence> make_fence(const FamilyContext&, Side side) override {
         return std::make_unique<FakeFence>(world_, side);

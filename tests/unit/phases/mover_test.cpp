@@ -384,6 +384,10 @@ TEST_CASE("the client end speaks the same operations") {
     CHECK(status->items_done == 100);
     CHECK(client.end(Direction::forward)->text == "p100");
     CHECK(*client.applied(Direction::forward, Position{"p100"}));
+    CHECK(*client.stand(Direction::forward, 0, Position{}, milliseconds(100)) == 7);
+    CHECK(*client.stand(Direction::forward, 7, Position{"p101"}, milliseconds(100)) == 7);
+    CHECK(*client.go_on(Direction::forward, 7));
+    CHECK_FALSE(*client.go_on(Direction::forward, 8));
     CHECK(client.prove(Direction::reverse, milliseconds(100)));
     CHECK(client.arm(Direction::reverse)->text == "armed");
     auto keys = client.touched(Direction::forward, milliseconds(2000));

@@ -1,0 +1,151 @@
+#include "families/redis/analyze_report.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "families/redis/plan.h"
+#include "families/redis/text.h"
+
+namespace exodus::redis {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kCommandsShown = 8;
+constexpr std::size_t kKeysShown = 5;
+
+uint64_t number(const json& object, const char* name) {
+    const auto it = object.find(name);
+    return it != object.end() && it->is_number() ? it->get<uint64_t>() : 0;
+}
+
+const json& member(const json& object, const char* name) {
+    static const json kNone = json::object();
+    const auto it = object.find(name);
+    return it == object.end() ? kNone : *it;
+}
+
+std::string seconds_text(uint64_t s) {
+    if (s < 120) return fmt::format("{} s", s);
+    if (s < 7'200) return fmt::format("{} min", s / 60);
+    if (s < 172'800) return fmt::format("{} h", s / 3'600);
+    return fmt::format("{} d", s / 86'400);
+}
+
+/// "p50 10 B   p95 …" of a histogram's JSON.
+template <class Text>
+std::string spread(const json& histogram, Text text) {
+    if (number(histogram, "count") == 0) return "none seen";
+    return fmt::format("p50 {}   p95 {}   p99 {}   largest {}", text(number(histogram, "p50")),
+                       text(number(histogram, "p95")), text(number(histogram, "p99")),
+                       text(number(histogram, "max")));
+}
+
+void commands(const TrafficStats& stats, std::vector<std::string>& out) {
+    std::vector<std::pair<std::string, const CommandStats*>> rows;
+    uint64_t all = 0;
+    for (const auto& [name, row] : stats.commands) {
+        all += row.requests;
+        if (row.requests > 0) rows.emplace_back(name, &row);
+    }
+    std::sort(rows.begin(), rows.end(),
+              [](const auto& a, const auto& b) { return a.second->requests > b.second->requests; });
+    if (rows.empty()) return;
+    out.push_back(fmt::format("commands  {:<14} {:>7}  {:>8} {:>8} {:>8} {:>8}  {:>6}", "", "share",
+                              "p50", "p95", "p99", "p99.9", "errors"));
+    for (std::size_t i = 0; i < std::min(rows.size(), kCommandsShown); ++i) {
+        const auto& [name, row] = rows[i];
+        const auto ms = [&](double share) {
+            return fmt::format("{:.2f} ms",
+                               static_cast<double>(row->latency_us.percentile(share)) / 1000);
+        };
+        out.push_back(
+            fmt::format("          {:<14} {:>5.1f} %  {:>8} {:>8} {:>8} {:>8}  {:>6}", name,
+                        100.0 * static_cast<double>(row->requests) / static_cast<double>(all),
+                        ms(0.5), ms(0.95), ms(0.99), ms(0.999), row->errors));
+    }
+    if (rows.size() > kCommandsShown)
+        out.push_back(
+            fmt::format("          and {} more (--json has all)", rows.size() - kCommandsShown));
+}
+
+void traffic(const TrafficStats& stats, const json& profile, std::vector<std::string>& out) {
+    const json& features = member(profile, "features");
+    out.push_back(fmt::format(
+        "clients   {} now, {} since its start; {} with RESP3; pipeline depth p50 {}, p99 {}",
+        stats.clients_now, stats.clients_total, number(features, "hello3"),
+        stats.pipeline_depth.percentile(0.5), stats.pipeline_depth.percentile(0.99)));
+    std::string used;
+    for (const auto& [name, label] :
+         {std::pair{"transactions", "transactions"}, std::pair{"scripts", "scripts"},
+          std::pair{"functions", "functions"}, std::pair{"blocking", "blocking"},
+          std::pair{"subscriptions", "subscriptions"}, std::pair{"publishes", "PUBLISH"},
+          std::pair{"watches", "WATCH"}, std::pair{"scans", "SCAN"}, std::pair{"waits", "WAIT"},
+          std::pair{"ttl_set", "TTLs set"}}) {
+        if (const uint64_t count = number(features, name); count > 0)
+            used += fmt::format("{}{} {}", used.empty() ? "" : ", ", count, label);
+    }
+    if (!used.empty()) out.push_back("uses      " + used);
+    const json& hot = member(profile, "hot_keys");
+    std::string keys;
+    for (std::size_t i = 0; hot.is_array() && i < std::min(hot.size(), kKeysShown); ++i) {
+        keys += fmt::format("{}db{} {} {:.1f} %", i == 0 ? "" : "   ", hot[i].value("db", 0),
+                            hot[i].value("key", std::string()), 100 * hot[i].value("share", 0.0));
+    }
+    if (!keys.empty()) out.push_back("hot keys  " + keys);
+}
+
+void data_lines(const json& data, std::vector<std::string>& out) {
+    std::string types;
+    for (const auto& [type, row] : member(data, "types").items())
+        types += fmt::format("   {} {}", number(row, "keys"), type);
+    out.push_back(fmt::format("data      {} keys, {}{}{}", number(data, "keys"),
+                              format_bytes(number(data, "dataset_bytes")),
+                              data.value("complete", false)
+                                  ? ""
+                                  : fmt::format(" ({} looked at)", number(data, "sampled")),
+                              types));
+    out.push_back("sizes     " + spread(member(data, "value_bytes"), format_bytes));
+    out.push_back(fmt::format("TTLs      {:.0f} % without; else {}",
+                              100 * data.value("without_ttl_share", 0.0),
+                              spread(member(data, "ttl_s"), seconds_text)));
+    const json& big = member(data, "big_keys");
+    std::string keys;
+    for (std::size_t i = 0; big.is_array() && i < std::min(big.size(), kKeysShown); ++i) {
+        keys += fmt::format("{}db{} {} ({}, {})", i == 0 ? "" : "   ", big[i].value("db", 0),
+                            big[i].value("key", std::string()), big[i].value("type", std::string()),
+                            format_bytes(number(big[i], "bytes")));
+    }
+    if (!keys.empty()) out.push_back("big keys  " + keys);
+}
+
+void sizing(const json& plan, std::vector<std::string>& out) {
+    out.push_back(fmt::format(
+        "plan      {} to {}, by {}; copy ~{} s (limited by {}); changes {}/s, so the spool takes "
+        "~{}",
+        plan.value("source", std::string()), plan.value("target", std::string()),
+        plan.value("feed", std::string()), number(plan, "copy_seconds_estimate"),
+        plan.value("limited_by", std::string()), format_bytes(number(plan, "write_bytes_per_s")),
+        format_bytes(number(plan, "spool_bytes_estimate"))));
+    out.push_back(fmt::format("sizing    {}; target memory ~{}",
+                              plan.value("sizing", std::string()),
+                              format_bytes(number(plan, "target_memory_bytes"))));
+    for (const auto& warning : member(plan, "warnings"))
+        if (warning.is_string()) out.push_back("          mind: " + warning.get<std::string>());
+}
+
+}  // namespace
+
+std::vector<std::string> analyze_report(const TrafficStats& stats, const json& data,
+                                        const json& plan) {
+    std::vector<std::string> out;
+    commands(stats, out);
+    traffic(stats, traffic_profile_of(stats), out);
+    data_lines(data, out);
+    sizing(plan, out);
+    return out;
+}
+
+}  // namespace exodus::redis

@@ -1,0 +1,167 @@
+// analyze under a real load: what it reports, who writes beside the interlay, and the capture of
+// the workload: written, replayed, profiled again, damaged.
+#include <atomic>
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <thread>
+
+#include "tests/support/scenario.h"
+
+using namespace exodus;
+using namespace exodus::test;
+
+namespace {
+
+nlohmann::json result_of(const RunResult& result) {
+    const auto end = result.out.find_last_not_of('\n');
+    const auto from = result.out.rfind('\n', end);
+    auto value = nlohmann::json::parse(result.out.substr(from == std::string::npos ? 0 : from + 1),
+                                       nullptr, false);
+    REQUIRE_MESSAGE(value.is_object(), result.out << result.err);
+    return value;
+}
+
+bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+struct Loaded {
+    Rig rig;
+    Ledger ledger;
+    Loaded() : ledger(options_of(rig)) {
+        fill_server(own(rig.source()).get(), 2'000, 9);
+        rig.expect(0, {"init", "redis"});
+        rig.start_interlay();
+        ledger.start();
+        wait_for_load(ledger, 500);
+        rig.expect(0,
+                   {"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", "test"});
+    }
+    static LedgerOptions options_of(const Rig& rig) {
+        LedgerOptions options = load_through(rig);
+        options.pause_us = 2'000;
+        return options;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("analyze reports what runs, and names who writes beside the interlay") {
+    Loaded load;
+    const RunResult quiet = load.rig.exodus({"analyze", "--json", "--duration", "2s"});
+    INFO(quiet.out, quiet.err);
+    REQUIRE(quiet.code == 0);
+    const auto result = result_of(quiet);
+    const auto& numbers = result["numbers"];
+    CHECK_FALSE(has(quiet.out, "traffic.stray_writer"));
+    for (const char* name : {"p50_us", "p95_us", "p99_us", "p999_us", "errors", "bytes_in"})
+        CHECK_MESSAGE(numbers["commands"]["INCR"].contains(name), name);
+    const auto& profile = numbers["observations"]["redis.profile"];
+    CHECK(profile["features"]["transactions"].get<uint64_t>() > 0);
+    CHECK(profile["features"]["scripts"].get<uint64_t>() > 0);
+    CHECK(profile["features"]["blocking"].get<uint64_t>() > 0);
+    CHECK(profile["hot_keys"].size() > 0);
+    CHECK(numbers["profile"]["ttl_s"]["count"].get<uint64_t>() > 0);
+    CHECK(numbers["profile"]["big_keys"].size() > 0);
+    // Rates are those of what was observed.
+    CHECK(numbers["plan"]["write_bytes_per_s"].get<uint64_t>() > 1'000);
+    CHECK(numbers["plan"]["requests_per_s"].get<uint64_t>() > 100);
+    CHECK(numbers["clients"]["now"].get<uint64_t>() >= 8);
+
+    const auto stray = load.rig.source().connect();
+    send_command(stray.get(), {"AUTH", Rig::kUser, Rig::kPassword});
+    send_command(stray.get(), {"SET", "beside", "1"});
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    REQUIRE(::getsockname(stray->fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
+    const RunResult text = load.rig.exodus({"analyze", "--duration", "1s"});
+    INFO(text.out, text.err);
+    CHECK(text.code == 0);
+    CHECK(has(text.out, "traffic.stray_writer"));
+    CHECK(has(text.out, "user app, cmd set"));
+    for (const char* part : {"commands ", "p99.9", "clients ", "uses ", "hot keys ", "data ",
+                             "sizes ", "TTLs ", "big keys ", "plan ", "sizing "})
+        CHECK_MESSAGE(has(text.out, part), part);
+    load.ledger.stop();
+}
+
+TEST_CASE("a capture holds no login, replays, is profiled again, and a damaged one is refused") {
+    Loaded load;
+    Rig& rig = load.rig;
+    const std::string file = rig.file("work.capture");
+    {
+        // Logins while the capture runs, in every form.
+        std::atomic<bool> stop{false};
+        std::thread clients([&] {
+            while (!stop) {
+                const auto context = connect_to(rig.port(), milliseconds(20'000));
+                send_command(context.get(), {"HELLO", "2", "AUTH", Rig::kUser, Rig::kPassword});
+                send_command(context.get(), {"AUTH", Rig::kUser, Rig::kPassword});
+                send_command(context.get(), {"GET", "user:1 with a blank\r\n\xff"});
+                sleep_ms(5);
+            }
+        });
+        const RunResult captured =
+            rig.exodus({"analyze", "--duration", "2s", "--capture", "work.capture"});
+        stop = true;
+        clients.join();
+        INFO(captured.out, captured.err);
+        REQUIRE(captured.code == 0);
+        CHECK(has(captured.out, "capture   "));
+    }
+    struct stat facts {};
+    REQUIRE(::stat(file.c_str(), &facts) == 0);
+    CHECK((facts.st_mode & 0777) == 0600);
+    const std::string text = read_file(file);
+    CHECK_FALSE(has(text, Rig::kPassword));
+    CHECK_FALSE(has(text, "HELLO"));
+    CHECK(has(text, "\"INCR\""));
+    CHECK(has(text, R"("GET" "user:1 with a blank\r\n\xff")"));
+    CHECK(has(text, "] \"SELECT\" \"1\""));
+    CHECK(has(text, "# end: "));
+    CHECK_FALSE(has(text, "# end: 0 requests"));
+
+    // A file is never overwritten.
+    const RunResult again =
+        rig.exodus({"analyze", "--duration", "1s", "--capture", "work.capture"});
+    CHECK(again.code == 73);
+    CHECK(has(again.err + again.out, "exists already"));
+    CHECK(read_file(file) == text);
+
+    const RunResult profiled = rig.exodus({"analyze", "--json", "--from-capture", file});
+    INFO(profiled.out, profiled.err);
+    CHECK(profiled.code == 0);
+    const auto numbers = result_of(profiled)["numbers"];
+    CHECK(numbers["commands"]["INCR"]["requests"].get<uint64_t>() > 0);
+    CHECK(numbers["duration_ms"].get<int64_t>() > 500);
+    CHECK(numbers["duration_ms"].get<int64_t>() < 60'000);
+
+    // Reads are sent to the target again; writes need a place of their own.
+    const std::vector<std::string> replay{"test",        "--json",  "--drill",  "switch",
+                                          "--skip-gate", "compare", "--reason", "test",
+                                          "--speed",     "0",       "--replay", file};
+    const RunResult replayed = rig.exodus(replay);
+    INFO(replayed.out, replayed.err);
+    CHECK((replayed.code == 0 || replayed.code == 2));
+    const auto sent = result_of(replayed)["numbers"]["replay"];
+    INFO(sent.dump());
+    CHECK(sent["sent"].get<uint64_t>() > 100);
+    CHECK(sent["errors"] == 0);
+
+    write_file(file, text.substr(0, text.rfind("\"GET\"") + 9));
+    const RunResult cut = rig.exodus(replay);
+    INFO(cut.out, cut.err);
+    CHECK(cut.code == 65);
+    CHECK(has(cut.out + cut.err, "the file is damaged"));
+    const RunResult cut_profile = rig.exodus({"analyze", "--from-capture", file});
+    CHECK(cut_profile.code == 65);
+    CHECK(has(cut_profile.out + cut_profile.err, "line "));
+    write_file(file, "\xd4\xc3\xb2\xa1 and then no packets");
+    const RunResult no_packets = rig.exodus({"analyze", "--from-capture", file});
+    CHECK(no_packets.code == 65);
+    CHECK(rig.exodus({"analyze", "--from-capture", file + ".none"}).code == 66);
+    load.ledger.stop();
+}
