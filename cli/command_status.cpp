@@ -171,8 +171,7 @@ void print_more(Output& out, const StatusReport& s, const StatusFlags& flags,
             out.line("  decision  " + printable(decision));
     }
     out.line();
-    for (std::size_t i = 0; i < s.next.size(); ++i)
-        out.line(fmt::format("{}{}", i == 0 ? "Next: " : "   or ", s.next[i]));
+    print_next(out, s.next);
 }
 
 nlohmann::json history_json(WorkflowStore& store, int64_t migration) {

@@ -1,6 +1,8 @@
 #include "cli/outcome.h"
 
+#include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/exit_codes.h"
 
@@ -38,6 +40,31 @@ std::string severity_text(const Output& out, Severity severity) {
     if (severity == Severity::fail) return out.bad(text);
     if (severity == Severity::warn) return out.warn(text);
     return severity == Severity::pass ? out.good(text) : text;
+}
+
+/// One cause can fail every check of a side: its text stands once, with the other checks' names.
+void print_findings(Output& out, const std::vector<Finding>& findings, bool passes) {
+    const auto same = [](const Finding& a, const Finding& b) {
+        return a.severity != Severity::pass && a.severity == b.severity && a.subject == b.subject &&
+               a.text == b.text && a.hint == b.hint;
+    };
+    for (std::size_t i = 0; i < findings.size(); ++i) {
+        const Finding& finding = findings[i];
+        if (finding.severity == Severity::pass && !passes) continue;
+        const auto here = findings.begin() + static_cast<std::ptrdiff_t>(i);
+        if (std::any_of(findings.begin(), here, [&](const Finding& f) { return same(f, finding); }))
+            continue;
+        out.line(fmt::format("{:<5} {:<28} {:<8} {}", severity_text(out, finding.severity),
+                             finding.id, finding.subject, printable(finding.text)));
+        std::string also;
+        std::for_each(here + 1, findings.end(), [&](const Finding& f) {
+            if (same(f, finding) && f.id != finding.id) also += (also.empty() ? "" : ", ") + f.id;
+        });
+        if (!also.empty()) out.line("      also: " + also);
+        if (!finding.hint.empty() && finding.severity != Severity::pass) {
+            out.line(fmt::format("      to do: {}", printable(finding.hint)));
+        }
+    }
 }
 
 nlohmann::json outcome_json(const PhaseOutcome& outcome) {
@@ -78,16 +105,8 @@ int report_outcome(Cli& cli, const PhaseOutcome& outcome, int exit_code) {
     out.clear_progress();
     if (out.json()) return out.result(cli.command, exit_code, outcome_json(outcome));
     const bool good = outcome.exit_code == kDone;
-    for (const Finding& finding : outcome.findings) {
-        if (finding.severity == Severity::pass && cli.globals.verbose == 0 &&
-            outcome.phase != "pretest")
-            continue;
-        out.line(fmt::format("{:<5} {:<28} {:<8} {}", severity_text(out, finding.severity),
-                             finding.id, finding.subject, printable(finding.text)));
-        if (!finding.hint.empty() && finding.severity != Severity::pass) {
-            out.line(fmt::format("      to do: {}", printable(finding.hint)));
-        }
-    }
+    const bool passes = cli.globals.verbose > 0 || outcome.phase == "pretest";
+    print_findings(out, outcome.findings, passes);
     for (const GateReport& gate : outcome.gates) {
         if (!gate.open() || cli.globals.verbose > 0) print_gate(out, gate);
     }
@@ -104,10 +123,15 @@ int report_outcome(Cli& cli, const PhaseOutcome& outcome, int exit_code) {
     const std::string_view authority = to_string(outcome.authority);
     out.line(fmt::format("authoritative: {}   state: {}   epoch: {}", out.bold(authority),
                          to_string(outcome.state), outcome.epoch));
-    for (std::size_t i = 0; i < outcome.next.size(); ++i) {
-        out.line(fmt::format("{}{}", i == 0 ? "Next: " : "   or ", outcome.next[i]));
-    }
+    print_next(out, outcome.next);
     return exit_code;
+}
+
+void print_next(Output& out, const std::vector<std::string>& next) {
+    if (!next.empty()) out.line("Next: " + next.front());
+    if (next.size() > 1) {
+        out.line(fmt::format("also possible: {}", fmt::join(next.begin() + 1, next.end(), ", ")));
+    }
 }
 
 }  // namespace exodus::cli

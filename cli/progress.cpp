@@ -55,8 +55,12 @@ void ProgressPrinter::show(const Progress& progress) {
         const bool redraw = out_.terminal() && !out_.json();
         const int64_t every_us =
             (redraw ? limits::kProgressRedraw_ms : limits::kProgressLine_ms) * 1000;
-        if (key == last_key_ && now_us - last_shown_us_ < every_us) return;
-        last_key_ = key;
+        const bool known = key == last_keys_[0] || key == last_keys_[1];
+        if (key != last_keys_[0]) {
+            last_keys_[1] = std::move(last_keys_[0]);
+            last_keys_[0] = std::move(key);
+        }
+        if (known && now_us - last_shown_us_ < every_us) return;
         last_shown_us_ = now_us;
     }
     if (out_.json()) {

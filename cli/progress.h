@@ -2,6 +2,7 @@
 // each 10 s and at each change elsewhere, objects with --json. Thread-safe.
 #pragma once
 
+#include <array>
 #include <mutex>
 #include <string>
 
@@ -18,8 +19,9 @@ class ProgressPrinter {
   private:
     Output& out_;
     std::mutex mutex_;
-    std::string
-        last_key_;  ///< phase, step and reason of waiting: a change of these is shown at once
+    /// Phase, step and reason of waiting: a change of these is shown at once, but not a change back
+    /// and forth.
+    std::array<std::string, 2> last_keys_;
     int64_t last_shown_us_ = 0;
 };
 
