@@ -31,13 +31,21 @@ stop_all() {
     trap - EXIT
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    if [ $status -ne 0 ]; then
+        printf '\nThe demonstration ended with exit code %s at: %s\n' "$status" "${doing:-preparing}"
+        [ ! -s "$dir/load.log" ] || { echo "The load said:"; tail -n 5 "$dir/load.log"; }
+        [ ! -s "$dir/interlay.log" ] || { echo "The interlay said:"; tail -n 5 "$dir/interlay.log"; }
+    fi
     if [ -n "$keep" ] || [ $status -ne 0 ]; then echo "files kept in $dir"; else rm -rf "$dir"; fi
     exit $status
 }
 trap stop_all EXIT
 trap 'exit 130' INT TERM
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi; }
+say() {
+    doing=$*
+    if [ -t 1 ]; then printf '\n\033[1m== %s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi
+}
 free_port() {   # a loopback port that nobody listens on
     local port
     while :; do
@@ -70,7 +78,34 @@ start_server() {   # engine port
     pids+=($!)
     wait_port "$2"
 }
+redis_cli() { REDISCLI_AUTH=$(cat exodus.secret) redis-cli --no-auth-warning --user exodus -p "$@"; }
+about() { redis_cli "$1" INFO server | sed -n "s/^$2_version:\(.*\)\r/$2 \1/p"; }
 
+# Each command as an operator would type it; what it printed is kept for the summary.
+summary=()
+run() {
+    local began=$EPOCHREALTIME shown
+    printf -v shown ' %q' "$@"
+    printf '\n$ exodus%s\n' "${shown//$here/.}"
+    exodus --no-input "$@" | tee last.out
+    local ms=$(((${EPOCHREALTIME/[.,]/} - ${began/[.,]/}) / 1000))
+    case $1 in pretest | analyze | compare | test | migrate | rollback | commit)
+        local held
+        held=$(sed -n 's/^pause .*held for \(.*\)/\1/p; s/^rehearsal .*pause p99 \([0-9.]* ms\) .*/\1/p' last.out | head -n 1)
+        summary+=("$(printf '%-28s %7d.%d s   %s' "$doing" $((ms / 1000)) $((ms % 1000 / 100)) "${held:--}")")
+        ;;
+    esac
+}
+# Both servers at rest must hold the same data: checked by a tool that shares no code with exodus' own verify.
+equal_checks=0
+hand_over_check() {
+    kill -USR1 "$load"
+    exodus-ledger equal --port "$source_port" --with "$target_port" --user exodus --password-file exodus.secret --timeout-ms 60000
+    kill -USR2 "$load"
+    equal_checks=$((equal_checks + 1))
+}
+
+began=$SECONDS
 source_port=$(free_port); target_port=$(free_port); port=$(free_port)
 sed -e "s|@SOURCE_PORT@|$source_port|; s|@TARGET_PORT@|$target_port|; s|@PORT@|$port|; s|@DIR@|$dir|" "$here/exodus.toml.in" >exodus.toml
 
@@ -78,50 +113,48 @@ say "a source with data, an empty target"
 start_server redis "$source_port"
 start_server valkey "$target_port"
 exodus-ledger fill --port "$source_port" --user exodus --password-file exodus.secret --keys "$keys"
-redis_cli() { REDISCLI_AUTH=$(cat exodus.secret) redis-cli --no-auth-warning --user exodus -p "$@"; }
-echo "source: $(redis_cli "$source_port" INFO server | sed -n 's/^redis_version:\(.*\)\r/redis \1/p'), $(redis_cli "$source_port" DBSIZE) keys in db 0"
-echo "target: $(redis_cli "$target_port" INFO server | sed -n 's/^valkey_version:\(.*\)\r/valkey \1/p'), $(redis_cli "$target_port" DBSIZE) keys in db 0"
-
-run() { printf '\n$ exodus %s\n' "$*"; exodus --no-input "$@"; }
-# Both servers at rest must hold the same data: checked by a tool that owes nothing to exodus.
-hand_over_check() {
-    kill -USR1 "$load"
-    exodus-ledger equal --port "$source_port" --with "$target_port" --user exodus --password-file exodus.secret --timeout-ms 30000
-    kill -USR2 "$load"
-}
+echo "source: $(about "$source_port" redis), $keys keys and more: all types, TTLs, a big hash, streams with groups, a function"
+echo "target: $(about "$target_port" valkey), empty"
 
 say "state file and interlay; applications move to port $port"
 run init redis
-exodus --no-input interlay 2>interlay.log &
+exodus --no-input interlay >interlay.log 2>&1 &
 pids+=($!)
 wait_port "$port"
+echo "the interlay listens on port $port; its output goes to interlay.log"
 echo "$source_port" >authority
-exodus-ledger run --port "$port" --user app --password-file app.secret --authority-file authority --pause-us 8000 >load.log 2>&1 &
+exodus-ledger run --port "$port" --user app --password-file app.secret --authority-file authority --pause-us 4000 >load.log 2>&1 &
 load=$!
 pids+=("$load")
+echo "a load of mixed reads and writes runs through it: 8 writers (4 of them pipeline), 2 queues with blocking consumers"
 
-say "pretest";  run pretest --tap monitor --accept-monitor-cost --duration 3s --ack redis.backlog,redis.spool-room --reason "a demonstration of minutes"
-say "analyze";  run analyze
-say "compare";  run compare
-say "test";     run test --smoke "$here/smoke.txt"
-say "migrate: copy and follow";  run migrate --until ready
+say "pretest"; run pretest --tap monitor --accept-monitor-cost --duration 3s --ack redis.backlog,redis.spool-room --reason "a demonstration of minutes"
+say "analyze"; run analyze
+say "compare"; run compare
+say "test";    run test --smoke "$here/smoke.txt"
+say "migrate: copy and follow"; run migrate --until ready
 run approve switch --reason "demonstration: first switch"
 say "migrate: switch"; run migrate --switch --confirm shop --reason "demonstration: first switch"
 echo "$target_port" >authority; hand_over_check
 run status
 say "rollback: nothing is lost"; run rollback --confirm shop --reason "demonstration: the way back"
 echo "$source_port" >authority; hand_over_check
-say "migrate: switch again"; run migrate --until ready
+say "migrate again: follow"; run migrate --until ready
 run approve switch --reason "demonstration: second switch"
-run migrate --switch --confirm shop --reason "demonstration: second switch"
+say "migrate: switch again"; run migrate --switch --confirm shop --reason "demonstration: second switch"
 echo "$target_port" >authority; hand_over_check
 say "commit"; run commit --confirm shop --reason "demonstration: done"
+run status
 
-say "the ledger"
+say "the ledger: is every acknowledged write there, exactly once?"
 kill -TERM "$load"
 wait "$load" && ledger=0 || ledger=$?
 cat load.log
-run status
-run status --history
 [ "$ledger" -eq 0 ] || exit "$ledger"
-say "done: the workload now lives on the target"
+
+say "summary"
+printf '%-28s %11s   %s\n' "phase" "took" "writes held for"
+printf '%s\n' "${summary[@]}"
+sed -n 's/^load: \([0-9]*\) writes acknowledged, \([0-9]*\) reads, \(.*\)/\nwrites     \1 acknowledged, each present exactly once; \2 reads; \3/p; s/^latency: \(.*\)/requests   \1/p' load.log
+echo "hand-overs 2 switches and 1 rollback (and those of the rehearsal); both servers equal at each of $equal_checks checks"
+echo "time       $((SECONDS - began)) s; the workload now lives on the target, $(about "$target_port" valkey)"
