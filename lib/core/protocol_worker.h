@@ -113,8 +113,8 @@ class ProtocolWorker {
     /// kHighWater_bytes.
     virtual void on_drained(ConnId conn) = 0;
     virtual void on_closed(ConnId conn, CloseReason reason) = 0;
-    /// A client sends no more but may still read. False: close it now (on_closed follows); true: the
-    /// brain closes it when it has its answers. Reading has ended.
+    /// A client sends no more but may still read. False: close it now (on_closed follows); true:
+    /// the brain closes it when it has its answers. Reading has ended.
     virtual bool on_half_closed(ConnId conn) {
         static_cast<void>(conn);
         return false;
