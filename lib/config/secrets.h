@@ -37,10 +37,9 @@ struct PasswordSource {
 
 /// The password that a source names; empty when none is given, when `read` is false (only the form
 /// is checked), or after an error, which `error` gets with the key that is wrong.
-Secret read_password(
-    const PasswordSource& source, bool read,
-    const std::function<std::optional<std::string>(std::string_view)>& environment,
-    const std::function<void(std::string_view key, std::string message, std::string suggestion)>&
-        error);
+Secret read_password(const PasswordSource& source, bool read,
+                     const std::function<std::optional<std::string>(std::string_view)>& environment,
+                     const std::function<void(std::string_view key, std::string message,
+                                              std::string suggestion)>& error);
 
 }  // namespace exodus

@@ -74,8 +74,8 @@ class WorkflowStore {
     /// | "blocked".
     Status set_flag(int64_t migration, std::string_view flag, std::string_view text);
     /// The share of reads that are mirrored: changes neither who answers nor who may write, so it
-    /// counts no epoch and a phase that runs meanwhile keeps its row. Compare-and-set on (id, state,
-    /// epoch) of `expected`, as transition().
+    /// counts no epoch and a phase that runs meanwhile keeps its row. Compare-and-set on (id,
+    /// state, epoch) of `expected`, as transition().
     Status set_mirror(const MigrationRow& expected, double percent, const Owner& owner);
     Result<std::vector<EpochRow>> epochs(int64_t migration, std::size_t limit);  ///< newest first
 

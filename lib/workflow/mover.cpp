@@ -97,7 +97,7 @@ Status Mover::start() {
         const std::string text = marker->value_or("");
         const auto space = text.find(' ');
         if (space != std::string::npos) {
-            lane->hand = Lane::Hand::handing;
+            lane->hand = text.starts_with("handed") ? Lane::Hand::handed : Lane::Hand::handing;
             lane->hand_epoch = std::strtoull(text.c_str() + space + 1, nullptr, 10);
         }
         for (const auto& [key, value] : context_.settings.migrate.throttle) {
@@ -316,7 +316,8 @@ Result<json> Mover::hand_over(Lane& lane) {
     lane.hand = Lane::Hand::handing;
     lane.hand_epoch = epoch;
     EXODUS_TRY(lane.movement->hand_over());
-    // Not stored: after a restart it is handed over again, and clients need not wait for the disk.
+    EXODUS_TRY(
+        context_.journal.save_position(direction, kMarker, "handed " + std::to_string(epoch)));
     lane.hand = Lane::Hand::handed;
     lane.mode = MovementMode::standby;
     return json::object();

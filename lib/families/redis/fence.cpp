@@ -80,7 +80,7 @@ class RedisFence final : public Fence {
             if (node.primary) rules.self = *self;
             auto users = users_of(*node.client, *self);
             if (!users) return fail(std::move(users).error(), node.endpoint.address());
-            // Asked for now, so that the proof need not.
+            // Asked here, so that the proof need not.
             (void)category_of(node)("write");
             for (const auto& user : *users) (void)writable_commands(user, category_of(node));
             rules.nodes.push_back(

@@ -46,7 +46,7 @@ bool ClientSession::do_wait(const resp::CommandRow& row, const resp::RequestFram
     }
     if (!waits_) {
         waits_ = true;
-        worker_.observe(row, frame, database_);
+        worker_.observe(*this, row, frame, database_);
         wait_deadline_us_ = numbers[1] == 0 ? 0 : worker_.io().now_us() + numbers[1] * 1000;
     }
     flush_run();

@@ -304,6 +304,9 @@ const std::vector<Conversation>& conversations() {
         {"large-values",
          {{0, request({"SET", "large", big}) + many(3, {"GET", "large"}) +
                   request({"STRLEN", "large"}) + request({"GETRANGE", "large", "0", "5"})}}},
+        {"half-closed",
+         {{0, many(200, {"INCR", "half"}) + many(50, {"PING"})}},
+         Ending::half_close},
         {"wait", {{0, all_of({{"SET", "wa", "1"}, {"WAIT", "0", "100"}, {"WAIT", "1", "1"}})}}},
         {"object-and-debug",
          {{0, all_of({{"SET", "o", "12"},
