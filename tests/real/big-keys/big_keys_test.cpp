@@ -169,6 +169,8 @@ TEST_CASE("what changes too fast for pieces is copied whole, or is an error row"
         CHECK(errors->front().reason.find("in pieces") != std::string::npos);
         // Driven again when nobody writes, it is copied.
         CHECK(mover.forward->redrive().value_or(0) >= 1);
+        REQUIRE(eventually(milliseconds(60'000),
+                           [&] { return mover.forward->status().failed_items == 0; }));
         require_equal(mover, source, target);
     }
 }

@@ -24,6 +24,7 @@ std::string random_text(std::size_t bytes) {
 TEST_CASE("keys above the target's proto-max-bulk-len are listed, block ready, and are re-driven") {
     Rig rig;
     fill_server(own(rig.source()).get(), 1'000, 4);
+    send_command(own(rig.source()).get(), {"DEL", "big:hash"});  // above 1 MiB as well
     const std::string text = random_text(2 * 1024 * 1024);
     const std::string odd("odd\x00\xff \"key", 10);
     send_command(own(rig.source()).get(), {"SET", odd, text, "PXAT", "4000000000000"});
