@@ -213,6 +213,7 @@ void Mover::follow_direction(Lane& lane, const MigrationRow& row) {
         } else {
             // The hold was aborted, or this process died half-way through handing over.
             done = lane.movement->take_back();
+            if (done) done = lane.movement->set_mode(MovementMode::apply);
             if (done) done = context_.journal.save_position(to_string(lane.direction), kMarker, "");
             if (done) {
                 lane.hand = Lane::Hand::none;
@@ -327,6 +328,7 @@ Result<json> Mover::take_back(Lane& lane) {
     const std::scoped_lock lock(lane.command);
     if (lane.hand == Lane::Hand::none) return json{{"taken_back", false}};
     EXODUS_TRY(lane.movement->take_back());
+    EXODUS_TRY(lane.movement->set_mode(MovementMode::apply));
     lane.mode = MovementMode::apply;
     EXODUS_TRY(context_.journal.save_position(to_string(lane.direction), kMarker, ""));
     lane.hand = Lane::Hand::none;

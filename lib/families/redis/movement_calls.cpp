@@ -262,8 +262,12 @@ Status RedisMovement::hand_over() {
             return holds;
         }
         // Before the checkpoint goes: from here on its absence is no loss.
-        EXODUS_TRY(
-            journal.save_positions(flow_.name, {{"handed", lane_last_.text()}, {"cp", "handed"}}));
+        if (Status saved = journal.save_positions(
+                flow_.name, {{"handed", lane_last_.text()}, {"cp", "handed"}});
+            !saved) {
+            start_threads();
+            return saved;
+        }
     } else if (!*handed || !Checkpoint::parse(**handed)) {
         return fail(ErrorCode::not_allowed, "hand_over: this direction does not apply");
     } else {
@@ -286,10 +290,7 @@ Status RedisMovement::take_back() {
     auto handed = journal.load_position(flow_.name, "handed");
     if (!handed) return tl::unexpected<Error>(std::move(handed).error());
     const auto checkpoint = *handed ? Checkpoint::parse(**handed) : std::nullopt;
-    if (!checkpoint) {
-        if (mode_ == MovementMode::apply) return {};
-        return fail(ErrorCode::not_allowed, "take_back: nothing was handed over");
-    }
+    if (!checkpoint) return {};  // a hand-over that failed, or was taken back already
     stop_threads();
     auto destination = side_client(destination_of(flow_.direction));
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
