@@ -112,8 +112,8 @@ sed -e "s|@SOURCE_PORT@|$source_port|; s|@TARGET_PORT@|$target_port|; s|@PORT@|$
 say "a source with data, an empty target"
 start_server redis "$source_port"
 start_server valkey "$target_port"
-exodus-ledger fill --port "$source_port" --user exodus --password-file exodus.secret --keys "$keys"
-echo "source: $(about "$source_port" redis), $keys keys and more: all types, TTLs, a big hash, streams with groups, a function"
+exodus-ledger fill --port "$source_port" --user exodus --password-file exodus.secret --keys "$keys" --big-fields 150000
+echo "source: $(about "$source_port" redis), $keys keys and more: all types, TTLs, a hash above 8 MiB, streams with groups, a function"
 echo "target: $(about "$target_port" valkey), empty"
 
 say "state file and interlay; applications move to port $port"

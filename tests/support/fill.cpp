@@ -113,15 +113,15 @@ class Filler {
         send({"XREADGROUP", "GROUP", "workers", "w1", "COUNT", "3", "STREAMS", key, ">"});
     }
 
-    void specials() {
+    void specials(uint64_t big_fields) {
         for (int n = 0; n < 500; ++n) send({"PFADD", "visitors", std::to_string(pick(1000000))});
         for (int n = 0; n < 200; ++n) send({"SETBIT", "bitmap", std::to_string(pick(100000)), "1"});
         send({"GEOADD", "places", "13.361389", "38.115556", "Palermo", "15.087269", "37.502669",
               "Catania"});
-        for (int n = 0; n < 200; ++n) {
+        for (uint64_t n = 0; n < big_fields; n += 500) {
             std::vector<std::string> words{"HSET", "big:hash"};
-            for (int f = 0; f < 500; ++f) {
-                words.push_back(fmt::format("f{}", n * 500 + f));
+            for (uint64_t f = 0; f < 500; ++f) {
+                words.push_back(fmt::format("f{}", n + f));
                 words.push_back(text(20));
             }
             send(words);
@@ -139,10 +139,10 @@ class Filler {
 
 }  // namespace
 
-void fill_server(redisContext* context, uint64_t keys, uint64_t seed) {
+void fill_server(redisContext* context, uint64_t keys, uint64_t seed, uint64_t big_fields) {
     Filler filler(context, seed);
     filler.send({"SELECT", "0"});
-    filler.specials();
+    filler.specials(big_fields);
     for (uint64_t i = 0; i < keys; ++i) {
         if (i == keys - keys / 10) filler.send({"SELECT", "1"});
         filler.one(i);

@@ -77,8 +77,9 @@ class Ledger {
 };
 
 /// A realistic data set: strings, lists, sets, hashes, sorted sets, streams with groups, TTLs,
-/// HyperLogLogs, bitmaps, geo, one big key, a function library. About `keys` keys over databases 0
-/// and 1. Deterministic for a seed.
-void fill_server(redisContext* context, uint64_t keys, uint64_t seed);
+/// HyperLogLogs, bitmaps, geo, one big hash (7 MiB at 100,000 fields), a function library. About
+/// `keys` keys over databases 0 and 1. Deterministic for a seed.
+void fill_server(redisContext* context, uint64_t keys, uint64_t seed,
+                 uint64_t big_fields = 100'000);
 
 }  // namespace exodus::test

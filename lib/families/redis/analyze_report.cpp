@@ -74,7 +74,7 @@ void commands(const TrafficStats& stats, std::vector<std::string>& out) {
 void traffic(const TrafficStats& stats, const json& profile, std::vector<std::string>& out) {
     const json& features = member(profile, "features");
     out.push_back(fmt::format(
-        "clients   {} now, {} since its start; {} with RESP3; pipeline depth p50 {}, p99 {}",
+        "clients   {} now, {} new meanwhile; {} with RESP3; pipeline depth p50 {}, p99 {}",
         stats.clients_now, stats.clients_total, number(features, "hello3"),
         stats.pipeline_depth.percentile(0.5), stats.pipeline_depth.percentile(0.99)));
     std::string used;

@@ -98,6 +98,7 @@ int main(int argc, char** argv) try {
     std::string password_file;
     std::string authority_file;
     uint64_t keys = 100'000;
+    uint64_t big_fields = 100'000;
     int right = 0;
     int64_t timeout_ms = 20'000;
     const auto common = [&](CLI::App* command) {
@@ -108,6 +109,7 @@ int main(int argc, char** argv) try {
     auto* fill = app.add_subcommand("fill", "make a realistic data set");
     common(fill);
     fill->add_option("--keys", keys);
+    fill->add_option("--big-fields", big_fields, "of the one big hash; 150000 are above 8 MiB");
     auto* load = app.add_subcommand("run", "load until SIGTERM, then check");
     common(load);
     load->add_option("--authority-file", authority_file,
@@ -124,7 +126,7 @@ int main(int argc, char** argv) try {
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
     if (fill->parsed()) {
         const auto context = logged_in(options.port, options.user, options.password);
-        fill_server(context.get(), keys, options.seed);
+        fill_server(context.get(), keys, options.seed, big_fields);
         return 0;
     }
     if (equal->parsed())
