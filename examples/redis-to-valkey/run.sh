@@ -46,10 +46,10 @@ say() {
     doing=$*
     if [ -t 1 ]; then printf '\n\033[1m== %s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi
 }
-free_port() {   # a loopback port that nobody listens on
+free_port() {   # a loopback port that nobody listens on, below those that the system gives to clients
     local port
     while :; do
-        port=$((20000 + RANDOM % 30000))
+        port=$((20000 + RANDOM % 12000))
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
     done
 }
@@ -66,17 +66,29 @@ cd "$dir"
 umask 077
 openssl rand -hex 16 >exodus.secret
 openssl rand -hex 16 >app.secret
-start_server() {   # engine port
+start_server() {   # engine; sets server_port
+    local pid
     mkdir -p "$1"
     {
         echo "user default off"
         echo "user exodus on >$(cat exodus.secret) ~* &* +@all"
         echo "user app on >$(cat app.secret) ~* &* +@all -@admin -@dangerous +keys +info"
     } >"$1/users.acl"
-    "$1-server" --port "$2" --bind 127.0.0.1 --dir "$dir/$1" --aclfile "$dir/$1/users.acl" --save '' --appendonly no \
-        --enable-debug-command local --repl-backlog-size 256mb --logfile "$dir/$1/log" --daemonize no </dev/null &
-    pids+=($!)
-    wait_port "$2"
+    for _ in 1 2 3 4 5; do   # somebody else may take the port first
+        server_port=$(free_port)
+        "$1-server" --port "$server_port" --bind 127.0.0.1 --dir "$dir/$1" --aclfile "$dir/$1/users.acl" --save '' --appendonly no \
+            --enable-debug-command local --repl-backlog-size 256mb --logfile "$dir/$1/log" --daemonize no </dev/null &
+        pid=$!
+        pids+=("$pid")
+        for _ in $(seq 200); do
+            kill -0 "$pid" 2>/dev/null || break
+            [ "$(redis_cli "$server_port" PING 2>/dev/null)" = PONG ] && return 0
+            sleep 0.05
+        done
+    done
+    echo "$1-server does not start:" >&2
+    tail -n 5 "$dir/$1/log" >&2
+    return 1
 }
 redis_cli() { REDISCLI_AUTH=$(cat exodus.secret) redis-cli --no-auth-warning --user exodus -p "$@"; }
 about() { redis_cli "$1" INFO server | sed -n "s/^$2_version:\(.*\)\r/$2 \1/p"; }
@@ -106,12 +118,12 @@ hand_over_check() {
 }
 
 began=$SECONDS
-source_port=$(free_port); target_port=$(free_port); port=$(free_port)
-sed -e "s|@SOURCE_PORT@|$source_port|; s|@TARGET_PORT@|$target_port|; s|@PORT@|$port|; s|@DIR@|$dir|" "$here/exodus.toml.in" >exodus.toml
 
 say "a source with data, an empty target"
-start_server redis "$source_port"
-start_server valkey "$target_port"
+start_server redis; source_port=$server_port
+start_server valkey; target_port=$server_port
+port=$(free_port)
+sed -e "s|@SOURCE_PORT@|$source_port|; s|@TARGET_PORT@|$target_port|; s|@PORT@|$port|; s|@DIR@|$dir|" "$here/exodus.toml.in" >exodus.toml
 exodus-ledger fill --port "$source_port" --user exodus --password-file exodus.secret --keys "$keys" --big-fields 150000
 echo "source: $(about "$source_port" redis), $keys keys and more: all types, TTLs, a hash above 8 MiB, streams with groups, a function"
 echo "target: $(about "$target_port" valkey), empty"
