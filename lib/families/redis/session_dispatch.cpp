@@ -22,8 +22,8 @@ constexpr std::string_view kPaused = "TRYAGAIN exodus: writes are paused for a s
 /// What a lease must be reset for afterwards. Commands that only operate the server leave nothing
 /// on the connection, and a RESET after each would stand in its slow log and statistics.
 bool may_leave_state(const resp::CommandRow& row) {
-    return !row.known || row.connection != resp::ConnectionClass::leased_until_done ||
-           row.name == "SCRIPT DEBUG";
+    return !row.known || row.id > resp::builtin_count() ||  // a module's command
+           row.connection != resp::ConnectionClass::leased_until_done || row.name == "SCRIPT DEBUG";
 }
 
 /// What a server does not do for a client without login.
