@@ -133,7 +133,7 @@ inline constexpr std::size_t kListedNames_max = 100;
 /// link, lanes (redis.md 4.5).
 inline constexpr double kPlanKeys_per_s = 75'000;
 inline constexpr double kPlanBytes_per_s = 100.0 * 1024 * 1024;
-inline constexpr int kPlanLanes = 4;
+inline constexpr int kPlanLanes = 1;
 
 // --- workflow: mover and phases
 // ----------------------------------------------------------------------------------

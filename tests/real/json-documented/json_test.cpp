@@ -15,9 +15,10 @@ using nlohmann::json;
 namespace {
 
 /// Objects below these are keyed by names of the data or are the family's own reports.
-const std::set<std::string> kOpen{"commands", "profile",        "plan",  "series",
-                                  "steps_us", "classes",        "reply", "extra",
-                                  "findings", "not_comparable", "data",  "latency_us"};
+const std::set<std::string> kOpen{"commands",     "profile",        "plan",  "series",
+                                  "steps_us",     "classes",        "reply", "extra",
+                                  "findings",     "not_comparable", "data",  "latency_us",
+                                  "observations", "pipeline_depth"};
 
 /// The words that stand in bold in the page.
 std::set<std::string> documented() {

@@ -100,7 +100,7 @@ TEST_CASE("a takeover is refused while a switch holds the writes, and changes no
     rig.expect(0, {"approve", "switch", "--reason", "test"});
     const std::vector<std::string> words{"migrate",  "--switch", "--confirm",
                                          Rig::kName, "--reason", "test"};
-    const RunResult crashed = rig.exodus(words, {{"EXODUS_CRASH_AT", "C2.after-done"}});
+    const RunResult crashed = rig.exodus(words, {{"EXODUS_CRASH_AT", "C2.after-effect"}});
     INFO(crashed.out, crashed.err);
     REQUIRE(crashed.code == 137);
     const RunResult refused = rig.exodus({"interlay", "--takeover"});
