@@ -42,7 +42,7 @@ set(TIMEOUT_sim 120)
 set(TIMEOUT_tidy 120)
 set(TIMEOUT_interlay 180)
 set(TIMEOUT_cli 180)
-set(TIMEOUT_real 420)
+set(TIMEOUT_real 900)
 
 foreach(label unit wire sim interlay real cli tidy)
   file(GLOB folders CONFIGURE_DEPENDS LIST_DIRECTORIES true ${CMAKE_CURRENT_SOURCE_DIR}/${label}/*)
