@@ -71,25 +71,26 @@ const resp::CommandRow& CommandView::classify(std::span<const std::string_view> 
         overlay_ = catalog_.snapshot();
     }
     const resp::CommandRow& row = overlay_->classify(arguments);
-    if (!row.known) note(arguments);
+    if (!row.known) (void)entry_of(arguments);
     return row;
 }
 
-void CommandView::note(std::span<const std::string_view> arguments) {
-    if (arguments.empty()) return;
+void CommandView::sent(std::span<const std::string_view> arguments) {
+    if (uint64_t* times = entry_of(arguments); times != nullptr) ++*times;
+}
+
+uint64_t* CommandView::entry_of(std::span<const std::string_view> arguments) {
+    if (arguments.empty()) return nullptr;
     std::string name;
     for (const char c : arguments[0].substr(0, limits::kRedisUnknownName_bytes_max))
         name += c > ' ' && c < 127 ? c : '?';
     const auto found = unknown_.find(name);
-    if (found != unknown_.end()) {
-        ++found->second;
-        return;
-    }
-    if (unknown_.size() >= limits::kRedisUnknownNames_max) return;
-    unknown_.emplace(std::move(name), 1);
+    if (found != unknown_.end()) return &found->second;
+    if (unknown_.size() >= limits::kRedisUnknownNames_max) return nullptr;
     // A module may have been loaded since; each name is worth one question only.
     catalog_.ask(Side::source);
     catalog_.ask(Side::target);
+    return &unknown_.emplace(std::move(name), 0).first->second;
 }
 
 }  // namespace exodus::redis

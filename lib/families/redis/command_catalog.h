@@ -66,11 +66,14 @@ class CommandView {
     explicit CommandView(CommandCatalog& catalog) : catalog_(catalog) {}
     /// The row of a request that the built-in table does not know.
     const resp::CommandRow& classify(std::span<const std::string_view> arguments);
-    /// Names that no side knows, with how often each was seen; bounded.
+    /// A request whose row is not known goes to a server now: classified it may be several times.
+    void sent(std::span<const std::string_view> arguments);
+    /// Names that no side knows, with how often each was sent; bounded.
     [[nodiscard]] const std::map<std::string, uint64_t>& unknown() const { return unknown_; }
 
   private:
-    void note(std::span<const std::string_view> arguments);
+    /// Null when there are too many. A new name makes the servers be asked.
+    uint64_t* entry_of(std::span<const std::string_view> arguments);
 
     CommandCatalog& catalog_;
     CommandCatalog::Overlay overlay_;

@@ -134,6 +134,7 @@ class ClientSession {
     // session_dispatch.cpp: what is not simply shared
     bool dispatch_slow(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     bool dispatch_in_multi(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    void end_transaction();
     bool dispatch_kind(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     bool stops_in_hold(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     bool hold(const resp::RequestFrame& frame, Kind kind);

@@ -195,7 +195,7 @@ void ClientSession::forget_state() {
     flags_.clear();
     tracking_.clear();
     reply_off_ = skip_next_ = false;
-    in_multi_ = multi_lost_ = multi_writes_ = watch_broken_ = false;
+    end_transaction();
     for (auto& set : channels_) set.clear();
     channel_bytes_ = 0;
     channels_overflow_ = false;

@@ -98,9 +98,8 @@ bool ClientSession::hold(const resp::RequestFrame& frame, Kind kind) {
             // A refused EXEC ends its transaction, as any failed EXEC does; with a refused part of
             // it EXEC answers EXECABORT, as servers do.
             swallow(*link_, "*1\r\n$7\r\nDISCARD\r\n");
-            in_multi_ = false;
+            end_transaction();
             multi_lost_ = kind != Kind::exec;
-            sticky_ &= ~uint32_t{kMulti | kWatch};
             worker_.run_later(*this);
         }
         if (outstanding_ == 0) worker_.count("hold_refused");
@@ -205,6 +204,12 @@ void ClientSession::release_lease(BackendLink*& link) {
 // --- transactions
 // ----------------------------------------------------------------------------------------------------
 
+/// However it ended, nothing is watched any more (transactions.c, discardTransaction).
+void ClientSession::end_transaction() {
+    in_multi_ = multi_lost_ = multi_writes_ = watch_broken_ = false;
+    sticky_ &= ~uint32_t{kMulti | kWatch};
+}
+
 bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
                                       const resp::RequestFrame& frame) {
     if (multi_lost_) {
@@ -216,13 +221,13 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
                         ? local_reply("+OK\r\n")
                         : local_error(
                               "EXECABORT Transaction discarded because of previous errors.");
-                if (done) multi_lost_ = in_multi_ = false;
+                if (done) end_transaction();
                 return done;
             }
             case Kind::quit:
                 return do_quit();
             case Kind::reset:
-                multi_lost_ = in_multi_ = false;
+                end_transaction();
                 return do_reset(row, frame);
             default:
                 return local_reply("+QUEUED\r\n");
@@ -251,16 +256,14 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
                 await_ = selects;
                 if (silent && selects) select_as_executed({}, false);
             }
-            in_multi_ = multi_writes_ = watch_broken_ = false;
-            sticky_ &= ~uint32_t{kMulti | kWatch};
+            end_transaction();
             if (outstanding_ == 0) worker_.run_later(*this);
             return true;
         }
         case Kind::discard:
             if (!leased()) return stall(Stall::drain);
             forward(*link_, row, frame, Job::forward, Kind::plain);
-            in_multi_ = multi_writes_ = watch_broken_ = false;
-            sticky_ &= ~uint32_t{kMulti | kWatch};
+            end_transaction();
             if (outstanding_ == 0) worker_.run_later(*this);
             return true;
         case Kind::quit:

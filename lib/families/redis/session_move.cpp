@@ -183,9 +183,8 @@ void ClientSession::send_subscriptions(BackendLink& link) {
 void ClientSession::replay_multi(BackendLink& link) {
     // Nothing of it has run: the queue is sent again, where EXEC will run it.
     if (multi_overflow_) {
-        in_multi_ = false;
+        end_transaction();
         multi_lost_ = true;
-        sticky_ &= ~uint32_t{kMulti | kWatch};
         return;
     }
     flush_run();

@@ -96,6 +96,8 @@ class TrafficWorker final : public ProtocolWorker {
     [[nodiscard]] bool mirrors() const { return mirror_on_; }
     void observe(const ClientSession& session, const resp::CommandRow& row,
                  const resp::RequestFrame& frame, int database) {
+        if (!row.known) [[unlikely]]
+            commands_.sent(frame.indexed_args());
         if (observe_) profile_.on_request(row, frame, database);
         if (state_.capture.on()) [[unlikely]]
             state_.capture.add(row, frame, database, session.virtual_id(), io_.wall_now_us());

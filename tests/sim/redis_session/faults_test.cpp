@@ -112,6 +112,20 @@ TEST_CASE("a lost connection with WATCH, MULTI or subscriptions is never hidden"
     quiet(world);
 }
 
+TEST_CASE("a watch that was lost ends with the transaction that is aborted for another loss") {
+    World world;
+    const uint64_t client = world.connect();
+    CHECK(ask(world, client, command({"WATCH", "n"})) == "+OK\r\n");
+    for (const uint64_t id : backends(world)) world.lose(id, CloseReason::error);
+    CHECK(ask(world, client, command({"MULTI"})) == "+OK\r\n");
+    for (const uint64_t id : backends(world)) world.lose(id, CloseReason::error);
+    CHECK(ask(world, client, command({"EXEC"})) ==
+          "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    CHECK(ask(world, client, command({"MULTI"}) + command({"INCR", "n"}) + command({"EXEC"})) ==
+          "+OK\r\n+QUEUED\r\n*1\r\n:1\r\n");
+    quiet(world);
+}
+
 TEST_CASE("clients that hang up anywhere in a request leave nothing behind") {
     const std::string all = command({"INCR", "n"}) + command({"MULTI"}) + command({"INCR", "n"}) +
                             command({"EXEC"}) + command({"BLPOP", "empty", "0"});
