@@ -76,10 +76,12 @@ void ClientSession::resume() {
         }
         if (!dispatch_reissue()) return finish_half_closed();
     }
-    if (parked_.filled && !dispatch_parked()) {
+    if (!dead_ && parked_.filled && !dispatch_parked()) {
         update_reading();
         return finish_half_closed();
     }
+    // Behind a QUIT or a refusal nothing is read.
+    if (dead_ || closing_) return update_reading();
     if (backlog_at_ < backlog_.size()) {
         std::string work;
         work.swap(backlog_);

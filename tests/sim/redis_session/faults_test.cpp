@@ -126,6 +126,24 @@ TEST_CASE("a watch that was lost ends with the transaction that is aborted for a
     quiet(world);
 }
 
+TEST_CASE("nothing behind a QUIT runs, also when it had to wait for earlier answers") {
+    for (const bool sharing : {true, false}) {
+        for (const auto& before : {command({"SUBSCRIBE", "news"}), command({"INCR", "other"}),
+                                   command({"BLPOP", "empty", "0.01"})}) {
+            CAPTURE(before);
+            World world(sharing);
+            const uint64_t client = world.connect();
+            world.write(client, before + command({"QUIT"}) + command({"INCR", "n"}) +
+                                    command({"INCR", "n"}));
+            world.settle_for(200'000);
+            CHECK(world.received(client).ends_with("+OK\r\n"));
+            CHECK(world.is_closed(client));
+            CHECK(world.server(Side::source).data.strings[0]["n"].empty());
+            quiet(world);
+        }
+    }
+}
+
 TEST_CASE("clients that hang up anywhere in a request leave nothing behind") {
     const std::string all = command({"INCR", "n"}) + command({"MULTI"}) + command({"INCR", "n"}) +
                             command({"EXEC"}) + command({"BLPOP", "empty", "0"});
