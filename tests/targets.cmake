@@ -104,6 +104,11 @@ endforeach()
 
 # A server module for the tests of commands that the built-in table does not know.
 add_library(exodus_test_module MODULE ${CMAKE_CURRENT_SOURCE_DIR}/support/modules/odd_module.cpp)
+if(EXODUS_SANITIZE)
+  # A server without the sanitizer's runtime loads it.
+  target_compile_options(exodus_test_module PRIVATE -fno-sanitize=all)
+  target_link_options(exodus_test_module PRIVATE -fno-sanitize=all)
+endif()
 if(TARGET interlay_sessions)
   add_dependencies(interlay_sessions exodus_test_module)
   target_compile_definitions(interlay_sessions PRIVATE EXODUS_TEST_MODULE="$<TARGET_FILE:exodus_test_module>")
