@@ -18,16 +18,18 @@ class ClientSession;
 
 /// What happens with a reply.
 enum class Job : uint8_t {
-    forward,     ///< straight to the client
-    swallow,     ///< nobody wants it
-    login,       ///< of our own handshake
-    login_id,    ///< CLIENT ID of our own handshake
-    login_rule,  ///< PING of a connection without login: does the server want one?
-    replicas,    ///< INFO replication, for clients that wait for replicas
-    confirm,     ///< (un)subscribe: `more` confirmations
-    watched,     ///< collected whole and shown to the session first
-    mirror,      ///< the other half of a pair
-    unblock,     ///< of CLIENT UNBLOCK at a hold; `session` is who was unblocked
+    forward,       ///< straight to the client
+    swallow,       ///< nobody wants it
+    login,         ///< of our own handshake
+    login_id,      ///< CLIENT ID of our own handshake
+    login_select,  ///< SELECT of our own handshake
+    login_own,     ///< AUTH as our own user in it; whether it worked shows in the SELECT behind it
+    login_rule,    ///< PING of a connection without login: does the server want one?
+    replicas,      ///< INFO replication, for clients that wait for replicas
+    confirm,       ///< (un)subscribe: `more` confirmations
+    watched,       ///< collected whole and shown to the session first
+    mirror,        ///< the other half of a pair
+    unblock,       ///< of CLIENT UNBLOCK at a hold; `session` is who was unblocked
 };
 
 namespace expects {
@@ -85,6 +87,8 @@ struct BackendLink {
                            ///< client read, and would tell the next one
     bool monitor = false;
     bool reading = true;
+    bool selected_for =
+        false;  ///< its login lets our own user SELECT, because the client's may not
     bool partial_request =
         false;  ///< a large request was begun and not finished: good for nothing else
     uint32_t login_left = 0;

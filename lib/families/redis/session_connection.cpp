@@ -169,7 +169,13 @@ bool ClientSession::do_select(const resp::CommandRow& row, const resp::RequestFr
     const bool valid = frame.argc == 2 && resp::parse_int(frame.args[1], number) && number >= 0 &&
                        number < 1'000'000;
     if (sticky_ != 0 || !valid) {
+        const bool silent = reply_off_ || skip_next_;
         if (!use_lease(row, frame, 0, Job::watched, Kind::select, sticky_ == 0)) return false;
+        if (silent && valid && leased()) {  // no reply will tell: taken as having worked
+            database_ = link_->key.database = static_cast<int>(number);
+            slots_ = {nullptr, nullptr};
+            return true;
+        }
         if (outstanding_ == 0) return true;
         pending_database_ = valid ? static_cast<int>(number) : -1;
         await_ = true;
@@ -177,14 +183,17 @@ bool ClientSession::do_select(const resp::CommandRow& row, const resp::RequestFr
     }
     if (number == database_) return use_either(row, frame, Job::forward, Kind::plain);
     if (outstanding_ > 0) return stall(Stall::drain);
-    // The connection of that database has asked the server itself: its SELECT is the verdict.
+    // Sent on a connection of that database, whoever selected it there: the server's answer is
+    // about the client's own right.
     const int before = std::exchange(database_, static_cast<int>(number));
     slots_ = {nullptr, nullptr};
-    if (use_either(row, frame, Job::forward, Kind::plain) && outstanding_ > 0) return true;
-    const bool answered = stall_ == Stall::none;
+    const bool sent = use_either(row, frame, Job::watched, Kind::select) && outstanding_ > 0;
     database_ = before;
     slots_ = {nullptr, nullptr};
-    return answered;
+    if (!sent) return stall_ == Stall::none;
+    pending_database_ = static_cast<int>(number);
+    await_ = true;
+    return true;
 }
 
 void ClientSession::forget_state() {

@@ -88,8 +88,12 @@ class RedisTraffic final : public TrafficShared {
                 if (client.error().code == ErrorCode::permission) continue;  // not even let in
                 return fail(std::move(client).error(), "fence probe");
             }
-            if (identity.sample_database != 0)
-                EXODUS_TRY((*client)->select(identity.sample_database));
+            if (identity.sample_database != 0) {
+                // Refused: it stays in database 0, where its rights are the same.
+                auto selected = (*client)->command(
+                    {"SELECT", std::to_string(identity.sample_database)}, deadline);
+                if (!selected) return fail(std::move(selected).error(), "fence probe");
+            }
             auto reply = (*client)->command({"SETRANGE", identity.sample_key, "0", ""}, deadline);
             if (!reply) return fail(std::move(reply).error(), "fence probe");
             const std::string_view word =

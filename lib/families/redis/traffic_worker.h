@@ -143,6 +143,8 @@ class TrafficWorker final : public ProtocolWorker {
     // traffic_worker_links.cpp
     BackendLink* dial(const LinkKey& key, BackendLink::Role role, bool raw);
     void log_in(BackendLink& link);
+    void expect_login(BackendLink& link, Job job);
+    bool select_for_client(BackendLink& link);
     void login_done(BackendLink& link);
     void login_failed(BackendLink& link);
     void became_ready(BackendLink& link);

@@ -1,6 +1,7 @@
 // Backend connections of a worker: dialling, our own login, sharing, leasing, and what follows when
 // one is lost.
 #include <algorithm>
+#include <utility>
 
 #include "base/limits.h"
 #include "families/redis/traffic_worker.h"
@@ -96,45 +97,67 @@ BackendLink* TrafficWorker::dial(const LinkKey& key, BackendLink::Role role, boo
     return out;
 }
 
+void TrafficWorker::expect_login(BackendLink& link, Job job) {
+    Expected entry;
+    entry.job = job;
+    entry.sent_us = io_.now_us();
+    link.fifo.push(entry);
+    ++link.login_left;
+}
+
 void TrafficWorker::log_in(BackendLink& link) {
     link.state = BackendLink::State::login;
     link.login_left = 0;
+    link.selected_for = false;
     if (link.raw) return became_ready(link);
     std::string out;
-    const auto ask = [&](Job job) {
-        Expected entry;
-        entry.job = job;
-        entry.sent_us = io_.now_us();
-        link.fifo.push(entry);
-        ++link.login_left;
-    };
     const auto login = state_.login_for(link.key.side, link.key.identity);
     if (!login) {
         link.login_error = "-NOAUTH exodus: this login is not valid any more\r\n";
         return login_failed(link);
     }
     const bool credentials = append_login(out, *login);
-    if (credentials) ask(Job::login);
+    if (credentials) expect_login(link, Job::login);
     if (link.key.resp == 3) {
         resp::append_command(out, "HELLO", "3");
-        ask(Job::login);
+        expect_login(link, Job::login);
     }
     if (link.key.database != 0) {
         resp::append_command(out, "SELECT", std::to_string(link.key.database));
-        ask(Job::login);
+        expect_login(link, credentials ? Job::login_select : Job::login);
     }
     if (link.role == BackendLink::Role::leased && state_.sharing) {
         resp::append_command(out, "CLIENT", "ID");
-        ask(Job::login_id);
+        expect_login(link, Job::login_id);
     }
     if (!credentials && !link.key.shadow) {
         // Whether a login is wanted decides which limits hold for clients without one.
         resp::append_command(out, "PING");
-        ask(Job::login_rule);
+        expect_login(link, Job::login_rule);
     }
     if (link.login_left == 0) return became_ready(link);
     io_.send(link.conn, out);
     std::fill(out.begin(), out.end(), '\0');
+}
+
+/// The client may not SELECT: it came to its database before it logged in, as any client of a
+/// server can. So our own user (the default one, if we have none) selects, and the client is logged
+/// in again behind it; when that fails the connection is closed. False: that was tried already.
+bool TrafficWorker::select_for_client(BackendLink& link) {
+    const auto own = state_.login_for(link.key.side, kService);
+    const auto login = state_.login_for(link.key.side, link.key.identity);
+    if (!own || !login || std::exchange(link.selected_for, true)) return false;
+    std::string out;
+    // A default user without password takes any.
+    if (!append_login(out, *own)) resp::append_command(out, "AUTH", "default", "none");
+    expect_login(link, Job::login_own);
+    resp::append_command(out, "SELECT", std::to_string(link.key.database));
+    expect_login(link, Job::login_select);
+    append_login(out, *login);
+    expect_login(link, Job::login);
+    io_.send(link.conn, out);
+    std::fill(out.begin(), out.end(), '\0');
+    return true;
 }
 
 void TrafficWorker::login_done(BackendLink& link) {

@@ -149,6 +149,8 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
             finish(link, frame.bytes.size(), error);
             return;
         case Job::login:
+        case Job::login_select:
+        case Job::login_own:
         case Job::login_id:
             if (entry.job == Job::login_id) {
                 int64_t id = 0;
@@ -162,8 +164,10 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
                     finish(link, frame.bytes.size(), error);
                     return;
                 }
-            } else if (error && link.login_error.empty()) {
-                link.login_error.assign(frame.value);
+            } else if (error && link.login_error.empty() && entry.job != Job::login_own) {
+                const bool again = entry.job == Job::login_select &&
+                                   frame.value.starts_with("-NOPERM") && select_for_client(link);
+                if (!again) link.login_error.assign(frame.value);
             }
             link.fifo.pop();
             login_done(link);

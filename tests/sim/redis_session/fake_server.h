@@ -54,6 +54,7 @@ class FakeServer {
     Data data;
     std::map<std::string, std::string> users{{"ann", "secret"}, {"bob", "pass"}};
     bool need_auth = false;
+    std::set<std::string> no_select;  ///< users without the right to SELECT
     /// Writes are refused, inside MULTI already when they are queued, as after ACL SETUSER -@write.
     bool fenced = false;
     std::vector<std::string> strays;  ///< writes that met the fence: each one fails its test
@@ -297,6 +298,7 @@ class FakeServer {
             return plain(conn, "INCR", {"INCR", args[3]});
         }
         if (name == "SELECT") {
+            if (no_select.contains(conn.user)) return kNoPermission;
             if (args[1].size() > 2 || args[1] > "9") return "-ERR DB index is out of range\r\n";
             conn.db = std::stoi(args[1]);
             return "+OK\r\n";
@@ -348,7 +350,8 @@ class FakeServer {
         if (at < args.size()) {
             const bool two = args.size() > at + 1;
             const auto found = users.find(two ? args[at] : "");
-            if (found == users.end() || found->second != args[at + 1]) {
+            const bool open = two && args[at] == "default" && !need_auth;  // nopass: anything goes
+            if (!open && (found == users.end() || found->second != args[at + 1])) {
                 return "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
             }
             conn.user = args[at];

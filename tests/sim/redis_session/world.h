@@ -35,8 +35,9 @@ class World final : public WorkerIo {
         std::string received;  ///< of a client: what it got
     };
 
-    explicit World(bool sharing = true, bool target_service = false)
-        : settings_(make_settings(sharing, target_service)), state(settings_) {
+    /// `own_user`: the source's endpoint has the user "svc".
+    explicit World(bool sharing = true, bool target_service = false, bool own_user = false)
+        : settings_(make_settings(sharing, target_service, own_user)), state(settings_) {
         brain = std::make_unique<TrafficWorker>(state, *this);
         Route route;
         route.epoch = 1;
@@ -216,8 +217,12 @@ class World final : public WorkerIo {
     Route brain_route_;
 
   private:
-    static Settings make_settings(bool sharing, bool target_service) {
+    static Settings make_settings(bool sharing, bool target_service, bool own_user) {
         Settings settings;
+        if (own_user) {
+            settings.source.user = "svc";
+            settings.source.password = Secret("own");
+        }
         if (target_service) {
             settings.family_options["target.auth"] = "service";
             settings.target.user = "svc";

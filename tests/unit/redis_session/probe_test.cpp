@@ -71,3 +71,17 @@ TEST_CASE("the fence is proven for every identity that wrote, and for the comman
         }
     }
 }
+
+TEST_CASE("who may not SELECT is proven in the database where its login begins") {
+    exodus::test::RedisServer server;
+    REQUIRE(server.text({"ACL", "SETUSER", "ann", "on", ">secret", "~a:*", "+@all", "-select"}) ==
+            "OK");
+    Proof proof(server, true);
+    proof.client(command({"SELECT", "3"}) + command({"AUTH", "ann", "secret"}) +
+                 command({"INCR", "a:1"}));
+    const Status open = proof.probe();
+    REQUIRE_FALSE(open.has_value());
+    CHECK(open.error().message.find("user ann can still write") != std::string::npos);
+    REQUIRE(server.text({"ACL", "SETUSER", "ann", "-@write"}) == "OK");
+    CHECK(proof.proven());
+}
