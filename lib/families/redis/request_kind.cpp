@@ -10,7 +10,7 @@ namespace exodus::redis {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Kind>, 58> kKinds{{
+constexpr std::array<std::pair<std::string_view, Kind>, 60> kKinds{{
     {"AUTH", Kind::auth},
     {"HELLO", Kind::hello},
     {"SELECT", Kind::select},
@@ -67,6 +67,8 @@ constexpr std::array<std::pair<std::string_view, Kind>, 58> kKinds{{
     {"CLIENT NO-TOUCH", Kind::client_flag},
     {"READONLY", Kind::client_flag},
     {"READWRITE", Kind::client_flag},
+    {"CLIENT GETREDIR", Kind::client_redirect},
+    {"CLIENT TRACKINGINFO", Kind::client_redirect},
     {"CLIENT CACHING", Kind::client_harmless},
     {"CLIENT SETINFO", Kind::client_harmless},
 }};

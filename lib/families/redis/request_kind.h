@@ -45,8 +45,8 @@ enum class Kind : uint8_t {
     client_reply,
     client_tracking,
     client_flag,      ///< NO-EVICT NO-TOUCH, READONLY READWRITE: kept with the session
-    client_harmless,  ///< SETINFO, CLIENT CACHING, GETREDIR, TRACKINGINFO …: on the session's own
-                      ///< connection
+    client_redirect,  ///< GETREDIR TRACKINGINFO
+    client_harmless,  ///< SETINFO, CLIENT CACHING …: on the session's own connection
 };
 
 Kind kind_of(const resp::CommandRow& row);

@@ -176,6 +176,7 @@ class ClientSession {
     bool do_client_list(const resp::CommandRow& row, const resp::RequestFrame& frame);
     [[nodiscard]] std::string with_virtual_ids(const BackendLink& link,
                                                std::string_view frame) const;
+    [[nodiscard]] std::string with_virtual_redirect(std::string_view frame) const;
     bool do_client_unblock(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_client_reply(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_tracking(const resp::CommandRow& row, const resp::RequestFrame& frame);

@@ -1,6 +1,7 @@
 // CLIENT subcommands that shared connections would falsify (redis.md 3.3). LIST and INFO: ids are
 // translated on the way there and back; a connection that many sessions share keeps the server's
-// id. PAUSE: while it lasts, writes take connections of their own.
+// id. GETREDIR and TRACKINGINFO: likewise. PAUSE: while it lasts, writes take connections of their
+// own.
 #include <algorithm>
 #include <utility>
 
@@ -98,6 +99,30 @@ std::string ClientSession::with_virtual_ids(const BackendLink& link, std::string
         text += line.substr(end);
     }
     return std::string(1, frame[0]) + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+}
+
+/// A reply that names whom invalidations are redirected to, with the id that this client named: the
+/// server goes on naming its own when that client is gone.
+std::string ClientSession::with_virtual_redirect(std::string_view frame) const {
+    constexpr std::string_view kField = "$8\r\nredirect\r\n:";
+    const auto field = frame.find(kField);
+    const std::size_t at = frame.starts_with(':')            ? 1
+                           : field != std::string_view::npos ? field + kField.size()
+                                                             : frame.size();
+    const auto end = frame.find('\r', at);
+    int64_t real = 0;
+    std::vector<std::string_view> words;
+    if (end == std::string_view::npos || !resp::parse_int(frame.substr(at, end - at), real) ||
+        real <= 0 || !resp::split_arguments(tracking_, words))
+        return std::string(frame);
+    for (std::size_t i = 3; i + 1 < words.size(); ++i) {
+        if (!resp::is_word(words[i], "REDIRECT")) continue;
+        std::string text(frame.substr(0, at));
+        text += words[i + 1];
+        text += frame.substr(end);
+        return text;
+    }
+    return std::string(frame);
 }
 
 }  // namespace exodus::redis

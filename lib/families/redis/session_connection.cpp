@@ -441,10 +441,12 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
             if (!whole) break;
             worker_.to_client(*this, with_virtual_ids(link, frame));
             return;
+        case Kind::client_redirect:
+            if (!whole) break;
+            worker_.to_client(*this, with_virtual_redirect(frame));
+            return;
         case Kind::client_name:
-            if (ok) {
-                name_ = link.name = pending_name_;
-            }
+            if (ok) name_ = link.name = pending_name_;
             break;
         case Kind::client_tracking:
             if (ok) {

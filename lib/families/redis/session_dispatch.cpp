@@ -391,6 +391,7 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             return do_scan(row, kind, frame);
         case Kind::client_id:
         case Kind::client_getname:
+        case Kind::client_redirect:
             return use_either(row, frame, worker_.state().sharing ? Job::watched : Job::forward,
                               kind);
         case Kind::client_name: {

@@ -42,6 +42,7 @@ class FakeServer {
         std::vector<Args> queue;
         std::map<std::string, uint64_t> watched;
         std::set<std::string> channels;
+        int64_t redirect = -1;  ///< of CLIENT TRACKING: -1 off, 0 on without one
         bool reply_off = false;
         bool skip_next = false;
         bool skip = false;
@@ -315,6 +316,7 @@ class FakeServer {
             conn.queue.clear();
             conn.watched.clear();
             conn.channels.clear();
+            conn.redirect = -1;
             conn.reply_off = conn.skip_next = conn.skip = false;
             conn.id = id;
             return "+RESET\r\n";
@@ -400,6 +402,14 @@ class FakeServer {
             return bulk(text);
         }
         if (sub == "ID") return number(conn.id);
+        if (sub == "TRACKING") {
+            conn.redirect = upper(args[2]) != "ON" ? -1 : args.size() > 4 ? std::stoll(args[4]) : 0;
+            return "+OK\r\n";
+        }
+        if (sub == "GETREDIR") return number(conn.redirect);
+        if (sub == "TRACKINGINFO")
+            return (conn.resp == 3 ? "%1\r\n" : "*2\r\n") + bulk("redirect") +
+                   number(conn.redirect);
         if (sub == "SETNAME") {
             conn.name = args[2];
             return "+OK\r\n";

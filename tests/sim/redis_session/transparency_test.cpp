@@ -66,6 +66,26 @@ TEST_CASE("CLIENT LIST and INFO tell the ids that clients know") {
           bulk("id=" + parked + " name=two db=0\n"));
 }
 
+TEST_CASE("CLIENT GETREDIR and TRACKINGINFO tell the id that the client redirects to") {
+    World world;
+    const uint64_t listener = world.connect();
+    const uint64_t client = world.connect();
+    const std::string id = std::to_string(kFirstVirtualId);
+    const std::string info = "*2\r\n" + bulk("redirect");
+    CHECK(ask(world, listener, command({"SUBSCRIBE", "__redis__:invalidate"})) != "");
+    CHECK(ask(world, client, command({"CLIENT", "GETREDIR"})) == ":-1\r\n");
+    CHECK(ask(world, client, command({"CLIENT", "TRACKING", "ON"})) == "+OK\r\n");
+    CHECK(ask(world, client, command({"CLIENT", "GETREDIR"})) == ":0\r\n");
+    CHECK(ask(world, client, command({"CLIENT", "TRACKING", "ON", "REDIRECT", id})) == "+OK\r\n");
+    for (const bool gone : {false, true}) {  // the id stays what it was named
+        if (gone) world.hang_up(listener);
+        CHECK(ask(world, client, command({"CLIENT", "GETREDIR"})) == ":" + id + "\r\n");
+        CHECK(ask(world, client, command({"CLIENT", "TRACKINGINFO"})) == info + ":" + id + "\r\n");
+    }
+    CHECK(ask(world, client, command({"CLIENT", "TRACKING", "OFF"})) == "+OK\r\n");
+    CHECK(ask(world, client, command({"CLIENT", "TRACKINGINFO"})) == info + ":-1\r\n");
+}
+
 TEST_CASE("a name goes with a client's own connection, never to a shared one") {
     World world;
     const uint64_t named = world.connect();
