@@ -46,8 +46,14 @@ void ReplicaWaits::add(ClientSession& session, Side side, int64_t replicas, int6
     *found = Waiter{&session, side, replicas, deadline_us, -1, 0, false, false};
 }
 
-void ReplicaWaits::remove(const ClientSession& session) {
-    std::erase_if(waiters_, [&](const Waiter& waiter) { return waiter.session == &session; });
+int64_t ReplicaWaits::remove(const ClientSession& session) {
+    int64_t count = 0;
+    std::erase_if(waiters_, [&](const Waiter& waiter) {
+        if (waiter.session != &session) return false;
+        count = waiter.count;
+        return true;
+    });
+    return count;
 }
 
 bool ReplicaWaits::wants_poll(Side side) const {

@@ -32,7 +32,8 @@ class ReplicaWaits {
 
     /// `deadline_us` 0: for ever. A session that waits on that side already stays as it is.
     void add(ClientSession& session, Side side, int64_t replicas, int64_t deadline_us);
-    void remove(const ClientSession& session);
+    /// How many replicas had acknowledged so far.
+    int64_t remove(const ClientSession& session);
     [[nodiscard]] bool empty() const { return waiters_.empty(); }
     /// Somebody waits on this side and no question to it is under way.
     [[nodiscard]] bool wants_poll(Side side) const;

@@ -17,6 +17,7 @@
 #include "base/secret.h"
 #include "families/redis/backend_link.h"
 #include "families/redis/request_kind.h"
+#include "families/redis/virtual_id.h"
 #include "wire/resp/codec.h"
 
 namespace exodus::redis {
@@ -48,6 +49,8 @@ class ClientSession {
     void on_unblock_result();
     /// How many replicas have what this session wrote before its WAIT.
     void on_replicas(int64_t count);
+    /// CLIENT UNBLOCK while it waits here; `none`: nothing.
+    void wake(Wake how);
     /// The client sends no more: it gets what it asked for, then it is closed.
     void on_half_closed();
     /// Where the interlay checks clients itself: who a verified certificate says this is.
@@ -171,6 +174,8 @@ class ClientSession {
     bool do_reset(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_quit();
     bool do_client_kill(const resp::CommandRow& row, const resp::RequestFrame& frame);
+    void after_client_kill(std::string_view reply);
+    void after_client_unblock(std::string_view reply);
     bool do_client_pause(const resp::CommandRow& row, const resp::RequestFrame& frame);
     void note_pause(const resp::RequestFrame& frame);
     bool do_client_list(const resp::CommandRow& row, const resp::RequestFrame& frame);
@@ -186,6 +191,8 @@ class ClientSession {
     bool do_wait(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_wait_aof(const resp::CommandRow& row, const resp::RequestFrame& frame);
     void on_wait_aof(std::string_view frame, char type);
+    void begin_wait();
+    Wake end_wait();
     bool do_blocking(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_subscribe(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     void forget_state();
@@ -276,6 +283,8 @@ class ClientSession {
     std::map<std::string, std::string> flags_;  ///< NO-EVICT, READONLY …: the request to repeat
     std::string tracking_;                      ///< CLIENT TRACKING ON …
     std::string pending_tracking_;
+    int64_t asked_id_ = 0;  ///< whom its CLIENT KILL or UNBLOCK is about
+    Wake asked_wake_ = Wake::none;
     bool reply_off_ = false;
     bool skip_next_ = false;
 
@@ -306,6 +315,7 @@ class ClientSession {
     // WAIT and WAITAOF.
     int64_t wait_deadline_us_ = 0;  ///< 0: for ever, or none
     bool waits_ = false;            ///< the parked request is a WAIT whose time runs
+    Wake woken_ = Wake::none;
     std::optional<int64_t> replicas_;
     std::string wait_aof_;  ///< the request whose short form was sent
     int64_t wait_aof_local_ = 0;

@@ -1,8 +1,9 @@
-// CLIENT subcommands that shared connections would falsify (redis.md 3.3). LIST and INFO: ids are
-// translated on the way there and back; a connection that many sessions share keeps the server's
-// id. GETREDIR and TRACKINGINFO: likewise. PAUSE: while it lasts, writes take connections of their
-// own.
+// CLIENT subcommands that shared connections would falsify (redis.md 3.3). LIST, INFO, GETREDIR and
+// TRACKINGINFO: ids are translated on the way there and back; a connection that many sessions share
+// keeps the server's id. KILL and UNBLOCK: of sessions, where the server allows it. PAUSE: while it
+// lasts, writes take connections of their own.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/limits.h"
@@ -52,6 +53,71 @@ bool ClientSession::do_client_list(const resp::CommandRow& row, const resp::Requ
         return true;
     }
     return use_either(row, changed, Job::watched, Kind::client_list);
+}
+
+/// The server says whether this client may: it is asked about a connection that nobody has, which
+/// it answers with 0 (as SKIPME, the default, does for the client itself).
+bool ClientSession::do_client_kill(const resp::CommandRow& row, const resp::RequestFrame& frame) {
+    int64_t id = 0;
+    const bool ours = worker_.state().sharing && frame.argc == 4 &&
+                      resp::is_word(frame.args[2], "ID") && resp::parse_int(frame.args[3], id) &&
+                      id >= kFirstVirtualId;
+    if (!ours) return use_lease(row, frame, 0, Job::forward, Kind::plain, true);
+    std::string text;
+    resp::append_command(text, "CLIENT", "KILL", "ID",
+                         std::to_string(std::numeric_limits<int64_t>::max()));
+    resp::RequestFrame changed = frame;
+    changed.bytes = text;
+    if (!use_either(row, changed, Job::watched, Kind::client_kill)) return false;
+    asked_id_ = id;
+    await_ = outstanding_ > 0;
+    return true;
+}
+
+void ClientSession::after_client_kill(std::string_view reply) {
+    ProcessState& state = worker_.state();
+    const bool killed = reply == ":0\r\n" && asked_id_ != virtual_id_ && state.ids.known(asked_id_);
+    worker_.to_client(*this, killed ? ":1\r\n" : reply);
+    if (!killed) return;
+    if (ClientSession* session = worker_.find_session(asked_id_); session != nullptr) {
+        worker_.end_session(*session, CloseMode::now);
+    } else {
+        state.ids.ask_kill(asked_id_);
+    }
+}
+
+bool ClientSession::do_client_unblock(const resp::CommandRow& row,
+                                      const resp::RequestFrame& frame) {
+    int64_t id = 0;
+    if (!worker_.state().sharing || frame.argc < 3 || frame.argc > 4 ||
+        !resp::parse_int(frame.args[2], id) || id < kFirstVirtualId) {
+        return use_either(row, frame, Job::forward, Kind::plain);
+    }
+    const std::string real = std::to_string(worker_.state().ids.real(id, home()));
+    std::string text;
+    if (frame.argc == 4) {
+        resp::append_command(text, "CLIENT", "UNBLOCK", real, frame.args[3]);
+    } else {
+        resp::append_command(text, "CLIENT", "UNBLOCK", real);
+    }
+    const bool with_error = frame.argc == 4 && resp::is_word(frame.args[3], "ERROR");
+    resp::RequestFrame changed = frame;
+    changed.bytes = text;
+    if (!use_either(row, changed, Job::watched, Kind::client_unblock)) return false;
+    asked_id_ = id;
+    asked_wake_ = with_error ? Wake::error : Wake::timeout;
+    await_ = outstanding_ > 0;
+    return true;
+}
+
+/// Who does not wait on the server may wait here.
+void ClientSession::after_client_unblock(std::string_view reply) {
+    VirtualIds& ids = worker_.state().ids;
+    const bool woken = reply == ":0\r\n" && ids.ask_wake(asked_id_, asked_wake_);
+    worker_.to_client(*this, woken ? ":1\r\n" : reply);
+    if (!woken) return;
+    if (ClientSession* session = worker_.find_session(asked_id_); session != nullptr)
+        session->wake(ids.take_wake(asked_id_));
 }
 
 bool ClientSession::do_client_pause(const resp::CommandRow& row, const resp::RequestFrame& frame) {

@@ -246,47 +246,6 @@ bool ClientSession::do_quit() {
 // --- CLIENT
 // ----------------------------------------------------------------------------------------------------------
 
-bool ClientSession::do_client_kill(const resp::CommandRow& row, const resp::RequestFrame& frame) {
-    int64_t id = 0;
-    const bool ours = worker_.state().sharing && frame.argc == 4 &&
-                      resp::is_word(frame.args[2], "ID") && resp::parse_int(frame.args[3], id) &&
-                      id >= kFirstVirtualId;
-    if (!ours) return use_lease(row, frame, 0, Job::forward, Kind::plain, true);
-    if (outstanding_ > 0) return stall(Stall::drain);
-    if (id == virtual_id_) {
-        local_reply(":1\r\n");
-        worker_.end_session(*this, CloseMode::after_flush);
-        return true;
-    }
-    const bool known = worker_.state().ids.known(id);
-    if (ClientSession* session = worker_.find_session(id); session != nullptr) {
-        worker_.end_session(*session, CloseMode::now);
-    } else if (known) {
-        worker_.state().ids.ask_kill(id);
-    }
-    return local_reply(known ? ":1\r\n" : ":0\r\n");
-}
-
-bool ClientSession::do_client_unblock(const resp::CommandRow& row,
-                                      const resp::RequestFrame& frame) {
-    int64_t id = 0;
-    if (!worker_.state().sharing || frame.argc < 3 || frame.argc > 4 ||
-        !resp::parse_int(frame.args[2], id) || id < kFirstVirtualId) {
-        return use_either(row, frame, Job::forward, Kind::plain);
-    }
-    const int64_t real = worker_.state().ids.real(id, home());
-    if (real == 0) return local_reply(":0\r\n");
-    std::string text;
-    if (frame.argc == 4) {
-        resp::append_command(text, "CLIENT", "UNBLOCK", std::to_string(real), frame.args[3]);
-    } else {
-        resp::append_command(text, "CLIENT", "UNBLOCK", std::to_string(real));
-    }
-    resp::RequestFrame changed = frame;
-    changed.bytes = text;
-    return use_either(row, changed, Job::forward, Kind::plain);
-}
-
 bool ClientSession::do_client_reply(const resp::CommandRow& row, const resp::RequestFrame& frame) {
     const std::string_view mode = frame.argc == 3 ? frame.args[2] : std::string_view{};
     const bool on = resp::is_word(mode, "ON");
@@ -440,6 +399,12 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
         case Kind::client_list:
             if (!whole) break;
             worker_.to_client(*this, with_virtual_ids(link, frame));
+            return;
+        case Kind::client_kill:
+            after_client_kill(frame);
+            return;
+        case Kind::client_unblock:
+            after_client_unblock(frame);
             return;
         case Kind::client_redirect:
             if (!whole) break;

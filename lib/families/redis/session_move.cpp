@@ -359,7 +359,7 @@ void ClientSession::on_lost(BackendLink& link, const Expected& entry, bool strea
         on_unblock_result();
         return;
     }
-    wait_aof_.clear();
+    if (!wait_aof_.empty()) end_wait();
     if (streaming) {
         worker_.end_session(*this,
                             CloseMode::after_flush);  // half a reply cannot be ended any other way

@@ -11,6 +11,8 @@ namespace exodus::redis {
 
 namespace {
 
+constexpr std::string_view kUnblocked = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
 /// Longer than any test of patience; keeps the arithmetic below in range.
 constexpr int64_t kWait_ms_max = 1'000'000'000'000;
 
@@ -37,15 +39,16 @@ bool ClientSession::do_wait(const resp::CommandRow& row, const resp::RequestFram
     if (frame.argc != 3 || !numbers_of(frame, numbers))
         return use_either(row, frame, Job::forward, Kind::plain);  // the server's own error
     if (outstanding_ > 0) return stall(Stall::drain);
-    if (replicas_.has_value()) {
-        waits_ = false;
-        const int64_t count = *std::exchange(replicas_, std::nullopt);
+    if (replicas_.has_value() || woken_ != Wake::none) {
+        const int64_t so_far = worker_.stop_replica_wait(*this);
+        const int64_t count = std::exchange(replicas_, std::nullopt).value_or(so_far);
+        if (end_wait() == Wake::error) return local_error(kUnblocked);
         if (count != ReplicaWaits::kNotPrimary)
             return local_reply(":" + std::to_string(count) + "\r\n");
         return use_lease(row, frame, kWait, Job::forward, Kind::plain, false);
     }
     if (!waits_) {
-        waits_ = true;
+        begin_wait();
         worker_.observe(*this, row, frame, database_);
         wait_deadline_us_ = numbers[1] == 0 ? 0 : worker_.io().now_us() + numbers[1] * 1000;
     }
@@ -58,6 +61,24 @@ void ClientSession::on_replicas(int64_t count) {
     if (dead_ || !waits_) return;
     replicas_ = count;
     worker_.run_later(*this);
+}
+
+void ClientSession::begin_wait() {
+    waits_ = true;
+    worker_.state().ids.set_waiting(virtual_id_, true);
+}
+
+Wake ClientSession::end_wait() {
+    waits_ = false;
+    wait_aof_.clear();
+    worker_.state().ids.set_waiting(virtual_id_, false);
+    return std::exchange(woken_, Wake::none);
+}
+
+void ClientSession::wake(Wake how) {
+    if (how == Wake::none || dead_ || !waits_) return;
+    woken_ = how;
+    if (stall_ == Stall::replicas) worker_.run_later(*this);
 }
 
 /// No INFO tells how far a server has synced its file, so it is asked on the connection that wrote,
@@ -78,6 +99,7 @@ bool ClientSession::do_wait_aof(const resp::CommandRow& row, const resp::Request
     if (outstanding_ == 0) return true;
     if (wait_aof_.empty()) {
         wait_aof_.assign(frame.bytes);
+        begin_wait();
         wait_deadline_us_ = numbers[2] == 0 ? 0 : worker_.io().now_us() + numbers[2] * 1000;
     }
     wait_aof_local_ = numbers[0];
@@ -92,10 +114,11 @@ void ClientSession::on_wait_aof(std::string_view frame, char type) {
     const bool counts = type == '*' && reply && reply->items.size() == 2;
     const bool met = !counts || (reply->items[0].integer >= wait_aof_local_ &&
                                  reply->items[1].integer >= wait_aof_replicas_);
-    if (met || (wait_deadline_us_ != 0 && now >= wait_deadline_us_)) {
-        wait_aof_.clear();
+    if (met || woken_ != Wake::none || (wait_deadline_us_ != 0 && now >= wait_deadline_us_)) {
         if (counts) sticky_ |= kWait;
-        worker_.to_client(*this, frame);
+        std::string error;
+        resp::append_error(error, kUnblocked);
+        worker_.to_client(*this, end_wait() == Wake::error ? std::string_view(error) : frame);
         return;
     }
     reissue_ = wait_aof_;

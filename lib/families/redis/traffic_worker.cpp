@@ -154,11 +154,13 @@ void TrafficWorker::tick() {
     std::vector<ClientSession*> again;
     again.swap(retry_);
     for (ClientSession* session : again) run_later(*session);
-    const bool kills = state_.ids.kills_pending();
+    const bool asked = state_.ids.anything_asked();
     std::vector<ClientSession*> ending;
     for (auto& [id, session] : sessions_) {
         session->tick(now);
-        if (kills && state_.ids.take_kill(session->virtual_id())) ending.push_back(session.get());
+        if (!asked) continue;
+        if (state_.ids.take_kill(session->virtual_id())) ending.push_back(session.get());
+        session->wake(state_.ids.take_wake(session->virtual_id()));
     }
     for (ClientSession* session : ending) end_session(*session, CloseMode::now);
     drop_shadow();

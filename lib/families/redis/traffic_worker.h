@@ -119,6 +119,10 @@ class TrafficWorker final : public ProtocolWorker {
     /// over; then session.on_replicas(). Again for a session that waits already: nothing.
     void wait_for_replicas(ClientSession& session, Side side, int64_t replicas,
                            int64_t deadline_us);
+    /// Ends it; how many replicas have them so far.
+    int64_t stop_replica_wait(const ClientSession& session) {
+        return replica_waits_.remove(session);
+    }
     void clean_session_from(BackendLink& link, const ClientSession& session);
 
   private:

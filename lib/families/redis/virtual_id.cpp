@@ -1,5 +1,7 @@
 #include "families/redis/virtual_id.h"
 
+#include <algorithm>
+
 namespace exodus::redis {
 
 int64_t VirtualIds::open() {
@@ -13,6 +15,7 @@ void VirtualIds::close(int64_t id) {
     const std::lock_guard lock(mutex_);
     open_.erase(id);
     kills_.erase(id);
+    waiting_.erase(id);
 }
 
 bool VirtualIds::known(int64_t id) const {
@@ -53,9 +56,37 @@ bool VirtualIds::take_kill(int64_t id) {
     return kills_.erase(id) != 0;
 }
 
-bool VirtualIds::kills_pending() const {
+void VirtualIds::set_waiting(int64_t id, bool waits) {
     const std::lock_guard lock(mutex_);
-    return !kills_.empty();
+    if (waits) {
+        waiting_[id] = Wake::none;
+    } else {
+        waiting_.erase(id);
+    }
+}
+
+bool VirtualIds::ask_wake(int64_t id, Wake how) {
+    const std::lock_guard lock(mutex_);
+    const auto found = waiting_.find(id);
+    if (found == waiting_.end() || found->second != Wake::none) return false;
+    found->second = how;
+    return true;
+}
+
+Wake VirtualIds::take_wake(int64_t id) {
+    const std::lock_guard lock(mutex_);
+    const auto found = waiting_.find(id);
+    if (found == waiting_.end() || found->second == Wake::none) return Wake::none;
+    const Wake how = found->second;
+    waiting_.erase(found);
+    return how;
+}
+
+bool VirtualIds::anything_asked() const {
+    const std::lock_guard lock(mutex_);
+    return !kills_.empty() || std::any_of(waiting_.begin(), waiting_.end(), [](const auto& entry) {
+        return entry.second != Wake::none;
+    });
 }
 
 }  // namespace exodus::redis

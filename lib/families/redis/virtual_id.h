@@ -15,6 +15,9 @@ namespace exodus::redis {
 
 inline constexpr int64_t kFirstVirtualId = int64_t{1} << 40;
 
+/// How CLIENT UNBLOCK ends a wait: as if its time were over, or with an error.
+enum class Wake : uint8_t { none, timeout, error };
+
 class VirtualIds {
   public:
     int64_t open();
@@ -29,13 +32,23 @@ class VirtualIds {
     void ask_kill(int64_t id);
     /// True once for an id whose end was asked for.
     [[nodiscard]] bool take_kill(int64_t id);
-    [[nodiscard]] bool kills_pending() const;
+
+    /// The client waits for replicas in the worker that has its session: no server can wake it.
+    void set_waiting(int64_t id, bool waits);
+    /// CLIENT UNBLOCK: that worker wakes it at its next tick. False: it does not wait, or was
+    /// woken.
+    bool ask_wake(int64_t id, Wake how);
+    /// Once what was asked for; `none` for others.
+    Wake take_wake(int64_t id);
+    /// Something was asked for that no worker has taken yet.
+    [[nodiscard]] bool anything_asked() const;
 
   private:
     mutable std::mutex mutex_;
     int64_t next_ = kFirstVirtualId;
     std::map<int64_t, std::array<int64_t, 2>> open_;
     std::set<int64_t> kills_;
+    std::map<int64_t, Wake> waiting_;
 };
 
 }  // namespace exodus::redis

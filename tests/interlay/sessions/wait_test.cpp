@@ -96,6 +96,32 @@ TEST_CASE("WAIT counts the replicas that have this client's writes") {
     }
 }
 
+TEST_CASE("CLIENT UNBLOCK ends a WAIT, whichever worker has its client") {
+    RigOptions options;
+    options.threads = 2;
+    Rig rig(options);
+    rig.expect(0, {"init", "redis"});
+    rig.start_interlay();
+    const auto admin = connect_to(rig.port(), milliseconds(30'000));
+    ask(admin, {"AUTH", Rig::kUser, Rig::kPassword});
+    const std::string by_error = "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+    for (int i = 0; i < 8; ++i) {
+        RawClient waiting(rig.port());
+        waiting.send(login() + request({"CLIENT", "ID"}));
+        const std::string id = waiting.read(5 + 16).substr(6, 13);
+        waiting.send(request({"SET", "k", "v"}) + request({"WAIT", "1", "0"}));
+        CHECK(waiting.read(5) == "+OK\r\n");
+        CHECK(eventually(milliseconds(20'000), [&] {
+            return ask(admin, i % 2 == 0 ? std::vector<std::string>{"CLIENT", "UNBLOCK", id}
+                                         : std::vector<std::string>{"CLIENT", "UNBLOCK", id,
+                                                                    "ERROR"}) == "1";
+        }));
+        const std::string reply = i % 2 == 0 ? ":0\r\n" : by_error;
+        CHECK(waiting.read(reply.size()) == reply);
+        CHECK(ask(admin, {"CLIENT", "UNBLOCK", id}) == "0");
+    }
+}
+
 TEST_CASE("WAITAOF: the server's own errors, and its counts on the connection that wrote") {
     RigOptions options;
     options.source = Engine::valkey;

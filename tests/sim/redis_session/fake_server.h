@@ -298,6 +298,8 @@ class FakeServer {
             if (!scripts.contains(sha)) return "-NOSCRIPT No matching script. Please use EVAL.\r\n";
             return plain(conn, "INCR", {"INCR", args[3]});
         }
+        if (name == "INFO") return bulk("role:master\r\nmaster_repl_offset:10\r\n");
+        if (name == "WAITAOF") return "*2\r\n:0\r\n:0\r\n";  // nothing is synced, ever
         if (name == "SELECT") {
             if (no_select.contains(conn.user)) return kNoPermission;
             if (args[1].size() > 2 || args[1] > "9") return "-ERR DB index is out of range\r\n";
@@ -415,6 +417,7 @@ class FakeServer {
             return "+OK\r\n";
         }
         if (sub == "GETNAME") return conn.name.empty() ? "$-1\r\n" : bulk(conn.name);
+        if (sub == "KILL") return number(0);  // only ids of nobody get here
         if (sub == "UNBLOCK") {
             for (auto& [key, other] : conns) {
                 if (std::to_string(other.id) != args[2] || other.blocked.empty()) continue;

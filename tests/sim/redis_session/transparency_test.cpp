@@ -86,6 +86,54 @@ TEST_CASE("CLIENT GETREDIR and TRACKINGINFO tell the id that the client redirect
     CHECK(ask(world, client, command({"CLIENT", "TRACKINGINFO"})) == info + ":-1\r\n");
 }
 
+TEST_CASE("CLIENT UNBLOCK wakes a client that waits here for replicas") {
+    World world;
+    const uint64_t client = world.connect();
+    int64_t id = kFirstVirtualId;
+    const std::string by_error = "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+    const std::string wait = command({"WAIT", "1", "0"});
+    const std::string wait_aof = command({"WAITAOF", "1", "1", "0"});
+    for (const std::string& words : {wait, wait_aof}) {
+        for (const std::string mode : {"TIMEOUT", "ERROR"}) {
+            CAPTURE(words);
+            CAPTURE(mode);
+            const uint64_t waiting = world.connect();  // WAITAOF ends on a connection of its own
+            const std::string unblock = command({"CLIENT", "UNBLOCK", std::to_string(++id), mode});
+            const std::string reply = mode == "ERROR" ? by_error
+                                      : words == wait ? ":0\r\n"
+                                                      : "*2\r\n:0\r\n:0\r\n";
+            for (int i = 0; i < (words == wait ? 3 : 1); ++i) {
+                world.received(waiting).clear();
+                CHECK(ask(world, client, unblock) == ":0\r\n");
+                CHECK(ask(world, waiting, words + command({"PING"})).empty());
+                CHECK(ask(world, client, unblock) == ":1\r\n");
+                CHECK(world.received(waiting) == reply + "+PONG\r\n");
+            }
+        }
+    }
+}
+
+TEST_CASE("who may not ask a server for it kills and wakes nobody here") {
+    World world;
+    const uint64_t victim = world.connect();
+    const std::string id = std::to_string(kFirstVirtualId);
+    CHECK(ask(world, victim, command({"WAIT", "1", "0"})).empty());
+    const uint64_t stranger = world.connect();
+    world.server(Side::source).need_auth = true;
+    const std::string refused = "-NOAUTH Authentication required.\r\n";
+    CHECK(ask(world, stranger, command({"CLIENT", "UNBLOCK", id})) == refused);
+    CHECK(ask(world, stranger, command({"CLIENT", "KILL", "ID", id})) == refused);
+    CHECK_FALSE(world.is_closed(victim));
+    CHECK(world.received(victim).empty());
+    world.server(Side::source).need_auth = false;
+    CHECK(ask(world, stranger, command({"CLIENT", "KILL", "ID", id})) == ":1\r\n");
+    CHECK(world.is_closed(victim));
+    // SKIPME is the servers' default.
+    const std::string own = std::to_string(kFirstVirtualId + 1);
+    CHECK(ask(world, stranger, command({"CLIENT", "KILL", "ID", own})) == ":0\r\n");
+    CHECK(ask(world, stranger, command({"PING"})) == "+PONG\r\n");
+}
+
 TEST_CASE("a name goes with a client's own connection, never to a shared one") {
     World world;
     const uint64_t named = world.connect();
