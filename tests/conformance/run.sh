@@ -3,7 +3,7 @@
 # directly. Takes about 5 minutes directly (cached) and 6 through the interlay on an idle machine, so ctest runs it only with
 # -DEXODUS_CONFORMANCE=ON. Needs: tcl, patch, xz-utils, redis-server, valkey-server, and a mirror that has the source package.
 #
-#   tests/conformance/run.sh [--sharing on|off] [--state new|switched] [--only unit/type/list ...]
+#   tests/conformance/run.sh [--sharing on|off] [--only unit/type/list ...]
 #
 # The suite is the source package of the installed redis-server, fetched with apt into build/conformance; what it does directly is kept there per
 # version and unit. Each unit gets a fresh server, since the suite leaves settings behind (one unit leaves a BGSAVE that sleeps for ever); the interlay
@@ -15,19 +15,17 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-usage() { echo "usage: $0 [--sharing on|off] [--state new|switched] [--only UNIT ...]" >&2; exit 64; }
+usage() { echo "usage: $0 [--sharing on|off] [--only UNIT ...]" >&2; exit 64; }
 sharing=off
-state=new
 only=()
 while [ $# -gt 0 ]; do
     case $1 in
         --sharing) sharing=${2:-}; shift 2 || usage ;;
-        --state) state=${2:-}; shift 2 || usage ;;
         --only) shift; while [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; do only+=("$1"); shift; done ;;
         *) usage ;;
     esac
 done
-case $sharing-$state in on-new | off-new | on-switched | off-switched) ;; *) usage ;; esac
+case $sharing in on | off) ;; *) usage ;; esac
 exodus=${EXODUS_BINARY:-$root/build/dev/exodus}
 cache=${EXODUS_CONFORMANCE_DIR:-$root/build/conformance}
 unit_seconds=${EXODUS_UNIT_SECONDS:-600}   # the longest unit takes 100 s directly
@@ -144,7 +142,7 @@ work=$run/interlay
 mkdir "$work"
 source_port=$(free_port); target_port=$(free_port); port=$(free_port)
 fresh_server "$source_port"
-start_server "$([ "$state" = switched ] && echo redis-server || echo valkey-server)" "$target_port"
+start_server valkey-server "$target_port"
 cat >"$work/exodus.toml" <<TOML
 migration = "conformance"
 [source]
@@ -167,7 +165,7 @@ through_interlay() {   # unit output
     fresh_server "$source_port"
     run_unit "$port" "$1" "$2"
 }
-through=$cache/through-$sharing-$state
+through=$cache/through-$sharing
 rm -rf "$through"; mkdir -p "$through"
 expected=$here/expected-$sharing.txt
 grep -vE '^(#|$)' "$expected" >"$run/expected" || true
@@ -213,6 +211,6 @@ if ! wait "$interlay"; then
     echo "the interlay did not end cleanly: $work/interlay.log"
     failed=$((failed + 1))
 fi
-echo "sharing $sharing, state $state: the tests of redis $version with the same result through the interlay as directly"
+echo "sharing $sharing: the tests of redis $version with the same result through the interlay as directly"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
