@@ -207,7 +207,7 @@ Findings check_functions(const Check& check, Endpoints& ends) {
     if (!differ.empty()) {
         out.push_back(finding(
             check, Severity::warn, "target", "other code under the same name: " + joined(differ),
-            "the copy replaces it; FUNCTION DELETE NAME on the target to be sure"));
+            "migrate.conflict says whose stays; FUNCTION DELETE NAME on the target to be sure"));
     }
     if (!extra.empty())
         out.push_back(finding(check, Severity::info, "target",

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "families/redis/functions.h"
 #include "families/redis/newer.h"
 #include "families/redis/redis_movement.h"
 #include "families/redis/repair_reader.h"
@@ -183,27 +184,26 @@ Status RedisMovement::settle_conflicts(const std::stop_token& stop) {
     const MigrateSettings& want = context.settings.migrate;
     auto owned = journal.load_position(flow_.name + "-past", "owned");
     if (!owned) return tl::unexpected<Error>(std::move(owned).error());
-    const auto extra = context.settings.family_options.find("extra");
-    const bool removes_extra =
-        extra != context.settings.family_options.end() && extra->second == "delete";
-    // The authority wins everywhere: what the target had of its own counts for nothing.
-    const bool authority_wins = want.data_movement == DataMovement::repair ||
-                                (want.conflict == ConflictPolicy::overwrite && removes_extra);
+    const bool source_wins = authority_wins(context.settings);
     const bool again = *owned && **owned == "1";
     ScanPlace fill;
     // A past attempt of this migration copied what is there: it is made equal again, names that the
     // origin lacks included.
-    fill.repair = again || authority_wins;
+    fill.repair = again || source_wins;
     flow_.queue.restart(fill);
     if (flow_.direction == Direction::reverse) return {};  // the target is the authority there
     const std::vector<std::string> actions{"conflict", "kept", "overwritten"};
-    if (authority_wins) {
+    if (source_wins) {
+        EXODUS_TRY(save_library_names(journal, "forward-past", "functions-kept", {}));
         EXODUS_TRY(journal.replace_item_changes(flow_.name, actions, {}));
         return ForeignKeys::save(context, {});
     }
     auto before = again ? ForeignKeys::load(context, flow_.direction) : ForeignKeys();
     if (!before) return tl::unexpected<Error>(std::move(before).error());
-    if (again && before->empty()) return {};
+    const bool keys_settled = again && before->empty();
+    auto kept_before = kept_libraries(journal);
+    if (!kept_before) return tl::unexpected<Error>(std::move(kept_before).error());
+    if (keys_settled && kept_before->empty()) return {};
 
     auto source = side_client(Side::source);
     if (!source) return tl::unexpected<Error>(std::move(source).error());
@@ -213,21 +213,48 @@ Status RedisMovement::settle_conflicts(const std::stop_token& stop) {
     if (!source_version) return tl::unexpected<Error>(std::move(source_version).error());
     auto target_version = (*target)->server_version();
     if (!target_version) return tl::unexpected<Error>(std::move(target_version).error());
+    auto source_libraries = read_libraries(**source);
+    if (!source_libraries) return tl::unexpected<Error>(std::move(source_libraries).error());
+    auto target_libraries = read_libraries(**target);
+    if (!target_libraries) return tl::unexpected<Error>(std::move(target_libraries).error());
+    if (again) {  // of the others it is known whose they are
+        std::erase_if(*target_libraries,
+                      [&](const auto& entry) { return !kept_before->contains(entry.first); });
+    }
+    LibraryVerdict libraries = judge_libraries(*source_libraries, *target_libraries, want.conflict);
     ConflictScan scan(flow_, **source, *source_version, **target, *target_version,
                       std::move(*before));
-    EXODUS_TRY(scan.run(stop));
-    EXODUS_TRY(journal.replace_item_changes(flow_.name, actions, scan.changes));
-    if (scan.conflicts > 0) {
+    if (!keys_settled) EXODUS_TRY(scan.run(stop));
+    std::vector<ItemChange> changes = std::move(libraries.changes);
+    const std::size_t library_rows = changes.size();
+    changes.insert(changes.end(), scan.changes.begin(), scan.changes.end());
+    EXODUS_TRY(journal.replace_item_changes(flow_.name, actions, changes));
+    if (scan.conflicts + libraries.conflicts > 0) {
         const bool undecided = want.conflict == ConflictPolicy::newer;
-        return fail(
-            ErrorCode::safety,
-            fmt::format("{}{}{} keys, e.g. {}",
-                        undecided ? "of names on both sides it cannot be told which is newer: "
-                                  : "the destination is not empty: ",
-                        scan.enough() ? "at least " : "", scan.conflicts, scan.examples),
-            "exodus divergences changes lists them; remove them from the target, or choose "
-            "another conflict policy");
+        std::string what;
+        if (scan.conflicts > 0)
+            what = fmt::format("{}{} keys, e.g. {}", scan.enough() ? "at least " : "",
+                               scan.conflicts, scan.examples);
+        if (libraries.conflicts > 0)
+            what += fmt::format("{}{} function libraries", what.empty() ? "" : "; ",
+                                libraries.conflicts);
+        return fail(ErrorCode::safety,
+                    (undecided ? "of names on both sides it cannot be told which is newer: "
+                               : "the destination is not empty: ") +
+                        what,
+                    "exodus divergences changes lists them; remove them from the target, or choose "
+                    "another conflict policy");
     }
+    EXODUS_TRY(save_library_names(journal, "forward-past", "functions-kept", libraries.kept));
+    if (library_rows > 0) {
+        (void)journal.add_event(
+            "warn", "conflicts",
+            fmt::format(
+                "{} function libraries of the target differ from the source's: {} stay, the "
+                "others are replaced (exodus divergences changes)",
+                library_rows, libraries.kept.size()));
+    }
+    if (keys_settled) return {};
     const std::size_t kept = scan.names.kept.size();
     const std::size_t left = scan.names.left.size();
     EXODUS_TRY(ForeignKeys::save(context, std::move(scan.names)));

@@ -39,7 +39,6 @@ class Lane {
     // lane_open.cpp: connections, take-over of the checkpoint, doubt
     Status open(const std::stop_token& stop);
     Status take_checkpoint();
-    Status copy_functions(uint64_t through);
     Result<uint64_t> origin_offset();
     Status learn_format();
 
@@ -85,6 +84,9 @@ class Lane {
     Status save_least();
     void make_room();
     void publish();
+
+    // lane_functions.cpp
+    Status copy_functions(const StreamPlace& place, const StreamCommand* op);
 
     // lane_global.cpp: FLUSH, SWAPDB, FUNCTION, unknown verbs
     Status run_global(const StreamCommand& op);

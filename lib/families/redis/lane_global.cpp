@@ -25,8 +25,7 @@ Status Lane::run_global(const StreamCommand& op) {
             done = swap(op);
             break;
         case GlobalKind::function:
-            done = copy_functions(op.end);
-            if (done) done = transact({}, 0, end, nullptr).map([](const Reply&) {});
+            done = copy_functions(end, &op);
             break;
         case GlobalKind::none:
             break;

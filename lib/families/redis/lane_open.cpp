@@ -5,7 +5,6 @@
 #include "base/limits.h"
 #include "base/stop_token.h"
 #include "families/redis/lane.h"
-#include "families/redis/payload.h"
 
 namespace exodus::redis {
 
@@ -121,41 +120,8 @@ Status Lane::take_checkpoint() {
     if (!existed) return tl::unexpected<Error>(std::move(existed).error());
     if (!*existed || **existed != "written")
         EXODUS_TRY(journal.save_position(flow_.name, "cp", "written"));
-    if (!functions_known_ && !exact_start) EXODUS_TRY(copy_functions(applied_.offset));
+    if (!functions_known_ && !exact_start) EXODUS_TRY(copy_functions(applied_, nullptr));
     functions_known_ = true;
-    return {};
-}
-
-/// FUNCTION libraries by state: the same rule as for keys, one watermark for all of them.
-Status Lane::copy_functions(uint64_t through) {
-    if (functions_at_ >= through && functions_at_ != 0) return {};
-    origin_->append({"MULTI"});
-    origin_->append({"FUNCTION", "DUMP"});
-    origin_->append({"INFO", "replication"});
-    origin_->append({"EXEC"});
-    auto replies = origin_->read_all();
-    if (!replies) return tl::unexpected<Error>(std::move(replies).error());
-    const Reply& exec = replies->back();
-    if ((*replies)[1].is_error() || exec.is_error() || exec.size() != 2)
-        return {};  // below 7.0, or refused: none to copy
-    const auto at = offset_of_info(exec[1].text(), flow_.followed());
-    if (!at) return tl::unexpected<Error>(at.error());
-    auto there = destination_->command({"FUNCTION", "DUMP"});
-    if (!there) return tl::unexpected<Error>(std::move(there).error());
-    const auto body = [](std::string_view payload) {
-        return payload.substr(0, payload.size() < 10 ? 0 : payload.size() - 10);
-    };
-    if (!there->is_error() && body(there->text()) != body(exec[0].text())) {
-        const std::string payload = restamp(exec[0].text(), format_.rdb_version);
-        auto restored = destination_->command({"FUNCTION", "RESTORE", payload, "FLUSH"});
-        if (!restored) return tl::unexpected<Error>(std::move(restored).error());
-        if (restored->is_error()) {
-            (void)flow_.context.journal.add_event(
-                "warn", "functions",
-                "functions could not be copied: " + std::string(restored->text()));
-        }
-    }
-    functions_at_ = *at;
     return {};
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "families/redis/client.h"
+#include "families/redis/functions.h"
 #include "families/redis/normalizer.h"
 #include "families/redis/process_state.h"
 #include "families/redis/rechecker.h"
@@ -71,6 +72,7 @@ class RedisTraffic final : public TrafficShared {
                         "users cannot log in to " + std::string(to_string(side)) + ": " + refused,
                         "create them there with the same passwords, or set redis.target.auth");
         }
+        if (side == Side::target) EXODUS_TRY(functions_arrived());
         return load_scripts(side);
     }
 
@@ -188,6 +190,28 @@ class RedisTraffic final : public TrafficShared {
         auto reply = (*client)->ask({"COMMAND"});
         if (!reply) return tl::unexpected<Error>(std::move(reply).error());
         return resp::parse_command_reply(value_of(*reply));
+    }
+
+    /// What clients call must be there, except what the conflict policy keeps the target's own of.
+    Status functions_arrived() {
+        Libraries libraries[2];
+        for (const Side side : {Side::source, Side::target}) {
+            auto client = Client::connect(context_.dialer, context_.settings.endpoint(side));
+            if (!client) return fail(std::move(client).error(), "comparing functions");
+            auto read = read_libraries(**client);
+            if (!read) return fail(std::move(read).error(), "comparing functions");
+            libraries[static_cast<std::size_t>(side)] = std::move(*read);
+        }
+        auto kept = kept_libraries(context_.journal);
+        if (!kept) return tl::unexpected<Error>(std::move(kept).error());
+        std::string names;
+        for (const auto& name : library_changes(libraries[0], libraries[1], *kept, {}).loaded)
+            names += (names.empty() ? "" : ", ") + name;
+        if (names.empty()) return {};
+        return fail(
+            ErrorCode::gate_not_met,
+            "function libraries of the source that the target lacks or has otherwise: " + names,
+            "exodus events says what the target refused");
     }
 
     Status load_scripts(Side side) {
