@@ -10,9 +10,6 @@ namespace exodus::redis {
 
 namespace {
 
-/// Longer than any sensible zset-max-listpack-value.
-constexpr std::size_t kListpackBreaker_bytes = 4096;
-
 std::vector<std::string> ask_elements(ValueKind kind, const std::string& key,
                                       std::span<const std::string> names) {
     std::vector<std::string> args{kind == ValueKind::hash  ? "HMGET"
@@ -129,14 +126,8 @@ Status BigKeyReader::scan(Client& origin, const BigKeyRound& round, std::string_
         cursor_ = (*reply)[0].text();
         item.piece.last = cursor_ == "0";
         const ReplyView found = (*reply)[1];
-        if (first_ && round.kind == ValueKind::zset && found.size() >= 2) {
-            // A small sorted set keeps whole scores as integers and -0 as 0 (t_zset.c,
-            // zzlInsertAt): a long member makes it a skip list from the start.
-            const std::string breaker(kListpackBreaker_bytes, 'x');
-            writer.add({"ZADD", round.temporary, "0", breaker});
-            writer.add({"ZADD", round.temporary, found[1].text(), found[0].text()});
-            writer.add({"ZREM", round.temporary, breaker});
-        }
+        if (first_ && round.kind == ValueKind::zset && found.size() >= 2)
+            begin_skip_list(writer, round.temporary, found);
         write_elements(writer, round.kind, round.temporary, found);
     }
     item.bytes = std::move(writer.bytes);

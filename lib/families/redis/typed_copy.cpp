@@ -9,6 +9,8 @@ namespace exodus::redis {
 namespace {
 
 constexpr std::size_t kElementsPerCommand = 512;
+/// Longer than any sensible zset-max-listpack-value.
+constexpr std::size_t kListpackBreaker_bytes = 4096;
 
 void write_units(RespWriter& writer, std::string_view verb, std::string_view name, ReplyView reply,
                  std::size_t unit, bool swapped) {
@@ -77,6 +79,13 @@ void write_elements(RespWriter& writer, ValueKind kind, std::string_view name, R
         case ValueKind::other:
             break;
     }
+}
+
+void begin_skip_list(RespWriter& writer, std::string_view name, ReplyView pairs) {
+    const std::string breaker(kListpackBreaker_bytes, 'x');
+    writer.add({"ZADD", name, "0", breaker});
+    writer.add({"ZADD", name, pairs[1].text(), pairs[0].text()});
+    writer.add({"ZREM", name, breaker});
 }
 
 std::pair<uint64_t, uint64_t> stream_id(std::string_view text) {
@@ -180,9 +189,16 @@ Result<TypedValue> typed_write(ValueKind kind, std::string_view name, ReplyView 
         case ValueKind::string:
             writer.add({"SET", name, reply.text()});
             break;
+        case ValueKind::zset: {
+            bool negative_zero = false;
+            for (std::size_t i = 1; i < reply.size(); i += 2)
+                negative_zero = negative_zero || reply[i].text() == "-0";
+            if (negative_zero) begin_skip_list(writer, name, reply);
+            write_elements(writer, kind, name, reply);
+            break;
+        }
         case ValueKind::list:
         case ValueKind::set:
-        case ValueKind::zset:
         case ValueKind::hash:
             write_elements(writer, kind, name, reply);
             break;

@@ -28,6 +28,10 @@ struct RespWriter {
 /// SSCAN, ZSCAN and LRANGE answer.
 void write_elements(RespWriter& writer, ValueKind kind, std::string_view name, ReplyView reply);
 
+/// Makes the new sorted set `name` a skip list that holds the first of `pairs` (member, score): as
+/// a small one it would keep whole scores as integers, and -0 as 0 (t_zset.c, zzlInsertAt).
+void begin_skip_list(RespWriter& writer, std::string_view name, ReplyView pairs);
+
 /// (milliseconds, sequence) of a stream's id.
 std::pair<uint64_t, uint64_t> stream_id(std::string_view text);
 

@@ -31,13 +31,14 @@ Digest128 digest_of_pair(std::string_view field, std::string_view value) {
     return digest.value();
 }
 
-/// The score's bits: 7.0 prints 17 digits, 8.0 the shortest form, so text cannot be compared.
+/// The score's bits: 7.0 prints 17 digits, 8.0 the shortest form, so text cannot be compared. -0 is
+/// 0: servers themselves forget its sign when they load or RESTORE a small sorted set.
 int64_t score_bits(std::string_view text) {
     double score = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), score);
     if (error != std::errc() || end != text.data() + text.size())
         return std::bit_cast<int64_t>(-1.0);
-    return std::bit_cast<int64_t>(score);
+    return std::bit_cast<int64_t>(score == 0 ? 0.0 : score);
 }
 
 }  // namespace
