@@ -13,7 +13,7 @@ namespace exodus::redis {
 
 namespace {
 
-enum class Kind { words, bytes, share, text };
+enum class Kind { words, bytes, text };
 
 struct Option {
     std::string_view name;
@@ -26,7 +26,6 @@ constexpr std::array kOptions = {
     Option{"target.auth", Kind::words, "same|map|service"},
     Option{"source.feed", Kind::words, "auto|stream"},
     Option{"spool.max", Kind::bytes, ""},
-    Option{"copy.cpu", Kind::share, ""},
     Option{"copy.big_key", Kind::words, "dump|fail"},
     Option{"stream.ack", Kind::words, "zero|durable"},
     Option{"fence.command", Kind::text, ""},
@@ -132,15 +131,6 @@ void check_option(const std::string& name, const std::string& value, std::vector
                 errors.push_back({ErrorCode::config, full + " cannot be " + value,
                                   "at least " + format_bytes(limits::kSpool_bytes_min)});
             break;
-        case Kind::share: {
-            char* end = nullptr;
-            const double share = std::strtod(value.c_str(), &end);
-            if (value.empty() || *end != '\0' || !(share > 0 && share <= 1)) {
-                errors.push_back({ErrorCode::config, full + " cannot be " + value,
-                                  "a share of one core: more than 0, at most 1"});
-            }
-            break;
-        }
         case Kind::text:
             if (value.empty())
                 errors.push_back({ErrorCode::config, full + " is empty", "leave it out"});

@@ -279,7 +279,6 @@ Result<json> make_redis_plan(Endpoints& ends, const TrafficStats& stats, const j
                 {"lanes", limits::kPlanLanes},
                 {"payload_level", same_format ? 0 : 2},
                 {"rollback_payload_level", back_same ? 0 : 2},
-                {"copy_cpu", option("copy.cpu", "0.3")},
                 {"big_key", option("copy.big_key", "dump")},
                 {"keys", keys},
                 {"dataset_bytes", dataset},

@@ -185,12 +185,12 @@ TEST_CASE_FIXTURE(Fixture, "passwords: file, environment, command, credential") 
 TEST_CASE_FIXTURE(Fixture, "tables: family options, throttle, rules, canary") {
     const Settings s =
         good(kEnds +
-             "[redis]\nspool.max = \"1GiB\"\ncopy = { cpu = 0.5 }\n"
+             "[redis]\nspool.max = \"1GiB\"\ncopy = { big_key = \"fail\" }\n"
              "[migrate]\nstrategy = \"canary\"\nthrottle = { bytes_per_s = \"5MiB\" }\n"
              "canary = { steps = [1, \"50%\"], hold = \"1m30s\", abort = { p99_ratio = 2 } }\n"
              "[[compare.rule]]\ncommands = [\"smembers\"]\naction = \"unordered\"\n");
     CHECK(s.family_options.at("spool.max") == "1GiB");
-    CHECK(s.family_options.at("copy.cpu") == "0.5");
+    CHECK(s.family_options.at("copy.big_key") == "fail");
     CHECK(s.migrate.throttle.at("bytes_per_s") == "5MiB");
     CHECK(s.migrate.strategy == Strategy::canary);
     CHECK(s.migrate.canary.steps == std::vector<double>{1, 50});
