@@ -229,7 +229,7 @@ TEST_CASE("a string of 512 MB" * doctest::skip()) {
     RedisServer source(kRedis);
     RedisServer target(kValkey);
     BigSizes sizes = kSmaller;
-    sizes.string_mb = 511;
+    sizes.string_mb = 512;
     fill_big(source, sizes);
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path());
