@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "workflow/evidence.h"
+#include "workflow/machine.h"
 #include "workflow/statistics.h"
 
 namespace exodus {
@@ -87,14 +88,14 @@ Status GateRules::with_evidence(const char* name, const std::string& requirement
 }
 
 Result<std::string> GateRules::acknowledged(const std::string& check) {
-    auto row = in_.store.latest_decision(in_.row.id, in_.row.attempt, {"ack"}, check);
+    auto row = in_.store.latest_decision(in_.row.id, current_attempt(in_.row), {"ack"}, check);
     if (!row) return tl::unexpected(std::move(row).error());
     if (!*row || (*row)->config_hash != in_.context.config_hash) return std::string();
     return (*row)->owner.user + "@" + (*row)->owner.host + ": " + (*row)->reason;
 }
 
 Result<std::optional<DecisionRow>> GateRules::approval(std::string_view subject) {
-    auto row = in_.store.latest_decision(in_.row.id, in_.row.attempt,
+    auto row = in_.store.latest_decision(in_.row.id, current_attempt(in_.row),
                                          {"approve", "deny", "confirm"}, subject);
     if (!row) return row;
     // An approval is for what was configured when it was given.

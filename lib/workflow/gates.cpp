@@ -5,6 +5,7 @@
 #include <array>
 
 #include "workflow/gate_rules.h"
+#include "workflow/machine.h"
 
 namespace exodus {
 
@@ -120,7 +121,7 @@ Status decide(WorkflowStore& store, const MigrationRow& row, bool approve, std::
         return fail(ErrorCode::usage, "no gate is called " + std::string(gate), "gates: " + names);
     }
     DecisionRow decision;
-    decision.attempt = row.attempt;
+    decision.attempt = current_attempt(row);
     decision.kind = approve ? "approve" : "deny";
     decision.subject = to_string(*known);
     decision.reason = reason;
@@ -134,7 +135,7 @@ Status decide(WorkflowStore& store, const MigrationRow& row, bool approve, std::
 Status acknowledge(WorkflowStore& store, const MigrationRow& row, std::string_view check,
                    std::string_view reason, const Owner& owner, const std::string& config_hash) {
     DecisionRow decision;
-    decision.attempt = row.attempt;
+    decision.attempt = current_attempt(row);
     decision.kind = "ack";
     decision.subject = check;
     decision.reason = reason;

@@ -72,7 +72,7 @@ Status require(const GateReport& report);
 /// --skip-gate: only compare and test, only with a reason. Writes the decision.
 Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason,
                  const Owner& owner);
-/// Phases that decisions of this attempt skip, for machine.h's Skips.
+/// Phases that a decision skips, of whatever attempt, for machine.h's Skips.
 Result<bool> is_skipped(WorkflowStore& store, const MigrationRow& row, Gate gate);
 /// approve and deny. `gate` by name; error usage when unknown.
 Status decide(WorkflowStore& store, const MigrationRow& row, bool approve, std::string_view gate,

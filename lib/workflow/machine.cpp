@@ -319,6 +319,11 @@ S state_after(Command phase, S now) {
     return rank(goal) > rank(now) && transition_allowed(now, goal) ? goal : now;
 }
 
+int current_attempt(const MigrationRow& row) {
+    const bool ended = row.state == S::aborted || row.state == S::rolled_back;
+    return ended ? row.attempt + 1 : row.attempt;
+}
+
 Result<MigrationRow> row_for(const MigrationRow& now, S to, int64_t now_ms) {
     if (!transition_allowed(now.state, to)) {
         return fail(ErrorCode::not_allowed, "a migration cannot go from '" +
@@ -338,7 +343,7 @@ Result<MigrationRow> row_for(const MigrationRow& now, S to, int64_t now_ms) {
     row.state = to;
     set_movements(row);
     row.route.migrating = migrating_in(to);
-    if (now.state == S::aborted || (now.state == S::rolled_back && to != S::aborted)) ++row.attempt;
+    if (to != S::aborted) row.attempt = current_attempt(now);
     if (before_copy(to) || to == S::aborted || to == S::committed || to == S::copying)
         row.route.canary_percent = 0;
     if (to != S::compared || now.state == S::holding) row.route.aa_percent = 0;

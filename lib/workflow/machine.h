@@ -38,6 +38,10 @@ bool transition_allowed(MigrationState from, MigrationState to);
 /// is already further.
 MigrationState state_after(Command phase, MigrationState now);
 
+/// The attempt that the next phase works in: after a rollback it is not the row's own any more.
+/// Decisions of an operator belong to it.
+int current_attempt(const MigrationRow& row);
+
 /// The row as it shall be in state `to`: route (without epoch), movement modes, attempt, flags,
 /// switched_ms. Error not_allowed when there is no such arrow. `now_ms` for switched_ms. Live knobs
 /// of the route (mirror, aa, canary) that the new state cannot have are cleared.

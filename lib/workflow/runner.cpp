@@ -355,7 +355,7 @@ void PhaseRun::explain_state() {
     skips.compare = is_skipped(store(), row_, Gate::compare).value_or(false);
     skips.test = is_skipped(store(), row_, Gate::test).value_or(false);
     const auto approval =
-        store().latest_decision(row_.id, row_.attempt, {"approve", "deny"}, "switch");
+        store().latest_decision(row_.id, current_attempt(row_), {"approve", "deny"}, "switch");
     const bool approved = approval && approval->has_value() && (*approval)->kind == "approve";
     for (std::string& next :
          next_commands(row_, skips, settings().migrate.manual_approval, approved)) {

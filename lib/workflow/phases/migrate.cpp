@@ -109,7 +109,7 @@ Status perform_switch(PhaseRun& run, Strategy strategy) {
     // them.
     if (strategy == Strategy::canary) {
         const bool missing = run.settings().migrate.manual_approval;
-        auto decided = run.store().latest_decision(run.row().id, run.row().attempt,
+        auto decided = run.store().latest_decision(run.row().id, current_attempt(run.row()),
                                                    {"approve", "deny"}, "switch");
         if (!decided) return tl::unexpected(decided.error());
         if (missing && !(decided->has_value() && (*decided)->kind == "approve")) {

@@ -51,8 +51,8 @@ Status read_gates(PhaseContext& context, StatusReport& out) {
         }
         out.gates.push_back(std::move(line));
     }
-    auto decided =
-        context.store.latest_decision(out.row.id, out.row.attempt, {"approve", "deny"}, "switch");
+    auto decided = context.store.latest_decision(out.row.id, current_attempt(out.row),
+                                                 {"approve", "deny"}, "switch");
     if (!decided) return tl::unexpected(decided.error());
     GateLine approval{"approval", "MISSING", "exodus approve switch --reason TEXT"};
     if (!context.settings.migrate.manual_approval) approval = {"approval", "PASS", ""};

@@ -104,6 +104,37 @@ TEST_CASE("pretest --only keeps what the other checks found") {
     CHECK(run_pretest(context, options).exit_code == 2);  // not run proves nothing
 }
 
+TEST_CASE("what is accepted and approved after a rollback counts for the attempt that follows") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(rollback(stage), 0);
+    REQUIRE(stage.row().state == S::aborted);
+    stage.world.checks["fake.rights"] = {
+        {"fake.rights", Severity::warn, "target", "small backlog", "raise it"}};
+    CHECK(pretest(stage).exit_code == 2);
+    PretestOptions options;
+    options.ack = {"fake.rights", "tap"};
+    auto context = stage.context();
+    EXPECT(run_pretest(context, options), 0);
+    CHECK(stage.row().attempt == 2);
+    EXPECT(analyze(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::copied), 3);
+    EXPECT(compare(stage), 0);
+    EXPECT(test_phase(stage), 0);
+    EXPECT(migrate(stage), 0);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    EXPECT(rollback(stage), 0);
+    REQUIRE(stage.row().state == S::rolled_back);
+    EXPECT(migrate(stage, MigrateGoal::copied), 0);  // the old approval ends with its attempt
+    EXPECT(migrate(stage, MigrateGoal::switched), 4);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    EXPECT(rollback(stage), 0);
+    EXPECT(approve(stage), 0);  // given before migrate begins the attempt
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+}
+
 TEST_CASE("analyze: a critical finding keeps G2 shut, strays are found, the plan is written") {
     Stage stage;
     EXPECT(pretest(stage), 0);
