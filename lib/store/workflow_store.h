@@ -152,7 +152,8 @@ class WorkflowStore {
     Status remove_worker(int64_t migration, std::string_view id);
     Result<std::vector<ItemError>> item_errors(int64_t migration, std::string_view direction,
                                                std::size_t limit);
-    Result<uint64_t> count_item_errors(int64_t migration);
+    /// `direction` empty: both.
+    Result<uint64_t> count_item_errors(int64_t migration, std::string_view direction = {});
     /// Oldest first; `action` empty: all.
     Result<std::vector<ItemChange>> item_changes(int64_t migration, std::string_view action,
                                                  std::size_t limit);

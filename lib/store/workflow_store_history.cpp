@@ -148,10 +148,12 @@ Result<std::vector<ItemError>> WorkflowStore::item_errors(int64_t migration,
     });
 }
 
-Result<uint64_t> WorkflowStore::count_item_errors(int64_t migration) {
+Result<uint64_t> WorkflowStore::count_item_errors(int64_t migration, std::string_view direction) {
     return database_->read("counting item errors", [&](SQLite::Database& db) {
-        return first(statement(db, "SELECT count(*) FROM item_error WHERE migration_id = ?",
-                               migration),
+        return first(statement(db,
+                               "SELECT count(*) FROM item_error WHERE migration_id = ? AND (? = '' "
+                               "OR direction = ?)",
+                               migration, direction, direction),
                      [](SQLite::Statement& query) { return uint_at(query, 0); })
             .value_or(0);
     });

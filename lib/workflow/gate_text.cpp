@@ -77,21 +77,6 @@ std::string state_text(const MigrationRow& row) {
     return {};
 }
 
-std::vector<std::string> next_commands(const MigrationRow& row, const Skips& skips,
-                                       bool manual_approval, bool approved) {
-    std::vector<std::string> out;
-    if (row.state == MigrationState::ready && row.route.authority == Side::source) {
-        if (manual_approval && !approved) out.emplace_back("exodus approve switch --reason TEXT");
-        out.emplace_back("exodus migrate --switch");
-    }
-    for (const Command command : allowed_commands(row, skips)) {
-        // At `ready` a plain migrate has reached its goal; the switch is the next step.
-        if (command == Command::migrate && row.state == MigrationState::ready) continue;
-        out.push_back("exodus " + std::string(to_string(command)));
-    }
-    return out;
-}
-
 namespace {
 
 std::string lag_text(const MovementStatus& status) {

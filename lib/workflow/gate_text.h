@@ -23,9 +23,6 @@ std::vector<std::string> failed_lines(const GateReport& report);
 std::string verdict_word(GateVerdict verdict);
 /// What a state means for the traffic: "source answers everything; the target follows".
 std::string state_text(const MigrationRow& row);
-/// The next commands as one types them, most likely first. `approved`: the switch has its approval.
-std::vector<std::string> next_commands(const MigrationRow& row, const Skips& skips,
-                                       bool manual_approval, bool approved);
 /// "source ──stream──▶ target  lag 0.08 s"
 std::string data_flow_text(const MigrationRow& row, const MovementStatus& forward,
                            const MovementStatus& reverse);

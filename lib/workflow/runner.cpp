@@ -346,6 +346,18 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
     return {};
 }
 
+/// As the file knows them: no phase ends with a question to a server.
+Obstacles PhaseRun::obstacles() {
+    Obstacles out;
+    out.blocked = row_.flag_blocked;
+    out.failed_items = store().count_item_errors(row_.id, to_string(feeding(row_))).value_or(0);
+    const auto decided =
+        store().latest_decision(row_.id, current_attempt(row_), {"approve", "deny"}, "switch");
+    const bool approved = decided && decided->has_value() && (*decided)->kind == "approve";
+    out.approval_missing = settings().migrate.manual_approval && !approved;
+    return out;
+}
+
 void PhaseRun::explain_state() {
     outcome.state = row_.state;
     outcome.authority = row_.route.authority;
@@ -354,11 +366,7 @@ void PhaseRun::explain_state() {
     Skips skips;
     skips.compare = is_skipped(store(), row_, Gate::compare).value_or(false);
     skips.test = is_skipped(store(), row_, Gate::test).value_or(false);
-    const auto approval =
-        store().latest_decision(row_.id, current_attempt(row_), {"approve", "deny"}, "switch");
-    const bool approved = approval && approval->has_value() && (*approval)->kind == "approve";
-    for (std::string& next :
-         next_commands(row_, skips, settings().migrate.manual_approval, approved)) {
+    for (std::string& next : next_commands(row_, skips, obstacles())) {
         if (std::find(outcome.next.begin(), outcome.next.end(), next) == outcome.next.end()) {
             outcome.next.push_back(std::move(next));
         }

@@ -13,6 +13,7 @@
 #include "workflow/evidence.h"
 #include "workflow/machine.h"
 #include "workflow/mover.h"
+#include "workflow/next_step.h"
 #include "workflow/phase_context.h"
 
 namespace exodus {
@@ -114,6 +115,7 @@ class PhaseRun {
     CutoverPorts ports(std::function<void(std::string_view)> fault);
     void close(const Status& status);
     void explain_state();
+    Obstacles obstacles();
 
     PhaseContext& context_;
     MigrationRow row_;

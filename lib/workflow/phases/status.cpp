@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "workflow/evidence.h"
 #include "workflow/gate_text.h"
+#include "workflow/next_step.h"
 #include "workflow/statistics.h"
 
 namespace exodus {
@@ -75,12 +76,25 @@ const GateLine* line_of(const StatusReport& out, const std::string& name) {
     return found == out.gates.end() ? nullptr : &*found;
 }
 
-std::string explained(const StatusReport& out) {
+Obstacles obstacles(const StatusReport& out, bool manual_approval) {
     const MigrationRow& row = out.row;
     // The file's flag is what a command saw last; a running interlay knows better.
-    const MovementStatus& feed = row.route.authority == Side::source ? out.forward : out.reverse;
-    const std::string& blocked = out.interlay_reachable ? feed.blocked : row.flag_blocked;
-    if (!blocked.empty()) return "blocked: " + blocked;
+    Obstacles in_the_way = obstacles_of(row, out.forward, out.reverse);
+    if (!out.interlay_reachable) in_the_way.blocked = row.flag_blocked;
+    const EndpointHealth& fed = row.route.authority == Side::source ? out.target : out.source;
+    in_the_way.silent = out.endpoints_probed && !fed.reachable;
+    const GateLine* compare = line_of(out, "compare");
+    in_the_way.compare_open =
+        compare != nullptr && (compare->verdict == "PASS" || compare->verdict == "SKIPPED");
+    const GateLine* approval = line_of(out, "approval");
+    in_the_way.approval_missing =
+        manual_approval && (approval == nullptr || approval->verdict != "PASS");
+    return in_the_way;
+}
+
+std::string explained(const StatusReport& out, const Obstacles& in_the_way) {
+    const MigrationRow& row = out.row;
+    if (std::string blocked = blocked_text(in_the_way); !blocked.empty()) return blocked;
     if (row.route.authority == Side::target && row.state < S::holding)
         return "an interrupted rehearsal gives the authority back first";
     switch (row.state) {
@@ -98,17 +112,15 @@ std::string explained(const StatusReport& out) {
             return row.flag_paused.empty() ? "the target is being filled" : "the copy is paused";
         case S::following:
             return "waits for a low lag";
-        case S::ready: {
-            const GateLine* approval = line_of(out, "approval");
-            return approval != nullptr && approval->verdict == "MISSING"
-                       ? "switch waits for approval"
-                       : "switch is possible";
-        }
+        case S::ready:
+            if (in_the_way.silent || in_the_way.waits) return "the target has trouble";
+            if (!in_the_way.compare_open) return "switch waits for compare";
+            return in_the_way.approval_missing ? "switch waits for approval" : "switch is possible";
         case S::holding:
             return "writes are held";
-        case S::switched: {
-            return "revocable until commit";
-        }
+        case S::switched:
+            return in_the_way.silent ? "no way back while the source does not answer"
+                                     : "revocable until commit";
         case S::committed:
             return "final";
         case S::rolled_back:
@@ -281,15 +293,14 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
     auto errors = context.store.count_item_errors(out.row.id);
     if (!errors) return tl::unexpected(errors.error());
     out.numbers["item_errors"] = *errors;
-    out.explained = explained(out);
+    const Obstacles in_the_way = obstacles(out, context.settings.migrate.manual_approval);
+    out.explained = explained(out, in_the_way);
     Skips skips;
     const GateLine* compare = line_of(out, "compare");
     const GateLine* test = line_of(out, "test");
-    const GateLine* approval = line_of(out, "approval");
     skips.compare = compare != nullptr && compare->verdict == "SKIPPED";
     skips.test = test != nullptr && test->verdict == "SKIPPED";
-    out.next = next_commands(out.row, skips, context.settings.migrate.manual_approval,
-                             approval != nullptr && approval->verdict == "PASS");
+    out.next = next_commands(out.row, skips, in_the_way);
     return out;
 }
 

@@ -31,6 +31,7 @@ struct FakeLane {
     int64_t lag_ms = 0;
     std::string degraded;
     std::string blocked;
+    uint64_t failed_items = 0;
     int64_t proven_ms = 0;
     std::string fail_mode;  ///< non-empty: set_mode fails with it
     std::string fail_prove;
@@ -52,6 +53,7 @@ struct World {
     VerifyResult final_verify;
     std::set<Side> fenced;
     bool target_down = false;
+    bool source_down = false;
 
     FakeLane& lane(Direction direction) { return lanes[static_cast<std::size_t>(direction)]; }
     void call(std::string text) {
@@ -101,6 +103,7 @@ class FakeMovement : public Movement {
             out.proven_ms = lane.proven_ms;
             out.degraded = lane.degraded;
             out.blocked = lane.blocked;
+            out.failed_items = lane.failed_items;
             out.applied.text = "p100";
             return out;
         });
@@ -192,7 +195,7 @@ class FakeInspector : public Inspector {
     }
     EndpointHealth health(Side side) override {
         EndpointHealth out;
-        out.reachable = !(side == Side::target && world_.target_down);
+        out.reachable = !(side == Side::target ? world_.target_down : world_.source_down);
         out.version = side == Side::source ? "fake 1" : "fake 2";
         out.items = 100;
         if (!out.reachable) out.error = "connection refused";
