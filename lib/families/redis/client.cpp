@@ -323,6 +323,30 @@ Result<Reply> Client::read_reply(Deadline deadline) {
 
 Result<Reply> Client::read_reply() { return read_reply(Deadline::in(command_timeout_)); }
 
+Result<std::vector<Reply>> Client::read_queued(std::size_t count) {
+    constexpr std::string_view kQueued = "+QUEUED\r\n";
+    const Deadline deadline = Deadline::in(command_timeout_);
+    std::vector<Reply> others;
+    while (count > 0) {
+        // Between two replies they are skipped where they are; one object for each would cost more
+        // than all the rest of a copied key.
+        redisReader* reader = reader_.get();
+        while (!broken_ && count > 0 && pending_ > 0 && reader->ridx == -1 &&
+               std::string_view(reader->buf + reader->pos, reader->len - reader->pos)
+                   .starts_with(kQueued)) {
+            reader->pos += kQueued.size();
+            --pending_;
+            --count;
+        }
+        if (count == 0) break;
+        auto reply = read_reply(deadline);
+        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+        if (reply->text() != "QUEUED") others.push_back(std::move(*reply));
+        --count;
+    }
+    return others;
+}
+
 Result<std::vector<Reply>> Client::read_all(std::size_t count, Deadline deadline) {
     EXODUS_TRY(flush(deadline));
     if (count == 0) count = pending_;

@@ -179,6 +179,8 @@ class Client {
     Status flush();
     Result<Reply> read_reply(Deadline deadline);
     Result<Reply> read_reply();
+    /// The next `count` replies, of commands inside a MULTI: returns those that are not QUEUED.
+    Result<std::vector<Reply>> read_queued(std::size_t count);
     /// flush and read `count` replies (all pending when 0). Error replies are replies.
     Result<std::vector<Reply>> read_all(std::size_t count = 0);
     Result<std::vector<Reply>> read_all(std::size_t count, Deadline deadline);

@@ -89,16 +89,14 @@ void KeyReader::send(Client& origin, int db, const std::vector<Key>& keys) {
 
 Result<std::vector<CopyItem>> KeyReader::receive(Client& origin, const std::vector<Key>& keys,
                                                  std::string_view replid) {
-    const std::size_t queued = 2 * keys.size() + 3;
-    std::optional<Error> refused;
-    for (std::size_t i = 0; i < queued; ++i) {
-        auto reply = origin.read_reply();
-        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
-        if (reply->is_error() && !refused) refused = error_of(*reply, "reading keys of the origin");
-    }
+    const auto odd = origin.read_queued(2 * keys.size() + 3);  // MULTI's OK is one
+    if (!odd) return tl::unexpected<Error>(odd.error());
     auto exec = origin.read_reply();
     if (!exec) return tl::unexpected<Error>(std::move(exec).error());
-    if (refused) return tl::unexpected<Error>(std::move(*refused));
+    for (const Reply& reply : *odd) {
+        if (reply.is_error())
+            return tl::unexpected<Error>(error_of(reply, "reading keys of the origin"));
+    }
     if (exec->is_error())
         return tl::unexpected<Error>(error_of(*exec, "reading keys of the origin"));
     if (exec->size() != 2 * keys.size() + 2)

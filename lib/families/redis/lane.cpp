@@ -394,23 +394,23 @@ Result<Reply> Lane::transact(std::string body, std::size_t commands, const Strea
     destination_->append_raw(bytes, commands + 5);
     EXODUS_TRY(destination_->flush());
     std::optional<Error> refused;
-    for (std::size_t i = 0; i < commands + 2; ++i) {
-        auto queued = destination_->read_reply();
-        if (!queued) return fail(std::move(queued).error(), "destination");
-        if (!queued->is_error() || refused) continue;
-        const auto word = error_word(*queued);
+    auto odd = destination_->read_queued(commands + 2);  // MULTI's OK is one
+    if (!odd) return fail(std::move(odd).error(), "destination");
+    for (const Reply& queued : *odd) {
+        if (!queued.is_error() || refused) continue;
+        const auto word = error_word(queued);
         if (passes_by_itself(word)) {
             refused = Error{ErrorCode::unreachable,
-                            "destination refuses writes: " + std::string(queued->text()),
+                            "destination refuses writes: " + std::string(queued.text()),
                             {}};
         } else if (word == "NOPERM" || word == "NOAUTH") {
             refused =
-                Error{ErrorCode::permission, "destination: " + std::string(queued->text()), {}};
+                Error{ErrorCode::permission, "destination: " + std::string(queued.text()), {}};
         } else {
-            refused = Error{ErrorCode::data, std::string(queued->text()), {}};
-            const auto from = queued->text().find("unknown command '");
+            refused = Error{ErrorCode::data, std::string(queued.text()), {}};
+            const auto from = queued.text().find("unknown command '");
             if (unknown_verb != nullptr && from != std::string_view::npos) {
-                const auto verb = queued->text().substr(from + 17);
+                const auto verb = queued.text().substr(from + 17);
                 *unknown_verb = verb.substr(0, verb.find('\''));
                 for (auto& c : *unknown_verb)
                     c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;

@@ -11,6 +11,7 @@ Key own(const KeyRef& key) { return {key.db, std::string(key.name), key.hash}; }
 }  // namespace
 
 const Watermark* Planner::look(const Digest128& key) const {
+    if (const auto reset = resets_.find(key); reset != resets_.end()) return &reset->second;
     const auto found = overlay_.find(key);
     return found != overlay_.end() ? &found->second : watermarks_.find(key);
 }
@@ -48,14 +49,13 @@ KeySet Planner::closure(const std::vector<StreamCommand>& ops, const std::vector
         overlay_[item.key.hash] = {item.unreadable ? kNoOffset : item.at, item.at, item.key.db,
                                    !item.expires};
     }
-    const auto with_items = overlay_;
-    for (bool grew = true; grew;) {
+    for (bool grew = !ops.empty(); grew;) {
         grew = false;
-        overlay_ = with_items;
+        resets_.clear();
         for (const auto& op : ops) {
             if (op.role == StreamRole::reset && !forced(op)) {
                 for (const auto& key : op.keys) {
-                    if (!ahead(key, op.end)) overlay_[key.hash] = {op.end, op.end, key.db, false};
+                    if (!ahead(key, op.end)) resets_[key.hash] = {op.end, op.end, key.db, false};
                 }
                 continue;
             }
@@ -77,7 +77,7 @@ KeySet Planner::closure(const std::vector<StreamCommand>& ops, const std::vector
             }
         }
     }
-    overlay_ = with_items;
+    resets_.clear();
     return copied_;
 }
 

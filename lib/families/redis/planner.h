@@ -128,6 +128,8 @@ class Planner {
     std::set<std::string> by_state_;
     /// The watermarks as they will be after the batch; merged by commit().
     std::unordered_map<Digest128, Watermark, DigestHash> overlay_;
+    /// Over the overlay while the closure is sought: what operations of the batch write whole.
+    std::unordered_map<Digest128, Watermark, DigestHash> resets_;
     std::unordered_map<Digest128, bool, DigestHash>
         alive_;  ///< known to be present, or exactly absent, at this step
     KeySet copied_;
