@@ -272,7 +272,8 @@ class ClientSession {
     int resp_ = 2;
     int database_ = 0;
     IdentityId identity_ = kAnonymous;
-    bool identity_lost_ = false;  ///< only its connection knows who it is
+    IdentityId certified_ = kAnonymous;  ///< who its certificate says it is, RESET or not
+    bool identity_lost_ = false;         ///< only its connection knows who it is
     std::string name_;
     std::string pending_name_;
     std::string pending_user_;

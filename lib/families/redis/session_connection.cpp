@@ -36,7 +36,8 @@ bool ClientSession::refuse_login() {
 }
 
 void ClientSession::on_certificate(std::string_view subject) {
-    if (const auto identity = worker_.state().judge_certificate(subject)) become(*identity);
+    if (const auto identity = worker_.state().judge_certificate(subject))
+        become(certified_ = *identity);
 }
 
 /// A connection to the source that judges a login; what follows goes back to the target.
@@ -223,10 +224,12 @@ bool ClientSession::do_reset(const resp::CommandRow& row, const resp::RequestFra
         }
         forget_state();
         drop_bridge();
+        if (certified_ != kAnonymous) log_in_here(certified_);
         return true;
     }
     sticky_ &= ~uint32_t{kOwn};
     forget_state();
+    if (certified_ != kAnonymous) become(certified_);
     drop_bridge();
     if (leased()) {
         link_->dirty = true;
