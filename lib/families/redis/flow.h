@@ -73,7 +73,9 @@ struct Flow {
     Scope scope;
     MovementTuning tuning;
 
-    std::unique_ptr<Spool> spool;  ///< made by the reader before the other threads start
+    /// Made by the reader before the other threads start; under `mutex` for who asks for the
+    /// status.
+    std::unique_ptr<Spool> spool;
     CopyQueue queue;
 
     std::mutex mutex;

@@ -153,6 +153,7 @@ Status RedisMovement::attach(const std::stop_token& stop) {
                                  std::min<uint64_t>(limits::kSpoolSegment_bytes,
                                                     spool_max_ / limits::kSpoolSegments_min));
         if (!spool) return tl::unexpected<Error>(std::move(spool).error());
+        const std::lock_guard lock(flow_.mutex);
         flow_.spool = std::move(*spool);
     }
     auto accepted = flow_.context.journal.load_position(flow_.name, kFullSyncConsent);

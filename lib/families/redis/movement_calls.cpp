@@ -373,8 +373,8 @@ Status RedisMovement::forget() {
     // What was copied stays there: the next attempt must not take it for somebody else's.
     if (*start) EXODUS_TRY(flow_.context.journal.save_position(flow_.name + "-past", "owned", "1"));
     if (flow_.spool) flow_.spool->clear();
-    flow_.spool.reset();
     const std::lock_guard status_lock(flow_.mutex);
+    flow_.spool.reset();
     flow_.status = {};
     flow_.replid.clear();
     return {};
