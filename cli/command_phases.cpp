@@ -137,10 +137,13 @@ CLI::Option* add_share(CLI::App* sub, const std::string& flag, std::optional<dou
         ->type_name("PERCENT");
 }
 
-void add_skip_gate(CLI::App* sub, std::vector<std::string>& text) {
-    sub->add_option("--skip-gate", text,
-                    "go on without compare or test; needs --reason, shown until commit")
-        ->check(CLI::IsMember({"compare", "test"}))
+void add_skip_gate(CLI::App* sub, std::vector<std::string>& text,
+                   const std::vector<std::string>& gates = {"compare", "test"},
+                   const char* help =
+                       "go on without compare or test; needs --reason, shown until "
+                       "commit") {
+    sub->add_option("--skip-gate", text, help)
+        ->check(CLI::IsMember(gates))
         ->allow_extra_args(false)
         ->type_name("PHASE");
 }
@@ -328,16 +331,25 @@ void add_rollback(Cli& cli) {
     add_duration(sub, "--hold-timeout", options->hold_timeout_ms, "how long writes may be held");
 }
 
+struct CommitFlags {
+    std::vector<std::string> skip_gate;
+    CommitOptions options;
+};
+
 void add_commit(Cli& cli) {
-    auto options = std::make_shared<CommitOptions>();
-    CLI::App* sub = cli.add("commit", "the target is authoritative for good", [&cli, options] {
-        return run_phase(
-            cli, {}, [&](PhaseRun& run) { return run.report(run_commit(run.context, *options)); });
+    auto flags = std::make_shared<CommitFlags>();
+    CLI::App* sub = cli.add("commit", "the target is authoritative for good", [&cli, flags] {
+        return run_phase(cli, {.skip_gate = flags->skip_gate}, [&](PhaseRun& run) {
+            return run.report(run_commit(run.context, flags->options));
+        });
     });
-    add_duration(sub, "--watch", options->watch_ms,
+    add_duration(sub, "--watch", flags->options.watch_ms,
                  "how long the target must have been watched (default: cutover.watch)");
-    sub->add_flag("--keep-reverse", options->keep_reverse,
-                  "the reverse stream goes on feeding the source");
+    CLI::Option* keep = sub->add_flag("--keep-reverse", flags->options.keep_reverse,
+                                      "the reverse stream goes on feeding the source");
+    add_skip_gate(sub, flags->skip_gate, {"commit"},
+                  "commit without a way back and without the final verify; needs --reason");
+    sub->get_option("--skip-gate")->excludes(keep);
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ int run_phase(Cli& cli, const PhaseRunOptions& options, const std::function<int(
     if (!options.skip_gate.empty() && cli.globals.reason.empty()) {
         return cli.out.error(cli.command,
                              Error{ErrorCode::usage, "--skip-gate needs --reason TEXT",
-                                   "the reason is stored and shown by every status until commit"});
+                                   "the reason is stored, and shown with what was skipped"});
     }
     // Before anything starts a thread, so that all of them inherit the blocked signals.
     Signals signals([&cli](int) {

@@ -61,6 +61,8 @@ inline constexpr const char* kCutover = "cutover.report";
 inline constexpr const char* kCommitLag = "commit.lag";
 /// VerifyResult as compare.data, target against source after the switch.
 inline constexpr const char* kCommitVerify = "commit.verify";
+/// {"given_up":["text"]}: what a commit whose gate was skipped did not prove, and what it ends.
+inline constexpr const char* kCommitGivenUp = "commit.given_up";
 }  // namespace evidence_kind
 
 /// Which parts of the context a kind depends on; a change of another part leaves it valid.

@@ -453,12 +453,7 @@ Status GateRules::cutover() {
                          });
 }
 
-Status GateRules::commit() {
-    const int64_t since_ms = in_.now_ms - in_.row.switched_ms;
-    const int64_t watch_ms = in_.settings.cutover.watch_ms;
-    add("the watch window is over",
-        fmt::format("{} s of {} s since the switch", since_ms / 1000, watch_ms / 1000),
-        in_.row.switched_ms > 0 && since_ms >= watch_ms, "wait, or shorten it: --watch");
+Status GateRules::commit_proofs() {
     EXODUS_TRY(with_evidence(
         kind::kCommitLag, "the way back follows", "exodus commit", [&](const json& data) -> Status {
             const auto lag_ms = data.at("reverse_lag_ms").get<int64_t>();
@@ -467,7 +462,25 @@ Status GateRules::commit() {
                 "wait, or look at the reverse stream");
             return {};
         }));
-    EXODUS_TRY(full_verify(kind::kCommitVerify, "final verify: source equals target"));
+    return full_verify(kind::kCommitVerify, "final verify: source equals target");
+}
+
+Status GateRules::commit() {
+    const int64_t since_ms = in_.now_ms - in_.row.switched_ms;
+    const int64_t watch_ms = in_.settings.cutover.watch_ms;
+    add("the watch window is over",
+        fmt::format("{} s of {} s since the switch", since_ms / 1000, watch_ms / 1000),
+        in_.row.switched_ms > 0 && since_ms >= watch_ms, "wait, or shorten it: --watch");
+    auto skip = skip_decision(in_.store, in_.row, Gate::commit);
+    if (!skip) return tl::unexpected(std::move(skip).error());
+    if (*skip) {
+        const DecisionRow& by = **skip;
+        add("the way back follows; final verify",
+            fmt::format("given up by {}@{}: {}", by.owner.user, by.owner.host, by.reason),
+            GateVerdict::skipped);
+    } else {
+        EXODUS_TRY(commit_proofs());
+    }
     auto decision = approval("commit");
     if (!decision) return tl::unexpected(std::move(decision).error());
     const bool there = *decision && (*decision)->kind != "deny";

@@ -28,6 +28,7 @@ class GateRules {
     Status switch_over();
     Status cutover();
     Status commit();
+    Status commit_proofs();
 
     using Judge = std::function<Status(const nlohmann::json& data)>;
     /// Reads the latest evidence of a kind. Missing or stale adds a row; otherwise `judge` adds

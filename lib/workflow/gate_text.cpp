@@ -66,7 +66,10 @@ std::string state_text(const MigrationRow& row) {
         case MigrationState::holding:
             return "writes are held for a switch of the authority";
         case MigrationState::switched:
-            return "target answers everything; the source follows, rollback loses nothing";
+            return row.flag_blocked.empty()
+                       ? "target answers everything; rollback loses nothing, since the reverse "
+                         "stream feeds the source"
+                       : "target answers everything; the way back is blocked";
         case MigrationState::committed:
             return "target answers everything, for good";
         case MigrationState::rolled_back:

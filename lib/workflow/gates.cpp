@@ -45,7 +45,7 @@ std::string_view to_string(GateVerdict verdict) {
 
 Result<GateReport> evaluate(Gate gate, const GateInput& input) {
     if (gate == Gate::compare || gate == Gate::test) {
-        auto skip = input.store.latest_decision(input.row.id, 0, {"skip"}, to_string(gate));
+        auto skip = skip_decision(input.store, input.row, gate);
         if (!skip) return tl::unexpected(std::move(skip).error());
         if (*skip) {
             GateReport report;
@@ -82,14 +82,21 @@ Status require(const GateReport& report) {
 
 Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason,
                  const Owner& owner) {
-    if (gate != Gate::compare && gate != Gate::test) {
+    if (gate != Gate::compare && gate != Gate::test && gate != Gate::commit) {
         return fail(ErrorCode::usage, "gate " + std::string(to_string(gate)) +
-                                          " cannot be skipped; only compare and test can");
+                                          " cannot be skipped; only compare, test and commit can");
     }
     if (reason.empty()) {
         return fail(ErrorCode::approval_missing,
                     "skipping " + std::string(to_string(gate)) + " needs a reason",
                     "add --reason TEXT");
+    }
+    if (gate == Gate::commit && row.state == MigrationState::committed) return {};
+    if (gate == Gate::commit && row.state != MigrationState::switched) {
+        return fail(ErrorCode::not_allowed,
+                    "gate commit can be skipped only behind the switch (state '" +
+                        std::string(to_string(row.state)) + "')",
+                    "exodus status");
     }
     auto there = is_skipped(store, row, gate);
     if (!there) return tl::unexpected(std::move(there).error());
@@ -101,13 +108,23 @@ Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::
     decision.reason = reason;
     decision.owner = owner;
     decision.config_hash = row.config_hash;
+    decision.epoch = row.route.epoch;
     auto id = store.add_decision(row.id, decision);
     if (!id) return tl::unexpected(std::move(id).error());
     return {};
 }
 
-Result<bool> is_skipped(WorkflowStore& store, const MigrationRow& row, Gate gate) {
+Result<std::optional<DecisionRow>> skip_decision(WorkflowStore& store, const MigrationRow& row,
+                                                 Gate gate) {
     auto skip = store.latest_decision(row.id, 0, {"skip"}, to_string(gate));
+    // What a commit gives up is known only for the moment: another switch begins anew.
+    if (skip && *skip && gate == Gate::commit && (*skip)->epoch != row.route.epoch)
+        return std::optional<DecisionRow>();
+    return skip;
+}
+
+Result<bool> is_skipped(WorkflowStore& store, const MigrationRow& row, Gate gate) {
+    auto skip = skip_decision(store, row, gate);
     if (!skip) return tl::unexpected(std::move(skip).error());
     return skip->has_value();
 }

@@ -69,9 +69,13 @@ Result<GateReport> evaluate(Gate gate, const GateInput& input);
 /// Success, or gate_not_met (approval_missing when only the approval is missing) with the failed
 /// rows in the message.
 Status require(const GateReport& report);
-/// --skip-gate: only compare and test, only with a reason. Writes the decision.
+/// --skip-gate: compare and test for good; commit only in `switched`, and only at the epoch of this
+/// decision. Only with a reason. Writes the decision.
 Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason,
                  const Owner& owner);
+/// The decision that skips a gate now; none when there is none.
+Result<std::optional<DecisionRow>> skip_decision(WorkflowStore& store, const MigrationRow& row,
+                                                 Gate gate);
 /// Phases that a decision skips, of whatever attempt, for machine.h's Skips.
 Result<bool> is_skipped(WorkflowStore& store, const MigrationRow& row, Gate gate);
 /// approve and deny. `gate` by name; error usage when unknown.

@@ -83,7 +83,8 @@ Error Flow::destination_lost() const {
     }
     return {ErrorCode::safety,
             "rollback impossible: source lost its data: what exodus wrote there last is gone",
-            "the target stays authoritative; start the source with its data"};
+            "the target stays authoritative; start the source with its data, or end without a way "
+            "back: exodus commit --skip-gate commit --reason TEXT"};
 }
 
 Result<std::unique_ptr<Client>> Flow::connect(const Endpoint& endpoint,

@@ -16,6 +16,8 @@ namespace {
 
 using S = MigrationState;
 
+constexpr const char* kWithoutProof = "exodus commit --skip-gate commit --reason TEXT";
+
 Status watch_window(PhaseRun& run) {
     const int64_t over_ms = run.row().switched_ms + run.settings().cutover.watch_ms;
     while (wall_ms() < over_ms) {
@@ -40,8 +42,32 @@ Status watch_window(PhaseRun& run) {
     return {};
 }
 
+/// The reverse stream waits for a source that is away as long as it takes; a commit does not.
+Status source_answers(PhaseRun& run) {
+    EndpointHealth health;
+    const Status answers = wait_until(run, milliseconds(limits::kCommitSourceAway_ms), "the source",
+                                      [&]() -> Result<bool> {
+                                          health = run.inspector().health(Side::source);
+                                          if (health.reachable) return true;
+                                          Progress line;
+                                          line.step = "proving the way back";
+                                          line.waiting_for = "the source: " + health.error;
+                                          run.progress(std::move(line));
+                                          return false;
+                                      });
+    if (answers || answers.error().code != ErrorCode::timeout || health.reachable) return answers;
+    return fail(ErrorCode::unreachable,
+                fmt::format("the source does not answer ({}), so nothing can be proven about it",
+                            health.error),
+                std::string("start the source; when it is lost for good: ") + kWithoutProof);
+}
+
 Status prove_final(PhaseRun& run) {
+    EXODUS_TRY(source_answers(run));
     auto lag = wait_lag(run, Direction::reverse, run.settings().gates.ready_lag_ms, 0);
+    if (!lag && lag.error().code == ErrorCode::safety) {
+        lag.error().hint = std::string("without a way back, and without proof: ") + kWithoutProof;
+    }
     if (!lag) return tl::unexpected(lag.error());
     EXODUS_TRY(run.evidence(evidence_kind::kCommitLag, EvidenceVerdict::pass,
                             {{"reverse_lag_ms", lag->last.lag_ms},
@@ -56,29 +82,69 @@ Status prove_final(PhaseRun& run) {
                         run.outcome.numbers["data"]);
 }
 
+/// Instead of prove_final() when the gate is skipped: what nothing was proven about, in words.
+Result<std::vector<std::string>> given_up(PhaseRun& run) {
+    std::vector<std::string> lines;
+    const EndpointHealth health = run.inspector().health(Side::source);
+    auto status = movement_status(run, Direction::reverse);
+    if (!status) return tl::unexpected(status.error());
+    std::string back = "the way back: from now on nothing returns to the source";
+    if (!health.reachable) {
+        back += fmt::format("; it does not answer ({})", health.error);
+    } else if (!status->blocked.empty()) {
+        back += "; the reverse stream is blocked: " + status->blocked;
+    } else if (status->stage != MovementStage::following || status->lag_bytes > 0) {
+        back += fmt::format("; the reverse stream is at {} with {} bytes not applied",
+                            to_string(status->stage), grouped(status->lag_bytes));
+    }
+    lines.push_back(std::move(back));
+    if (status->failed_items > 0)
+        lines.push_back(
+            fmt::format("{} items that the source refused", grouped(status->failed_items)));
+    lines.emplace_back(
+        "the final verify: nothing proves that the source holds what the target has");
+    if (!health.reachable)
+        lines.emplace_back(
+            "the clean-up of the source: keys of exodus and the fence on its users stay there");
+    EXODUS_TRY(
+        run.evidence(evidence_kind::kCommitGivenUp, EvidenceVerdict::warn, {{"given_up", lines}}));
+    run.outcome.numbers["given_up"] = lines;
+    for (const std::string& line : lines) run.detail("given up  " + line);
+    return lines;
+}
+
 /// The typed confirmation is asked for last, when nothing else stands in the way.
-Status confirm_commit(PhaseRun& run) {
+Status confirm_commit(PhaseRun& run, const std::vector<std::string>& given_up) {
     auto report = run.judge(Gate::commit);
     if (!report) return tl::unexpected(report.error());
     const Status open = require(*report);
     if (!open && open.error().code != ErrorCode::approval_missing) return open;
     if (!run.context().confirm)
         return fail(ErrorCode::approval_missing, "nobody can confirm the commit");
+    std::string consequence = "the target is final; rollback is no longer possible";
+    for (const std::string& line : given_up) consequence += "\ngiven up: " + line;
     EXODUS_TRY(run.context().confirm(
-        ConfirmRequest{"commit", run.settings().migration,
-                       "the target is final; rollback is no longer possible"}));
+        ConfirmRequest{"commit", run.settings().migration, std::move(consequence)}));
     auto stored = run.store().add_decision(run.row().id, run.decision("confirm", "commit"));
     if (!stored) return tl::unexpected(stored.error());
     return run.demand(Gate::commit);
 }
 
-Status clean_up(PhaseRun& run) {
+/// A source that is lost cannot be cleaned, and nobody is to run the command again for it.
+Status forget_reverse(PhaseRun& run, bool source_lost) {
+    Status done = forget(run, Direction::reverse);
+    if (done || !source_lost) return done;
+    run.note(Severity::warn, done.error().message);
+    return {};
+}
+
+Status clean_up(PhaseRun& run, bool source_lost) {
     auto port = run.interlay();
     if (!port) return tl::unexpected(port.error());
     EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
     EXODUS_TRY(forget(run, Direction::forward));
     if (run.row().reverse == MovementMode::off) {
-        EXODUS_TRY(forget(run, Direction::reverse));
+        EXODUS_TRY(forget_reverse(run, source_lost));
     } else {
         run.detail(
             "reverse   goes on feeding the source (--keep-reverse); end it with exodus commit");
@@ -101,18 +167,24 @@ Status clean_up(PhaseRun& run) {
 }
 
 Status body(PhaseRun& run, const CommitOptions& options) {
+    const auto& named = run.context().skip_gate;
+    const bool skipped = std::any_of(named.begin(), named.end(), [](const std::string& name) {
+        return gate_from(name) == Gate::commit;
+    });
+    if (skipped && options.keep_reverse)
+        return fail(ErrorCode::usage, "--keep-reverse needs a way back; --skip-gate gives it up");
     if (run.row().state == S::committed) {
         if (run.row().reverse != MovementMode::off && !options.keep_reverse) {
             MigrationRow next = run.row();
             next.reverse = MovementMode::off;
             EXODUS_TRY(run.transition(std::move(next), "the reverse stream ends"));
-            EXODUS_TRY(clean_up(run));
+            EXODUS_TRY(clean_up(run, skipped));
             run.outcome.headline = "committed, and the reverse stream is closed";
             return {};
         }
         const bool left =
             !residue_lines(run, Side::source).empty() || !residue_lines(run, Side::target).empty();
-        if (left && run.row().reverse == MovementMode::off) EXODUS_TRY(clean_up(run));
+        if (left && run.row().reverse == MovementMode::off) EXODUS_TRY(clean_up(run, skipped));
         run.outcome.headline = "committed already: the target is final";
         return {};
     }
@@ -122,16 +194,26 @@ Status body(PhaseRun& run, const CommitOptions& options) {
                  "switched: the target is authoritative, until the commit revocably");
     }
     EXODUS_TRY(watch_window(run));
-    EXODUS_TRY(prove_final(run));
-    EXODUS_TRY(confirm_commit(run));
+    std::vector<std::string> lost;
+    if (skipped) {
+        auto lines = given_up(run);
+        if (!lines) return tl::unexpected(lines.error());
+        lost = std::move(*lines);
+    } else {
+        EXODUS_TRY(prove_final(run));
+    }
+    EXODUS_TRY(confirm_commit(run, lost));
     EXODUS_TRY(run.may_go_on());
     auto next = row_for(run.row(), S::committed, wall_ms());
     if (!next) return tl::unexpected(next.error());
     if (options.keep_reverse) next->reverse = MovementMode::apply;
     EXODUS_TRY(run.transition(std::move(*next),
                               run.context().reason.empty() ? "commit" : run.context().reason));
-    EXODUS_TRY(clean_up(run));
-    run.outcome.headline = "committed: the target is authoritative for good";
+    EXODUS_TRY(clean_up(run, skipped));
+    run.outcome.headline =
+        skipped ? "committed without proof: the target is authoritative for good, what was given "
+                  "up is listed"
+                : "committed: the target is authoritative for good";
     return {};
 }
 

@@ -42,16 +42,17 @@ Status keep_flags(PhaseRun& run, const MovementStatus& status) {
 
 Status no_blocker(const MovementStatus& status, Direction direction) {
     const std::string name(to_string(direction));
+    const std::string unaffected(to_string(origin_of(direction)));
     if (!status.blocked.empty()) {
         return fail(ErrorCode::safety,
                     fmt::format("the {} movement is blocked: {}", name, status.blocked),
-                    "source unaffected; exodus errors and exodus events say more");
+                    unaffected + " unaffected; exodus errors and exodus events say more");
     }
     if (status.stage == MovementStage::failed) {
         return fail(ErrorCode::safety,
                     fmt::format("the {} movement failed: {}", name,
                                 status.degraded.empty() ? "see exodus events" : status.degraded),
-                    "source unaffected; run the command again after the cause is gone");
+                    unaffected + " unaffected; run the command again after the cause is gone");
     }
     return {};
 }

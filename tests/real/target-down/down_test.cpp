@@ -4,7 +4,7 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "tests/real/target-down/following.h"
+#include "tests/support/following.h"
 
 using namespace exodus;
 using namespace exodus::test;

@@ -3,7 +3,7 @@
 // exact: from the backlog, or when that was overrun by reading every key again.
 #include <doctest/doctest.h>
 
-#include "tests/real/target-down/following.h"
+#include "tests/support/following.h"
 
 using namespace exodus;
 using namespace exodus::test;

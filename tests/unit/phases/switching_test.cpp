@@ -183,6 +183,40 @@ TEST_CASE("commit: from ready it switches first; differences and a missing confi
     CHECK(stage.row().reverse == MovementMode::off);
 }
 
+TEST_CASE("commit without proof: decided by name behind the switch, for this switch only") {
+    Stage stage;
+    stage.settings.migrate.strategy = Strategy::blue_green;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    const auto skipping = [&](const std::string& reason = "the source is gone") {
+        auto context = stage.context();
+        context.skip_gate = {"commit"};
+        context.reason = reason;
+        return run_commit(context, {});
+    };
+    EXPECT(skipping(), 3);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    EXPECT(skipping(""), 4);
+    stage.confirms = false;
+    EXPECT(skipping(), 4);  // decided, but not confirmed
+    stage.confirms = true;
+    MigrateOptions options;
+    options.activate = Side::source;
+    EXPECT(migrate(stage, MigrateGoal::activate, options), 0);
+    options.activate = Side::target;
+    EXPECT(migrate(stage, MigrateGoal::activate, options), 0);
+    stage.world.verify.missing = 1;
+    EXPECT(commit(stage), 2);  // the decision was for the switch before
+    stage.world.source_down = true;
+    const PhaseOutcome outcome = skipping();
+    EXPECT(outcome, 0);
+    CHECK(stage.row().state == S::committed);
+    CHECK(outcome.numbers.at("given_up").size() == 3);
+    CHECK(stage.store->latest_evidence(stage.row().id, "commit.given_up")->has_value());
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+    EXPECT(skipping(), 0);
+}
+
 TEST_CASE("commit waits for the watch window and can be stopped in it") {
     Stage stage;
     until_ready(stage);

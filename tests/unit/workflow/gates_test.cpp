@@ -388,6 +388,23 @@ TEST_CASE("G8 commit: watch window, way back, equal data and a typed confirmatio
     book.put(kind::kCommitLag, {{"reverse_lag_ms", 0}});
     confirm("deny");
     CHECK(book.verdict(Gate::commit) == GateVerdict::fail);
-    CHECK(skip_gate(*book.store, book.row, Gate::commit, "why not", current_owner()).error().code ==
-          ErrorCode::usage);
+    const auto skip = [&](Gate gate) {
+        const Status done = skip_gate(*book.store, book.row, gate, "why not", current_owner());
+        return done ? std::optional<ErrorCode>() : done.error().code;
+    };
+    CHECK(skip(Gate::switch_over) == ErrorCode::usage);
+    book.row.state = MigrationState::ready;
+    CHECK(skip(Gate::commit) == ErrorCode::not_allowed);
+    // Behind the switch it stands for the proofs, and for nothing else.
+    book.row.state = MigrationState::switched;
+    book.put(kind::kCommitVerify, verify_of(3, 0, 0, 0));
+    CHECK(skip(Gate::commit) == std::nullopt);
+    CHECK(book.verdict(Gate::commit) == GateVerdict::fail);  // denied above
+    confirm("confirm");
+    CHECK(book.report(Gate::commit).open());
+    book.row.switched_ms = kNow_ms;
+    CHECK_FALSE(book.report(Gate::commit).open());  // the watch window
+    book.row.switched_ms = 1;
+    ++book.row.route.epoch;  // another switch
+    CHECK(book.verdict(Gate::commit) == GateVerdict::fail);
 }

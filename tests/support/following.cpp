@@ -1,4 +1,4 @@
-#include "tests/real/target-down/following.h"
+#include "tests/support/following.h"
 
 #include <doctest/doctest.h>
 #include <sstream>

@@ -1,4 +1,4 @@
-// A rig that was brought to `ready` under load, and what the tests of this folder ask of it.
+// A rig that was brought to `ready` under load, and what such tests ask of it.
 #pragma once
 
 #include <nlohmann/json.hpp>
