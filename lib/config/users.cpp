@@ -56,13 +56,19 @@ class UserReader {
         user.password = password("");
         const bool both = !user.password_sha256.empty() && has_password("");
         if (both) wrong("password_sha256", "the password is given twice", "keep one of them");
-        if (user.password_sha256.empty() && user.certificate.empty() && !has_password(""))
+        const bool everybody = user.name == kEverybody;
+        if (everybody &&
+            (!user.password_sha256.empty() || !user.certificate.empty() || has_password("") ||
+             !text("source_user").empty() || has_password("source_")))
+            wrong("name", "everybody has only a user and a password on the target");
+        if (!everybody && user.password_sha256.empty() && user.certificate.empty() &&
+            !has_password(""))
             wrong("name", "the user has neither a password nor a certificate");
         for (ClientLogin* login : {&user.source, &user.target}) {
             const std::string side = login == &user.source ? "source_" : "target_";
             login->user = text(side + "user");
             login->password = password(side);
-            if (!has_password(side)) {
+            if (!has_password(side) && !(everybody && side == "source_")) {
                 wrong(side + "password_file",
                       fmt::format("missing: with which password the {} knows this user",
                                   side.substr(0, side.size() - 1)));

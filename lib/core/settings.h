@@ -23,7 +23,11 @@ struct ClientLogin {
     Secret password;
 };
 
-/// Who may log in to the interlay, where it checks clients itself (target.auth = map).
+/// The name of the one user that stands for all clients on the target (target.auth = service).
+inline constexpr const char* kEverybody = "*";
+
+/// Who may log in to the interlay, where it checks clients itself (target.auth = map); or who
+/// everybody is on the target.
 struct ClientUser {
     std::string name;
     std::string password_sha256;  ///< hexadecimal; else `password`; neither: by certificate only

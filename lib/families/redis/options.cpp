@@ -239,15 +239,28 @@ std::vector<Error> validate_settings(const Settings& settings) {
         add("redis.target.auth = map needs users",
             "write one [[interlay.user]] for each user of the applications");
     }
-    if (!maps && !settings.interlay.users.empty()) {
+    const bool service = option("target.auth") == "service";
+    const auto everybody =
+        std::count_if(settings.interlay.users.begin(), settings.interlay.users.end(),
+                      [](const ClientUser& user) { return user.name == kEverybody; });
+    if (service && (everybody != 1 || settings.interlay.users.size() != 1)) {
+        add("redis.target.auth = service needs the user that everybody is on the target",
+            "write one [[interlay.user]] with name = \"*\", target_user and its password");
+    }
+    if (maps && everybody != 0) {
+        add("[[interlay.user]] * has no effect with redis.target.auth = map",
+            "name each user of the applications");
+    }
+    if (!maps && !service && !settings.interlay.users.empty()) {
         add("[[interlay.user]] has no effect with this redis.target.auth",
-            "set redis.target.auth = \"map\", or leave the users out");
+            "set redis.target.auth = \"map\" or \"service\", or leave the users out");
     }
     for (const ClientUser& user : settings.interlay.users) {
         // The fence takes writing from application users and never from exodus itself.
         for (const Side side : {Side::source, Side::target}) {
             const ClientLogin& login = side == Side::source ? user.source : user.target;
-            if (!maps || login.user != settings.endpoint(side).user) continue;
+            const bool used = maps || (service && side == Side::target);
+            if (!used || login.user != settings.endpoint(side).user) continue;
             add("[[interlay.user]] " + user.name + " is exodus' own user on the " +
                     std::string(to_string(side)),
                 "a switch could not stop its writes: give applications users of their own");

@@ -57,10 +57,14 @@ std::optional<IdentityId> ProcessState::judge_certificate(std::string_view subje
 
 std::optional<ClientLogin> ProcessState::login_for(Side side, IdentityId identity) const {
     if (identity == kAnonymous) return ClientLogin{};
-    const bool service = identity == kService || (side == Side::target && target_service);
-    if (service) {
+    if (identity == kService) {
         const Endpoint& endpoint = settings.endpoint(side);
         return ClientLogin{endpoint.user, endpoint.password};
+    }
+    // Never our own user: a fence could not stop it without stopping us.
+    if (side == Side::target && target_service) {
+        if (settings.interlay.users.empty()) return std::nullopt;
+        return settings.interlay.users.front().target;
     }
     Identity known = identities.get(identity);
     if (known.id != identity) return std::nullopt;

@@ -154,8 +154,15 @@ TEST_CASE("target.auth = same and service: who cannot log in is named; one user 
     for (const std::string mode : {"same", "service"}) {
         RigOptions options;
         options.config = {{"redis", "target.auth = \"" + mode + "\""}};
-        if (mode == "service") options.acks = ",redis.acl";
+        if (mode == "service") {
+            options.acks = ",redis.acl";
+            options.tables =
+                "\n[[interlay.user]]\nname = \"*\"\ntarget_user = \"everybody\"\n"
+                "target_password_file = \"everybody.target\"\n";
+        }
         Rig rig(options);
+        add_user(rig.target(), "everybody", target_password("everybody"));
+        write_file(rig.file("everybody.target"), target_password("everybody"));
         add_user(rig.source(), "ann", source_password("ann"));
         add_user(rig.target(), "ann", target_password("ann"));
         rig.expect(0, {"init", "redis"});
@@ -177,7 +184,9 @@ TEST_CASE("target.auth = same and service: who cannot log in is named; one user 
             CHECK(result.code == 0);
             CHECK(rig.authority() == "target");
             wait_for(counter);
-            CHECK(rig.target().text({"GET", "count:ann"}) == std::to_string(counter.finish()));
+            rig.do_rollback();
+            wait_for(counter);
+            CHECK(rig.source().text({"GET", "count:ann"}) == std::to_string(counter.finish()));
         }
     }
 }

@@ -370,7 +370,7 @@ TEST_CASE("target.auth = service: logins are judged by memory or the source, nev
     for (const bool sharing : {true, false}) {
         CAPTURE(sharing);
         World world(sharing, true);
-        world.server(Side::target).users = {{"svc", "own"}};
+        world.server(Side::target).users = {{"svc", "own"}, {"apps", "shared"}};
         for (FakeServer& server : world.servers) server.need_auth = true;
         const uint64_t client = world.connect();
         CHECK(ask(world, client, command({"AUTH", "ann", "secret"})) == "+OK\r\n");
@@ -393,6 +393,17 @@ TEST_CASE("target.auth = service: logins are judged by memory or the source, nev
         CHECK(
             ask(world, three, command({"HELLO", "3", "AUTH", "ann", "secret"})).starts_with("%2"));
         CHECK(ask(world, three, command({"INCR", "n"})) == ":5\r\n");
+        // No client is our own user there, whom no fence could stop.
+        int applications = 0;
+        for (const auto& [id, conn] : world.server(Side::target).conns) {
+            (void)id;
+            applications += conn.user == "apps" ? 1 : 0;
+            CHECK((conn.user == "apps" || conn.user.empty() || conn.user == "svc"));
+        }
+        CHECK(applications > 0);
+        CHECK(world.state.login_for(Side::target, kService)->user == "svc");
+        CHECK(world.state.login_for(Side::target, *world.state.identities.find("ann", "secret"))
+                  ->user == "apps");
         quiet(world);
     }
 }

@@ -227,6 +227,10 @@ class World final : public WorkerIo {
             settings.family_options["target.auth"] = "service";
             settings.target.user = "svc";
             settings.target.password = Secret("own");
+            ClientUser everybody;
+            everybody.name = kEverybody;
+            everybody.target = {"apps", Secret("shared")};
+            settings.interlay.users.push_back(std::move(everybody));
         }
         settings.family_options["interlay.sharing"] = sharing ? "on" : "off";
         return settings;

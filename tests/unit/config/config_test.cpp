@@ -320,6 +320,12 @@ TEST_CASE_FIXTURE(Fixture,
     CHECK(user.target.password == Secret("t-secret"));
     CHECK(s.config_hash != good(kEnds).config_hash);
 
+    const std::string all =
+        "[[interlay.user]]\nname = \"*\"\ntarget_user = \"apps\"\n"
+        "target_password_file = \"ann.target\"\n";
+    CHECK(good(kEnds + all).interlay.users.at(0).target.user == "apps");
+    CHECK(mentions(bad(kEnds + all + "source_user = \"x\"\n"), "everybody has only"));
+
     const auto errors = bad(kEnds + ann + ann +
                             "[[interlay.user]]\nname = \"bob\"\npassword = \"plain\"\n"
                             "password_sha256 = \"short\"\nsource_pasword_env = \"X\"\n"
