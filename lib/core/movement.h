@@ -113,7 +113,8 @@ class Movement {
     /// from the destination into the journal so that the destination holds no exodus data when it
     /// becomes the authority, and goes to standby from there.
     virtual Status hand_over() = 0;
-    /// Undoes hand_over after an abort: checkpoints back to the destination, mode apply.
+    /// Undoes hand_over after an abort: checkpoints back to the destination, mode apply. When
+    /// nothing was handed over it changes nothing, the mode neither: the caller sets it afterwards.
     virtual Status take_back() = 0;
     /// Keys changed on the origin in the last `span`, as the verifier wants them; bounded.
     virtual std::vector<std::string> touched(milliseconds span) = 0;
