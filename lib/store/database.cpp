@@ -98,7 +98,8 @@ Status Database::prepare_file(const std::string& path, Mode mode, const FileKind
             ErrorCode::cannot_create,
             name + ": its directory cannot be written, where the rollback journal must stand: " +
                 std::strerror(errno),
-            "give this user the right to write " + directory);
+            "give this user the right to write " +
+                std::filesystem::absolute(directory).lexically_normal().string());
     }
     return {};
 }

@@ -87,6 +87,15 @@ Error Flow::destination_lost() const {
             "back: exodus commit --skip-gate commit --reason TEXT"};
 }
 
+Result<bool> Flow::same_run(Client& server) const {
+    auto stored = context.journal.load_position(name, "run");
+    if (!stored) return tl::unexpected<Error>(std::move(stored).error());
+    if (!*stored) return true;
+    auto info = server.info("server");
+    if (!info) return tl::unexpected<Error>(std::move(info).error());
+    return info->get("run_id") == **stored;
+}
+
 Result<std::unique_ptr<Client>> Flow::connect(const Endpoint& endpoint,
                                               std::string_view role) const {
     auto client = Client::connect(context.dialer, endpoint,

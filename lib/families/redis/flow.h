@@ -116,6 +116,10 @@ struct Flow {
     /// by copying again unasked.
     Status destination_kept(const std::optional<Checkpoint>& held, const DurableStart& start) const;
     [[nodiscard]] Error destination_lost() const;
+    /// Between a hand-over or an arming and the first checkpoint nothing on the destination shows
+    /// that it kept its data, so the journal keeps which process of the server it was ("run"). A
+    /// restart in that time counts as a loss, also of a server that had saved everything.
+    Result<bool> same_run(Client& server) const;
     Result<std::unique_ptr<Client>> connect(const Endpoint& endpoint, std::string_view role) const;
 };
 

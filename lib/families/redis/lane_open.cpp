@@ -76,6 +76,11 @@ Status Lane::take_checkpoint() {
     const std::string held_text(held->text());
     const auto checkpoint = Checkpoint::parse(held_text);
     EXODUS_TRY(flow_.destination_kept(checkpoint, *start));
+    if (held->is_nil() && start->exact) {
+        auto same = flow_.same_run(*destination_);
+        if (!same) return tl::unexpected<Error>(std::move(same).error());
+        if (!*same) return tl::unexpected<Error>(flow_.destination_lost());
+    }
     bool exact_start = false;
     if (checkpoint && checkpoint->epoch >= start->epoch_min) {
         // After a lost answer it is one of the two that we wrote, or an older one when the

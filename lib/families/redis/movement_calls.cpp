@@ -26,6 +26,15 @@ Result<std::unique_ptr<Client>> RedisMovement::side_client(Side side) {
     return flow_.connect(flow_.context.settings.endpoint(side), "call");
 }
 
+/// The process that answers as destination.
+Result<std::string> RedisMovement::destination_run() {
+    auto client = side_client(destination_of(flow_.direction));
+    if (!client) return tl::unexpected<Error>(std::move(client).error());
+    auto info = (*client)->info("server");
+    if (!info) return tl::unexpected<Error>(std::move(info).error());
+    return info->get("run_id");
+}
+
 Result<std::optional<Checkpoint>> RedisMovement::read_checkpoint() {
     auto client = side_client(destination_of(flow_.direction));
     if (!client) return tl::unexpected<Error>(std::move(client).error());
@@ -216,12 +225,15 @@ Result<Position> RedisMovement::arm() {
         return fail(ErrorCode::gap, "the origin changed its history while arming");
     if (flow_.direction == Direction::reverse)
         EXODUS_TRY(ForeignKeys::forget_taken(flow_.context, flow_.direction));
+    auto run = destination_run();
+    if (!run) return tl::unexpected<Error>(std::move(run).error());
     // Clients wait: one transaction for all of it.
     EXODUS_TRY(flow_.context.journal.save_positions(
         flow_.name, {{"handed", "none"},
                      {"fill", ScanPlace{ScanPlace::Phase::done, false, 0, "0", {}}.text()},
                      {"cp", "none"},
                      {"least", "0"},
+                     {"run", *run},
                      {"start", DurableStart{place, true, 0}.text()}}));
     return Position{StreamPosition{place.replid, static_cast<int64_t>(place.offset)}.text()};
 }
@@ -256,6 +268,8 @@ Status RedisMovement::hand_over() {
                             "hand_over: the destination has not applied everything");
             std::this_thread::sleep_for(milliseconds(1));
         }
+        auto run = destination_run();  // before it is looked at: a restart behind this shows
+        if (!run) return tl::unexpected<Error>(std::move(run).error());
         stop_threads();
         if (Status holds = holds_last(); !holds) {
             start_threads();
@@ -263,7 +277,7 @@ Status RedisMovement::hand_over() {
         }
         // Before the checkpoint goes: from here on its absence is no loss.
         if (Status saved = journal.save_positions(
-                flow_.name, {{"handed", lane_last_.text()}, {"cp", "handed"}});
+                flow_.name, {{"run", *run}, {"handed", lane_last_.text()}, {"cp", "handed"}});
             !saved) {
             start_threads();
             return saved;
@@ -295,8 +309,12 @@ Status RedisMovement::take_back() {
     auto destination = side_client(destination_of(flow_.direction));
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
     EXODUS_TRY((*destination)->select(0));
-    if (auto back = (*destination)->ask({"SET", flow_.checkpoint_key, checkpoint->text()}); !back) {
-        return fail(std::move(back).error(), "writing the checkpoint back");
+    // Where the data may be gone it stays away, and is found missing.
+    auto same = flow_.same_run(**destination);
+    if (!same) return tl::unexpected<Error>(std::move(same).error());
+    if (*same) {
+        auto back = (*destination)->ask({"SET", flow_.checkpoint_key, checkpoint->text()});
+        if (!back) return fail(std::move(back).error(), "writing the checkpoint back");
     }
     EXODUS_TRY(journal.save_position(flow_.name, "cp", "written"));
     EXODUS_TRY(journal.save_position(flow_.name, "handed", "none"));

@@ -57,6 +57,7 @@ class RedisMovement : public Movement {
     void measure_spool(uint64_t bytes);
 
     // movement_calls.cpp: the journal and the destination
+    Result<std::string> destination_run();
     Result<std::optional<Checkpoint>> read_checkpoint();
     Result<std::optional<DurableStart>> read_start();
     Status holds_last();

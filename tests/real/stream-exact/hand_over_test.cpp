@@ -79,5 +79,58 @@ TEST_CASE("switch, rollback, switch: every write arrives, and no exodus key on t
     require_equal(mover, *mover.forward, source, target);
 }
 
+/// Nothing is saved, so that a restart is the loss of everything.
+void come_back_empty(RedisServer& server) {
+    server.kill();
+    server.start();
+    REQUIRE(eventually(milliseconds(10'000), [&] { return server.text({"PING"}) == "PONG"; }));
+    REQUIRE(server.text({"DBSIZE"}) == "0");
+}
+
+bool found_lost(Movement& movement) {
+    return eventually(milliseconds(10'000), [&] {
+        return movement.status().blocked.find("lost its data") != std::string::npos;
+    });
+}
+
+void follow(Mover& mover, RedisServer& source, RedisServer& target) {
+    write_some(source, 1, 500);
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    REQUIRE(mover.reverse->set_mode(MovementMode::standby).has_value());
+    require_equal(mover, *mover.forward, source, target);
+    REQUIRE(eventually(milliseconds(5'000),
+                       [&] { return mover.reverse->status().stage == MovementStage::standby; }));
+}
+
+TEST_CASE("a source that comes back empty before the first change came back to it is found lost") {
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    const TempDir directory;
+    Mover mover(settings_between(source.port(), target.port()), directory.path());
+    follow(mover, source, target);
+    REQUIRE(mover.forward->hand_over().has_value());
+    REQUIRE(mover.reverse->arm().has_value());
+    come_back_empty(source);
+    REQUIRE(mover.reverse->set_mode(MovementMode::apply).has_value());
+    write_some(target, 2, 50);
+    CHECK(found_lost(*mover.reverse));
+    CHECK(source.text({"DBSIZE"}) == "0");
+}
+
+TEST_CASE("a target that comes back empty in a hold that is aborted is found lost") {
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    const TempDir directory;
+    Mover mover(settings_between(source.port(), target.port()), directory.path());
+    follow(mover, source, target);
+    REQUIRE(mover.forward->hand_over().has_value());
+    come_back_empty(target);
+    REQUIRE(mover.forward->take_back().has_value());
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    write_some(source, 2, 50);
+    CHECK(found_lost(*mover.forward));
+    CHECK(target.text({"DBSIZE"}) == "0");
+}
+
 }  // namespace
 }  // namespace exodus::test
