@@ -98,8 +98,9 @@ std::map<std::string, Seen> read_database(redisContext* context, int database) {
             seen.digest = to_text(next_reply(context).get());
             const auto expiry = next_reply(context);
             seen.expiry = to_text(expiry.get());
-            const bool going =
-                seen.type == "none" || (expiry->integer >= 0 && expiry->integer < soon_ms);
+            // -2: gone since its type was asked for.
+            const bool going = seen.type == "none" || expiry->integer == -2 ||
+                               (expiry->integer >= 0 && expiry->integer < soon_ms);
             if (!going) all[key] = std::move(seen);
         }
         // DEBUG DIGEST-VALUE knows no consumer groups.
@@ -149,7 +150,8 @@ ServersCompared compare_servers(redisContext* left, redisContext* right, int dat
             const auto found = b.find(key);
             if (found == b.end()) {
                 if (!expiring(seen))
-                    differ(fmt::format("db{} {}: only on the left", database, key));
+                    differ(fmt::format("db{} {}: only on the left ({}, expiry {})", database, key,
+                                       seen.type, seen.expiry));
             } else if (!(found->second == seen)) {
                 differ(fmt::format("db{} {}: {} {} {} | {} {} {}", database, key, seen.type,
                                    seen.digest, seen.expiry, found->second.type,
@@ -158,7 +160,8 @@ ServersCompared compare_servers(redisContext* left, redisContext* right, int dat
         }
         for (const auto& [key, seen] : b) {
             if (!a.contains(key) && !expiring(seen))
-                differ(fmt::format("db{} {}: only on the right", database, key));
+                differ(fmt::format("db{} {}: only on the right ({}, expiry {})", database, key,
+                                   seen.type, seen.expiry));
         }
     }
     return result;
