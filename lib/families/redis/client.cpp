@@ -328,8 +328,7 @@ Result<std::vector<Reply>> Client::read_queued(std::size_t count) {
     const Deadline deadline = Deadline::in(command_timeout_);
     std::vector<Reply> others;
     while (count > 0) {
-        // Between two replies they are skipped where they are; one object for each would cost more
-        // than all the rest of a copied key.
+        // Between two replies they are skipped where they are, without an object for each.
         redisReader* reader = reader_.get();
         while (!broken_ && count > 0 && pending_ > 0 && reader->ridx == -1 &&
                std::string_view(reader->buf + reader->pos, reader->len - reader->pos)

@@ -93,43 +93,43 @@ bool found_lost(Movement& movement) {
     });
 }
 
-void follow(Mover& mover, RedisServer& source, RedisServer& target) {
-    write_some(source, 1, 500);
-    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
-    REQUIRE(mover.reverse->set_mode(MovementMode::standby).has_value());
-    require_equal(mover, *mover.forward, source, target);
-    REQUIRE(eventually(milliseconds(5'000),
-                       [&] { return mover.reverse->status().stage == MovementStage::standby; }));
-}
+/// Both directions stand as before a switch, and what was copied forwards is handed over.
+struct HandedOver {
+    RedisServer source{{.engine = Engine::redis, .config = {}, .acl = {}}};
+    RedisServer target{{.engine = Engine::valkey, .config = {}, .acl = {}}};
+    TempDir directory;
+    Mover mover{settings_between(source.port(), target.port()), directory.path()};
+
+    HandedOver() {
+        write_some(source, 1, 500);
+        REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+        REQUIRE(mover.reverse->set_mode(MovementMode::standby).has_value());
+        require_equal(mover, *mover.forward, source, target);
+        REQUIRE(eventually(milliseconds(5'000), [&] {
+            return mover.reverse->status().stage == MovementStage::standby;
+        }));
+        REQUIRE(mover.forward->hand_over().has_value());
+    }
+};
 
 TEST_CASE("a source that comes back empty before the first change came back to it is found lost") {
-    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
-    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-    const TempDir directory;
-    Mover mover(settings_between(source.port(), target.port()), directory.path());
-    follow(mover, source, target);
-    REQUIRE(mover.forward->hand_over().has_value());
-    REQUIRE(mover.reverse->arm().has_value());
-    come_back_empty(source);
-    REQUIRE(mover.reverse->set_mode(MovementMode::apply).has_value());
-    write_some(target, 2, 50);
-    CHECK(found_lost(*mover.reverse));
-    CHECK(source.text({"DBSIZE"}) == "0");
+    HandedOver h;
+    REQUIRE(h.mover.reverse->arm().has_value());
+    come_back_empty(h.source);
+    REQUIRE(h.mover.reverse->set_mode(MovementMode::apply).has_value());
+    write_some(h.target, 2, 50);
+    CHECK(found_lost(*h.mover.reverse));
+    CHECK(h.source.text({"DBSIZE"}) == "0");
 }
 
 TEST_CASE("a target that comes back empty in a hold that is aborted is found lost") {
-    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
-    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-    const TempDir directory;
-    Mover mover(settings_between(source.port(), target.port()), directory.path());
-    follow(mover, source, target);
-    REQUIRE(mover.forward->hand_over().has_value());
-    come_back_empty(target);
-    REQUIRE(mover.forward->take_back().has_value());
-    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
-    write_some(source, 2, 50);
-    CHECK(found_lost(*mover.forward));
-    CHECK(target.text({"DBSIZE"}) == "0");
+    HandedOver h;
+    come_back_empty(h.target);
+    REQUIRE(h.mover.forward->take_back().has_value());
+    REQUIRE(h.mover.forward->set_mode(MovementMode::apply).has_value());
+    write_some(h.source, 2, 50);
+    CHECK(found_lost(*h.mover.forward));
+    CHECK(h.target.text({"DBSIZE"}) == "0");
 }
 
 }  // namespace
