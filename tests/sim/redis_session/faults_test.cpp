@@ -32,13 +32,6 @@ void switch_to(World& world, Side to) {
     world.settle_for(200'000);
 }
 
-std::string ask(World& world, uint64_t client, const std::string& request) {
-    const std::size_t before = world.received(client).size();
-    world.write(client, request);
-    world.settle_for(50'000);
-    return world.received(client).substr(before);
-}
-
 std::vector<uint64_t> backends(World& world) {
     std::vector<uint64_t> out;
     for (const auto& [id, peer] : world.peers) {

@@ -10,13 +10,6 @@ using namespace exodus::redis::sim;
 
 namespace {
 
-std::string ask(World& world, uint64_t client, const std::string& request) {
-    const std::size_t before = world.received(client).size();
-    world.write(client, request);
-    world.settle_for(50'000);
-    return world.received(client).substr(before);
-}
-
 constexpr const char* kRefused = "-NOPERM this user has no permissions to run the command\r\n";
 
 }  // namespace

@@ -297,4 +297,12 @@ inline std::string command(std::initializer_list<std::string_view> words) {
     return out;
 }
 
+/// Sends it, and returns what was answered to it.
+inline std::string ask(World& world, uint64_t client, const std::string& request) {
+    const std::size_t before = world.received(client).size();
+    world.write(client, request);
+    world.settle_for(50'000);
+    return world.received(client).substr(before);
+}
+
 }  // namespace exodus::redis::sim
