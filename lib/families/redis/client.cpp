@@ -5,6 +5,8 @@
 #include <hiredis/hiredis.h>
 #include <new>
 
+#include "wire/resp/writer.h"
+
 namespace exodus::redis {
 
 namespace {
@@ -241,36 +243,13 @@ tl::unexpected<Error> Client::break_with(Error error) {
 }
 
 void Client::append(ArgSpan args) {
-    // hiredis wants two parallel arrays; short commands keep them on the stack.
-    constexpr std::size_t kInline = 16;
-    const char* texts_inline[kInline];
-    std::size_t sizes_inline[kInline];
-    std::vector<const char*> texts_heap;
-    std::vector<std::size_t> sizes_heap;
-    const char** texts = texts_inline;
-    std::size_t* sizes = sizes_inline;
-    if (args.size() > kInline) {
-        texts_heap.resize(args.size());
-        sizes_heap.resize(args.size());
-        texts = texts_heap.data();
-        sizes = sizes_heap.data();
-    }
-    for (std::size_t i = 0; i < args.size(); ++i) {
-        texts[i] = args[i].data() == nullptr ? "" : args[i].data();
-        sizes[i] = args[i].size();
-    }
-    char* formatted = nullptr;
-    const int length =
-        redisFormatCommandArgv(&formatted, static_cast<int>(args.size()), texts, sizes);
-    if (length < 0) throw std::bad_alloc();
-    out_.append(formatted, static_cast<std::size_t>(length));
-    redisFreeCommand(formatted);
+    resp::append_command(out_, args);
     ++pending_;
 }
 
 void Client::append(const std::vector<std::string>& args) {
-    const std::vector<std::string_view> views(args.begin(), args.end());
-    append(ArgSpan(views));
+    resp::append_command(out_, args);
+    ++pending_;
 }
 
 void Client::append_raw(std::string_view bytes, std::size_t replies) {

@@ -1,5 +1,5 @@
-// A blocking Redis connection for workflow threads: hiredis' formatter and RESP2 reader over the
-// byte transport of core. Used by copy lanes, links, the verifier, the inspector and the fence;
+// A blocking Redis connection for workflow threads: hiredis' RESP2 reader over the byte transport of
+// core. Used by copy lanes, links, the verifier, the inspector and the fence;
 // never by the traffic path.
 #pragma once
 

@@ -204,7 +204,7 @@ Result<std::vector<CopyItem>> KeyReader::read(Client& origin, const std::vector<
     while (at < keys.size()) {
         std::vector<Key> part;
         const int db = keys[at].db;
-        for (; at < keys.size() && keys[at].db == db && part.size() < limits::kChunkKeys_max * 4;
+        for (; at < keys.size() && keys[at].db == db && part.size() < limits::kChunkKeys_max;
              ++at) {
             part.push_back(keys[at]);
         }

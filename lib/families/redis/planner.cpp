@@ -83,10 +83,10 @@ KeySet Planner::closure(const std::vector<StreamCommand>& ops, const std::vector
 
 Watermark& Planner::overlay(const KeyRef& key) {
     const auto found = overlay_.find(key.hash);
-    if (found != overlay_.end()) return found->second;
+    if (found != overlay_.end()) return found.value();
     const Watermark* known = watermarks_.find(key.hash);
     return overlay_.emplace(key.hash, known != nullptr ? *known : Watermark{0, 0, key.db, false})
-        .first->second;
+        .first.value();
 }
 
 void Planner::plan_reset(const StreamCommand& op, std::size_t index, Plan& plan) {
@@ -213,7 +213,7 @@ KeySet Planner::commit(const Plan& plan, const std::vector<StreamCommand>& ops,
                 }
             } else if (const auto found = overlay_.find(step.key);
                        found != overlay_.end() && alive_[step.key]) {
-                found->second.no_expiry =
+                found.value().no_expiry =
                     results[i].value == -1;  // of several checks the last one counts
             }
         }

@@ -127,10 +127,10 @@ class Planner {
     PlannerOptions options_;
     std::set<std::string> by_state_;
     /// The watermarks as they will be after the batch; merged by commit().
-    std::unordered_map<Digest128, Watermark, DigestHash> overlay_;
+    tsl::robin_map<Digest128, Watermark, DigestHash> overlay_;
     /// Over the overlay while the closure is sought: what operations of the batch write whole.
-    std::unordered_map<Digest128, Watermark, DigestHash> resets_;
-    std::unordered_map<Digest128, bool, DigestHash>
+    tsl::robin_map<Digest128, Watermark, DigestHash> resets_;
+    tsl::robin_map<Digest128, bool, DigestHash>
         alive_;  ///< known to be present, or exactly absent, at this step
     KeySet copied_;
     std::unordered_set<Digest128, DigestHash> left_alone_;  ///< of the batch's copies

@@ -355,32 +355,4 @@ Result<std::size_t> split_command(std::string_view bytes, std::vector<std::strin
     return at;
 }
 
-namespace {
-
-void append_bulk(std::string& out, std::string_view word) {
-    std::array<char, 24> number{};
-    out.push_back('$');
-    const auto end = std::to_chars(number.data(), number.data() + number.size(), word.size()).ptr;
-    out.append(number.data(), static_cast<std::size_t>(end - number.data()));
-    out.append("\r\n", 2);
-    out.append(word);
-    out.append("\r\n", 2);
-}
-
-}  // namespace
-
-void append_command(std::string& out, std::initializer_list<std::string_view> args) {
-    out.push_back('*');
-    out.append(std::to_string(args.size()));
-    out.append("\r\n", 2);
-    for (const auto word : args) append_bulk(out, word);
-}
-
-void append_command(std::string& out, const std::vector<std::string_view>& args) {
-    out.push_back('*');
-    out.append(std::to_string(args.size()));
-    out.append("\r\n", 2);
-    for (const auto word : args) append_bulk(out, word);
-}
-
 }  // namespace exodus::redis

@@ -11,6 +11,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "wire/resp/writer.h"
 
 namespace exodus::redis {
 
@@ -71,9 +72,7 @@ void classify(StreamCommand& command);
 /// when it is not RESP.
 Result<std::size_t> split_command(std::string_view bytes, std::vector<std::string_view>& args);
 
-/// Appends a command in RESP.
-void append_command(std::string& out, std::initializer_list<std::string_view> args);
-void append_command(std::string& out, const std::vector<std::string_view>& args);
+using resp::append_command;
 
 std::optional<int64_t> to_number(std::string_view text);
 

@@ -5,7 +5,8 @@
 namespace exodus::redis {
 
 void Watermarks::drop_db(int db) {
-    std::erase_if(entries_, [db](const auto& entry) { return entry.second.db == db; });
+    for (auto it = entries_.begin(); it != entries_.end();)
+        it = it->second.db == db ? entries_.erase(it) : std::next(it);
 }
 
 void Watermarks::clear() {

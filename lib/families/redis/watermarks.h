@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
-#include <unordered_map>
+#include <tsl/robin_map.h>
 
 #include "base/digest.h"
 
@@ -70,7 +70,7 @@ class Watermarks {
 
   private:
     std::size_t capacity_;
-    std::unordered_map<Digest128, Watermark, DigestHash> entries_;
+    tsl::robin_map<Digest128, Watermark, DigestHash> entries_;
     std::map<int, uint64_t> doubt_;
     uint64_t doubt_default_ = kNoOffset;
     uint64_t highest_ = 0;
