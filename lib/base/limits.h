@@ -55,6 +55,8 @@ inline constexpr int64_t kRedisConnect_ms = 5'000;
 /// One command of a workflow connection unless its caller knows better: long enough for a slow
 /// script to end before it.
 inline constexpr int64_t kRedisCommand_ms = 10'000;
+/// Elements of one array in a reply; a server that announces more is not believed.
+inline constexpr std::size_t kReplyElements_max = 16 * 1024 * 1024;
 /// A write buffer larger than this is given back after the flush, so that one big RESTORE is not
 /// kept for ever.
 inline constexpr std::size_t kRedisClientBuffer_bytes = 1024 * 1024;

@@ -147,7 +147,7 @@ Status Backfill::copy_page(const std::stop_token& stop) {
 
 /// Bytes of each key; -1 for one that is to be copied in pieces.
 Result<std::vector<int64_t>> Backfill::sizes_of(const std::vector<Key>& keys) {
-    for (const auto& key : keys) origin_->append({"MEMORY", "USAGE", key.name, "SAMPLES", "5"});
+    for (const auto& key : keys) origin_->append({"MEMORY", "USAGE", key.name});
     EXODUS_TRY(origin_->flush());
     std::vector<int64_t> sizes;
     std::vector<std::size_t> large;

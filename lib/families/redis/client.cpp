@@ -2,121 +2,25 @@
 
 #include <charconv>
 #include <cstring>
-#include <hiredis/hiredis.h>
-#include <new>
 
+#include "families/redis/stream_command.h"
 #include "wire/resp/writer.h"
 
 namespace exodus::redis {
 
 namespace {
 
-std::optional<int64_t> to_integer(std::string_view text) {
-    int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
-
 /// "7.0.15" → major, minor; missing parts are 0.
 void split_version(std::string_view text, int& major, int& minor) {
     major = minor = 0;
     const auto dot = text.find('.');
-    major = static_cast<int>(to_integer(text.substr(0, dot)).value_or(0));
+    major = static_cast<int>(to_number(text.substr(0, dot)).value_or(0));
     if (dot == std::string_view::npos) return;
     const auto rest = text.substr(dot + 1);
-    minor = static_cast<int>(to_integer(rest.substr(0, rest.find('.'))).value_or(0));
+    minor = static_cast<int>(to_number(rest.substr(0, rest.find('.'))).value_or(0));
 }
 
 }  // namespace
-
-ReplyType ReplyView::type() const {
-    if (raw_ == nullptr) return ReplyType::nil;
-    switch (raw_->type) {
-        case REDIS_REPLY_STRING:
-            return ReplyType::string;
-        case REDIS_REPLY_ARRAY:
-            return ReplyType::array;
-        case REDIS_REPLY_INTEGER:
-            return ReplyType::integer;
-        case REDIS_REPLY_STATUS:
-            return ReplyType::status;
-        case REDIS_REPLY_ERROR:
-            return ReplyType::error;
-        default:
-            return ReplyType::nil;
-    }
-}
-
-bool ReplyView::is_ok() const { return type() == ReplyType::status && text() == "OK"; }
-
-std::string_view ReplyView::text() const {
-    switch (type()) {
-        case ReplyType::string:
-        case ReplyType::status:
-        case ReplyType::error:
-            return {raw_->str, raw_->len};
-        default:
-            return {};
-    }
-}
-
-int64_t ReplyView::integer() const {
-    if (type() == ReplyType::integer) return raw_->integer;
-    return to_integer(text()).value_or(0);
-}
-
-std::size_t ReplyView::size() const { return is_array() ? raw_->elements : 0; }
-
-ReplyView ReplyView::operator[](std::size_t index) const {
-    return index < size() ? ReplyView(raw_->element[index]) : ReplyView();
-}
-
-ReplyView ReplyView::field(std::string_view name) const {
-    for (std::size_t i = 0; i + 1 < size(); i += 2) {
-        if ((*this)[i].text() == name) return (*this)[i + 1];
-    }
-    return {};
-}
-
-Reply::~Reply() {
-    if (raw_ != nullptr) freeReplyObject(const_cast<redisReply*>(raw_));
-}
-
-Reply& Reply::operator=(Reply&& other) noexcept {
-    if (this != &other) {
-        if (raw_ != nullptr) freeReplyObject(const_cast<redisReply*>(raw_));
-        raw_ = other.raw_;
-        other.raw_ = nullptr;
-    }
-    return *this;
-}
-
-std::string_view error_word(ReplyView reply) {
-    const auto text = reply.text();
-    return text.substr(0, text.find(' '));
-}
-
-Error error_of(ReplyView reply, std::string_view what) {
-    const auto word = error_word(reply);
-    Error error;
-    error.code = ErrorCode::data;
-    if (word == "NOPERM" || word == "NOAUTH" || word == "WRONGPASS") {
-        error.code = ErrorCode::permission;
-    } else if (word == "LOADING" || word == "MASTERDOWN" || word == "CLUSTERDOWN" ||
-               word == "READONLY") {
-        error.code = ErrorCode::unreachable;
-    }
-    if (!what.empty()) error.message.append(what).append(": ");
-    error.message.append(reply.text());
-    return error;
-}
-
-Result<Reply> reject_error(Result<Reply> reply, std::string_view what) {
-    if (!reply) return fail(std::move(reply).error(), what);
-    if (reply->is_error()) return tl::unexpected<Error>(error_of(*reply, what));
-    return reply;
-}
 
 Info Info::parse(std::string_view text) {
     Info info;
@@ -142,7 +46,7 @@ bool Info::has(std::string_view name) const { return fields_.find(name) != field
 
 int64_t Info::integer(std::string_view name, int64_t fallback) const {
     const auto it = fields_.find(name);
-    return it == fields_.end() ? fallback : to_integer(it->second).value_or(fallback);
+    return it == fields_.end() ? fallback : to_number(it->second).value_or(fallback);
 }
 
 double Info::number(std::string_view name, double fallback) const {
@@ -171,7 +75,7 @@ ServerVersion ServerVersion::of(const Info& info) {
 std::optional<StreamPosition> StreamPosition::parse(std::string_view text) {
     const auto colon = text.rfind(':');
     if (colon == std::string_view::npos || colon == 0) return std::nullopt;
-    const auto offset = to_integer(text.substr(colon + 1));
+    const auto offset = to_number(text.substr(colon + 1));
     if (!offset || *offset < 0) return std::nullopt;
     return StreamPosition{std::string(text.substr(0, colon)), *offset};
 }
@@ -180,15 +84,10 @@ StreamPosition StreamPosition::of(const Info& info) {
     return {info.get("master_replid"), info.integer("master_repl_offset")};
 }
 
-void Client::ReaderFree::operator()(redisReader* reader) const { redisReaderFree(reader); }
-
 Client::Client(std::unique_ptr<ByteStream> stream, milliseconds command_timeout)
     : stream_(std::move(stream)),
-      reader_(redisReaderCreate()),
       chunk_(limits::kReadChunk_bytes),
-      command_timeout_(command_timeout) {
-    if (!reader_) throw std::bad_alloc();
-}
+      command_timeout_(command_timeout) {}
 
 Client::~Client() = default;
 
@@ -272,47 +171,36 @@ Status Client::flush(Deadline deadline) {
 
 Status Client::flush() { return flush(Deadline::in(command_timeout_)); }
 
-Result<bool> Client::feed(Deadline deadline) {
+Status Client::feed(Deadline deadline) {
     auto count = stream_->read(chunk_, deadline);
     if (!count) return break_with(std::move(count).error());
-    if (redisReaderFeed(reader_.get(), chunk_.data(), *count) != REDIS_OK) {
-        return break_with({ErrorCode::protocol, std::string("reply: ") + reader_->errstr});
-    }
-    return true;
+    auto kept = reader_.feed({chunk_.data(), *count});
+    if (!kept) return break_with(std::move(kept).error());
+    return {};
 }
 
 Result<Reply> Client::read_reply(Deadline deadline) {
     if (broken_) return tl::unexpected<Error>(*broken_);
     if (pending_ == 0) return fail(ErrorCode::internal, "a reply was asked for, but none is due");
     while (true) {
-        void* raw = nullptr;
-        if (redisReaderGetReply(reader_.get(), &raw) != REDIS_OK) {
-            return break_with({ErrorCode::protocol,
-                               std::string("not a Redis reply: ") + reader_->errstr,
-                               "is there really a Redis or Valkey server at this address?"});
-        }
-        if (raw != nullptr) {
+        auto reply = reader_.next();
+        if (!reply) return break_with(std::move(reply).error());
+        if (reply->valid()) {
             --pending_;
-            return Reply(static_cast<redisReply*>(raw));
+            return reply;
         }
-        auto fed = feed(deadline);
-        if (!fed) return tl::unexpected<Error>(std::move(fed).error());
+        EXODUS_TRY(feed(deadline));
     }
 }
 
 Result<Reply> Client::read_reply() { return read_reply(Deadline::in(command_timeout_)); }
 
 Result<std::vector<Reply>> Client::read_queued(std::size_t count) {
-    constexpr std::string_view kQueued = "+QUEUED\r\n";
     const Deadline deadline = Deadline::in(command_timeout_);
     std::vector<Reply> others;
     while (count > 0) {
-        // Between two replies they are skipped where they are, without an object for each.
-        redisReader* reader = reader_.get();
-        while (!broken_ && count > 0 && pending_ > 0 && reader->ridx == -1 &&
-               std::string_view(reader->buf + reader->pos, reader->len - reader->pos)
-                   .starts_with(kQueued)) {
-            reader->pos += kQueued.size();
+        // They are skipped where they are, without an object for each.
+        while (!broken_ && count > 0 && pending_ > 0 && reader_.skip("+QUEUED\r\n")) {
             --pending_;
             --count;
         }
@@ -398,27 +286,23 @@ Result<std::optional<std::string>> Client::config_get(std::string_view name) {
 Result<std::string> Client::read_line(Deadline deadline) {
     if (broken_) return tl::unexpected<Error>(*broken_);
     while (true) {
-        redisReader* reader = reader_.get();
-        const char* begin = reader->buf + reader->pos;
-        const std::size_t left = reader->len - reader->pos;
-        if (const void* found = left == 0 ? nullptr : std::memchr(begin, '\n', left)) {
-            const auto length = static_cast<std::size_t>(static_cast<const char*>(found) - begin);
-            std::string line(begin, length);
-            reader->pos += length + 1;
+        const auto unread = reader_.unread();
+        if (const auto length = unread.find('\n'); length != std::string_view::npos) {
+            std::string line(unread.substr(0, length));
+            reader_.consume(length + 1);
             if (!line.empty() && line.back() == '\r') line.pop_back();
             return line;
         }
-        if (left > limits::kRespInline_bytes_max) {
+        if (unread.size() > limits::kRespInline_bytes_max) {
             return break_with({ErrorCode::protocol, "a line without an end was received"});
         }
-        auto fed = feed(deadline);
-        if (!fed) return tl::unexpected<Error>(std::move(fed).error());
+        EXODUS_TRY(feed(deadline));
     }
 }
 
 RawLink Client::take_raw() {
     RawLink link;
-    link.unread.assign(reader_->buf + reader_->pos, reader_->len - reader_->pos);
+    link.unread = reader_.unread();
     link.stream = std::move(stream_);
     broken_ = Error{ErrorCode::cancelled, "the connection was taken over"};
     return link;

@@ -1,6 +1,6 @@
-// A blocking Redis connection for workflow threads: hiredis' RESP2 reader over the byte transport of
-// core. Used by copy lanes, links, the verifier, the inspector and the fence;
-// never by the traffic path.
+// A blocking Redis connection for workflow threads: hiredis' RESP2 reader over the byte transport
+// of core. Used by copy lanes, links, the verifier, the inspector and the fence; never by the
+// traffic path.
 #pragma once
 
 #include <cstdint>
@@ -18,62 +18,10 @@
 #include "base/limits.h"
 #include "core/dialer.h"
 #include "core/endpoint.h"
-
-struct redisReply;
-struct redisReader;
+#include "families/redis/reply.h"
+#include "families/redis/reply_reader.h"
 
 namespace exodus::redis {
-
-enum class ReplyType : uint8_t { string, array, integer, nil, status, error };
-
-/// A reply, or an element of one. Valid as long as the Reply that owns it.
-class ReplyView {
-  public:
-    ReplyView() = default;
-    explicit ReplyView(const redisReply* raw) : raw_(raw) {}
-
-    [[nodiscard]] bool valid() const { return raw_ != nullptr; }
-    /// nil for an invalid view.
-    [[nodiscard]] ReplyType type() const;
-    [[nodiscard]] bool is_error() const { return type() == ReplyType::error; }
-    [[nodiscard]] bool is_nil() const { return type() == ReplyType::nil; }
-    [[nodiscard]] bool is_array() const { return type() == ReplyType::array; }
-    /// True for "+OK".
-    [[nodiscard]] bool is_ok() const;
-    /// Bytes of a string, status or error; empty otherwise.
-    [[nodiscard]] std::string_view text() const;
-    /// Value of an integer, or of a string that is one; 0 otherwise.
-    [[nodiscard]] int64_t integer() const;
-    /// Elements of an array; 0 otherwise.
-    [[nodiscard]] std::size_t size() const;
-    /// Element of an array; an invalid view past the end.
-    [[nodiscard]] ReplyView operator[](std::size_t index) const;
-    /// Value behind `name` in a flat array of name/value pairs (XINFO, ACL GETUSER, CONFIG GET).
-    [[nodiscard]] ReplyView field(std::string_view name) const;
-    [[nodiscard]] const redisReply* raw() const { return raw_; }
-
-  protected:
-    const redisReply* raw_ = nullptr;
-};
-
-/// Owns a whole reply. Move-only.
-class Reply : public ReplyView {
-  public:
-    Reply() = default;
-    /// Takes ownership of what redisReaderGetReply gave.
-    explicit Reply(redisReply* raw) : ReplyView(raw) {}
-    ~Reply();
-    Reply(Reply&& other) noexcept : ReplyView(other.raw_) { other.raw_ = nullptr; }
-    Reply& operator=(Reply&& other) noexcept;
-    Reply(const Reply&) = delete;
-    Reply& operator=(const Reply&) = delete;
-};
-
-/// An error reply as an Error: NOPERM, NOAUTH, WRONGPASS → permission; LOADING, MASTERDOWN,
-/// CLUSTERDOWN, READONLY → unreachable; else data. `what` goes in front.
-Error error_of(ReplyView reply, std::string_view what);
-/// First word of an error reply: "NOPERM", "WRONGTYPE", "ERR", …
-std::string_view error_word(ReplyView reply);
 
 /// Lines "name:value" of INFO.
 class Info {
@@ -211,13 +159,10 @@ class Client {
   private:
     tl::unexpected<Error> break_with(Error error);
     Status login(const Endpoint& endpoint, const ConnectOptions& options);
-    Result<bool> feed(Deadline deadline);
+    Status feed(Deadline deadline);
 
-    struct ReaderFree {
-        void operator()(redisReader* reader) const;
-    };
     std::unique_ptr<ByteStream> stream_;
-    std::unique_ptr<redisReader, ReaderFree> reader_;
+    ReplyReader reader_;
     std::vector<char> chunk_;
     std::string out_;
     std::size_t pending_ = 0;
@@ -225,8 +170,5 @@ class Client {
     std::optional<Error> broken_;
     int database_ = 0;
 };
-
-/// Turns an error reply of a Result into an Error with `what` in front.
-Result<Reply> reject_error(Result<Reply> reply, std::string_view what);
 
 }  // namespace exodus::redis

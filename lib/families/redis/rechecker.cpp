@@ -1,7 +1,6 @@
 #include "families/redis/rechecker.h"
 
 #include <algorithm>
-#include <hiredis/hiredis.h>
 #include <map>
 #include <optional>
 #include <set>
@@ -18,18 +17,11 @@ namespace exodus::redis {
 namespace {
 
 /// The words of a request frame; empty when it is none.
-std::vector<std::string> words_of(const std::string& frame) {
-    std::vector<std::string> words;
-    const std::unique_ptr<redisReader, void (*)(redisReader*)> reader(redisReaderCreate(),
-                                                                      redisReaderFree);
-    void* raw = nullptr;
-    if (!reader || redisReaderFeed(reader.get(), frame.data(), frame.size()) != REDIS_OK ||
-        redisReaderGetReply(reader.get(), &raw) != REDIS_OK || raw == nullptr) {
-        return words;
-    }
-    const Reply request(static_cast<redisReply*>(raw));
-    for (std::size_t i = 0; i < request.size(); ++i) words.emplace_back(request[i].text());
-    return words;
+std::vector<std::string> words_of(std::string_view frame) {
+    std::vector<std::string_view> words;
+    const auto used = split_command(frame, words);
+    if (!used || *used != frame.size()) return {};
+    return {words.begin(), words.end()};
 }
 
 std::string lower(std::string text) {
