@@ -1,5 +1,5 @@
 // hiredis' RESP2 reader with one piece of memory per reply: a chunk of the copy has hundreds of
-// objects, and a malloc for each was a third of its cost. Not thread-safe.
+// objects, which need not be hundreds of allocations. Not thread-safe.
 #pragma once
 
 #include <cstddef>
