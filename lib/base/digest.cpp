@@ -40,7 +40,9 @@ uint64_t xxh3_64(std::string_view bytes, uint64_t seed) noexcept {
     return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
 }
 
-uint32_t xxh32(std::string_view bytes) noexcept { return XXH32(bytes.data(), bytes.size(), 0); }
+uint32_t xxh32(std::string_view bytes) noexcept {
+    return XXH32(bytes.empty() ? "" : bytes.data(), bytes.size(), 0);
+}
 
 Digest128 xxh3_128(std::string_view bytes) noexcept {
     const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());

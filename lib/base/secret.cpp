@@ -20,7 +20,7 @@ Secret& Secret::operator=(const Secret& other) {
     return *this;
 }
 
-Secret::Secret(Secret&& other) noexcept : text_(other.text_) { wipe(other.text_); }
+Secret::Secret(Secret&& other) noexcept { *this = std::move(other); }
 
 Secret& Secret::operator=(Secret&& other) noexcept {
     if (this != &other) {

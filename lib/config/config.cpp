@@ -236,6 +236,7 @@ class Loader {
         for (const auto& [name, node] : table) {
             const std::string key =
                 prefix.empty() ? std::string(name.str()) : prefix + "." + std::string(name.str());
+            const std::string path = fmt::format("{}.{}", shown, key);
             const Raw raw = raw_from(node);
             std::string value;
             if (const auto* inner = node.as_table()) {
@@ -251,13 +252,13 @@ class Loader {
             } else if (auto text = scalar_text(node)) {
                 value = std::move(*text);
             } else {
-                error(raw, shown + "." + key, "must be a plain value or a list");
+                error(raw, path, "must be a plain value or a list");
                 continue;
             }
             out[key] = value;
             Raw kept = raw;
             kept.text = value;
-            raw_[shown + "." + key] = std::move(kept);
+            raw_[path] = std::move(kept);
         }
     }
 

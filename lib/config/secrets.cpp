@@ -13,8 +13,6 @@
 
 #include "base/limits.h"
 
-extern char** environ;
-
 namespace exodus {
 
 namespace {

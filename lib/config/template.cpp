@@ -59,7 +59,7 @@ std::string config_template(const TemplateInput& input) {
         "# A line that starts with '# ' and a key shows the default.\n"
         "# Passwords never stand here: password_file, password_env, password_command or "
         "password_credential.\n\n";
-    std::string_view table = "";
+    std::string_view table;
     for (const KeySpec& spec : key_specs()) {
         const auto [part, name] = split(spec.key);
         if (part != table) {

@@ -36,6 +36,7 @@ class Rechecker {
     virtual std::vector<Result<RecheckOutcome>> recheck_all(
         const std::vector<ExchangePair>& pairs) {
         std::vector<Result<RecheckOutcome>> outcomes;
+        outcomes.reserve(pairs.size());
         for (const ExchangePair& pair : pairs) outcomes.push_back(recheck(pair));
         return outcomes;
     }

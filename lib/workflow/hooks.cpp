@@ -16,8 +16,6 @@
 
 #include "base/limits.h"
 
-extern char** environ;  // NOLINT(readability-redundant-declaration)
-
 namespace exodus {
 
 namespace {

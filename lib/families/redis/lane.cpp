@@ -235,7 +235,7 @@ Status Lane::step(const std::stop_token& stop) {
     for (const auto& item : due.items) db_max = std::max(db_max, item.key.db);
     EXODUS_TRY(reach_database(db_max));
     if (!ops.empty() || !due.items.empty() || due.chunks > 0 || !repairs_.empty())
-        EXODUS_TRY(run_batch(std::move(ops), due));
+        EXODUS_TRY(run_batch(ops, due));
     if (last) advance(*last);
     flow_.queue.finish(due.chunks);
     EXODUS_TRY(finish_fill());
@@ -262,7 +262,7 @@ Status Lane::reach_database(int db) {
     return {};
 }
 
-Status Lane::run_batch(std::vector<StreamCommand> ops, const CopyQueue::Batch& due) {
+Status Lane::run_batch(const std::vector<StreamCommand>& ops, const CopyQueue::Batch& due) {
     for (;;) {
         const KeySet wanted = planner_.closure(ops, due.items, repairs_);
         auto too_big = big_.set_aside_big(*origin_, wanted, repairs_, watermarks_);
@@ -345,7 +345,7 @@ Result<Lane::Executed> Lane::execute(const Plan& plan, const std::vector<CopyIte
         ++commands;
     }
     std::string unknown_verb;
-    auto exec = transact(std::move(body), commands, applied_, &unknown_verb);
+    auto exec = transact(body, commands, applied_, &unknown_verb);
     if (!exec) {
         if (!unknown_verb.empty()) return fail(ErrorCode::data, unknown_verb);
         return tl::unexpected<Error>(std::move(exec).error());
@@ -379,7 +379,7 @@ Status Lane::look_at_checkpoint() {
     return {};
 }
 
-Result<Reply> Lane::transact(std::string body, std::size_t commands, const StreamPlace& place,
+Result<Reply> Lane::transact(std::string_view body, std::size_t commands, const StreamPlace& place,
                              std::string* unknown_verb) {
     std::string bytes;
     bytes.reserve(body.size() + 256);

@@ -49,12 +49,12 @@ class Lane {
     void finish_unit();
     std::size_t batch_size(uint64_t limit) const;
     Status reach_database(int db);
-    Status run_batch(std::vector<StreamCommand> ops, const CopyQueue::Batch& due);
+    Status run_batch(const std::vector<StreamCommand>& ops, const CopyQueue::Batch& due);
     Status follow_big_keys(CopyQueue::Batch& due, std::vector<StreamCommand>& ops);
     Result<std::vector<CopyItem>> read_copies(const KeySet& wanted);
     Result<Executed> execute(const Plan& plan, const std::vector<CopyItem>& items,
                              const std::vector<CopyItem>& copies);
-    Result<Reply> transact(std::string body, std::size_t commands, const StreamPlace& place,
+    Result<Reply> transact(std::string_view body, std::size_t commands, const StreamPlace& place,
                            std::string* unknown_verb);
     Status look_at_checkpoint();
     void after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,

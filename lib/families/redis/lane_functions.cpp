@@ -76,7 +76,7 @@ Status Lane::copy_functions(const StreamPlace& place, const StreamCommand* op) {
     for (const auto& name : changes.loaded)
         append_command(body, {"FUNCTION", "LOAD", here.at(name).code});
     auto ran =
-        transact(std::move(body), changes.removed.size() + changes.loaded.size(), place, nullptr);
+        transact(body, changes.removed.size() + changes.loaded.size(), place, nullptr);
     if (!ran) return tl::unexpected<Error>(std::move(ran).error());
     for (std::size_t i = 0; i < changes.loaded.size(); ++i) {
         const ReplyView loaded = (*ran)[changes.removed.size() + i];

@@ -17,6 +17,7 @@ Status Lane::run_global(const StreamCommand& op) {
             break;
         case GlobalKind::flush_all: {
             std::vector<int> all;
+            all.reserve(static_cast<std::size_t>(destination_databases_));
             for (int db = 0; db < destination_databases_; ++db) all.push_back(db);
             done = flush(op, all);
             break;
@@ -72,7 +73,7 @@ Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
         big_.drop_db(db);
         if (db == 0) big_.record_gone();
     }
-    auto ran = transact(std::move(body), commands + 1, end, nullptr);
+    auto ran = transact(body, commands + 1, end, nullptr);
     if (!ran) return tl::unexpected<Error>(std::move(ran).error());
     // Keys copied ahead of the FLUSH are gone with it: until here every key is unknown.
     auto now = origin_offset();
@@ -123,7 +124,7 @@ Status Lane::swap(const StreamCommand& op) {
         EXODUS_TRY(
             flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
     }
-    auto ran = transact(std::move(body), commands, end, nullptr);
+    auto ran = transact(body, commands, end, nullptr);
     if (!ran) return tl::unexpected<Error>(std::move(ran).error());
     for (const int db : {a, b}) {
         watermarks_.drop_db(db);

@@ -119,7 +119,7 @@ Status Lane::take_checkpoint() {
     }
     written_ = held_text;
     std::string body;
-    auto taken = transact(std::move(body), 0, applied_, nullptr);
+    auto taken = transact(body, 0, applied_, nullptr);
     if (!taken) return tl::unexpected<Error>(std::move(taken).error());
     auto existed = journal.load_position(flow_.name, "cp");
     if (!existed) return tl::unexpected<Error>(std::move(existed).error());
