@@ -46,6 +46,7 @@ struct Checkpoint {
     StreamPlace place;
     uint64_t batch = 0;  ///< transactions of this history so far: no two checkpoints are alike
     [[nodiscard]] std::string text() const;
+    /// Only exactly what text() gives: anything else was not written by exodus.
     static std::optional<Checkpoint> parse(std::string_view text);
 };
 
@@ -111,6 +112,9 @@ struct Flow {
     /// that what one of them gets done does not hide what the other cannot.
     void trouble(Trouble Flow::*whose, const Error& error, bool blocked);
     void well(Trouble Flow::*whose);
+    /// The checkpoint in the destination's answer to GET; none without a key. Error safety when the
+    /// key holds what exodus did not write. Whoever finds that changes nothing there.
+    Result<std::optional<Checkpoint>> checkpoint_in(ReplyView held) const;
     /// Error safety when the checkpoint read from the destination, `held`, is not of this history
     /// although one was written: whatever is there, it is not what was copied. Never to be answered
     /// by copying again unasked.

@@ -39,9 +39,9 @@ Result<std::optional<Checkpoint>> RedisMovement::read_checkpoint() {
     auto client = side_client(destination_of(flow_.direction));
     if (!client) return tl::unexpected<Error>(std::move(client).error());
     EXODUS_TRY((*client)->select(0));
-    auto held = (*client)->ask({"GET", flow_.checkpoint_key});
+    auto held = (*client)->command({"GET", flow_.checkpoint_key});
     if (!held) return tl::unexpected<Error>(std::move(held).error());
-    return Checkpoint::parse(held->text());
+    return flow_.checkpoint_in(*held);
 }
 
 Result<std::optional<DurableStart>> RedisMovement::read_start() {
@@ -379,11 +379,17 @@ Status RedisMovement::forget() {
     const std::lock_guard lock(calls_);
     stop_threads();
     mode_ = MovementMode::off;
+    auto held = read_checkpoint();
+    // What somebody else put in its place is not ours to remove; it is listed as left.
+    const bool foreign = !held && held.error().code == ErrorCode::safety;
+    if (!held && !foreign) return fail(std::move(held).error(), "removing the checkpoint");
     auto destination = side_client(destination_of(flow_.direction));
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
     EXODUS_TRY((*destination)->select(0));
-    auto held = (*destination)->ask({"DEL", flow_.checkpoint_key});
-    if (!held) return fail(std::move(held).error(), "removing the checkpoint");
+    if (!foreign) {
+        auto gone = (*destination)->ask({"DEL", flow_.checkpoint_key});
+        if (!gone) return fail(std::move(gone).error(), "removing the checkpoint");
+    }
     EXODUS_TRY(forget_big_keys(flow_, **destination));
     auto start = read_start();
     if (!start) return tl::unexpected<Error>(std::move(start).error());
