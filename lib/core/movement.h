@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,9 +62,10 @@ struct MovementStatus {
     uint64_t changes_applied = 0;
     double items_per_s = 0;
     double changes_per_s = 0;
-    uint64_t lag_bytes = 0;    ///< origin's end of stream minus applied
-    int64_t lag_ms = 0;        ///< age of the oldest change not applied
-    uint64_t queue_bytes = 0;  ///< the replay queue (spool) on disk
+    uint64_t lag_bytes = 0;         ///< origin's end of stream minus applied
+    std::optional<int64_t> lag_ms;  ///< age of the oldest change not applied; none until all that
+                                    ///< was read has been applied once
+    uint64_t queue_bytes = 0;       ///< the replay queue (spool) on disk
     uint64_t retries = 0;
     uint64_t failed_items = 0;  ///< rows in the item-error table
     uint64_t repairs_open = 0;

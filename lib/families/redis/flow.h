@@ -90,7 +90,7 @@ struct Flow {
     std::shared_ptr<const BigKeyRound> big_round;         ///< guarded; what the copier reads first
     std::deque<std::pair<int64_t, std::string>> touched;  ///< guarded; steady µs, "db:key"
     std::atomic<uint64_t> link_end{0};                    ///< end of what was read
-    std::atomic<int64_t> caught_up_us{0};  ///< when everything read was applied, last
+    std::atomic<int64_t> caught_up_us{0};  ///< when everything read was applied, last; 0: not yet
     std::atomic<bool> fill_open{false};    ///< copier or its items are not done
     std::atomic<bool> paused{false};
     std::atomic<int64_t> bytes_per_s{0};           ///< 0: no limit

@@ -73,6 +73,7 @@ Status RedisMovement::set_mode(MovementMode mode) {
         }
     }
     mode_ = mode;
+    flow_.caught_up_us = 0;
     {
         const std::lock_guard status_lock(flow_.mutex);
         flow_.status.stage =
@@ -112,9 +113,10 @@ MovementStatus RedisMovement::status() const {
         status.lag_bytes = end > at ? end - at : 0;
         // What came last is at most this old; the exact age of the oldest change would cost a clock
         // per command.
-        status.lag_ms = status.lag_bytes == 0
-                            ? 0
-                            : std::max<int64_t>(1, (steady_us() - flow.caught_up_us) / 1000);
+        if (const int64_t caught_up_us = flow.caught_up_us; caught_up_us != 0)
+            status.lag_ms = status.lag_bytes == 0
+                                ? 0
+                                : std::max<int64_t>(1, (steady_us() - caught_up_us) / 1000);
     }
     if (flow.paused && flow.fill_open)
         status.waiting_for = "the copy is paused";

@@ -40,6 +40,27 @@ Status keep_flags(PhaseRun& run, const MovementStatus& status) {
     return run.refresh();
 }
 
+/// Whether a movement comes closer to its end: by what it fills, or by a lag that falls.
+class Approach {
+  public:
+    /// Since when it does not.
+    milliseconds still_for(const MovementStatus& status) {
+        const uint64_t filled =
+            status.items_done + status.items_equal + status.items_restored + status.items_removed;
+        if (since_us_ == 0 || filled > filled_ || status.lag_bytes < lag_bytes_) {
+            since_us_ = steady_us();
+            filled_ = filled;
+            lag_bytes_ = std::min(lag_bytes_, status.lag_bytes);
+        }
+        return milliseconds((steady_us() - since_us_) / 1000);
+    }
+
+  private:
+    int64_t since_us_ = 0;
+    uint64_t filled_ = 0;
+    uint64_t lag_bytes_ = UINT64_MAX;
+};
+
 Status no_blocker(const MovementStatus& status, Direction direction) {
     const std::string name(to_string(direction));
     const std::string unaffected(to_string(origin_of(direction)));
@@ -92,26 +113,34 @@ Status wait_following(PhaseRun& run, Direction direction) {
     }
 }
 
-Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, int64_t for_ms) {
+Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, int64_t for_ms,
+                           std::optional<milliseconds> patience) {
     LagWindow window;
+    Approach approach;
     int64_t good_since_us = 0;  // 0: the lag is too high now
     while (true) {
         auto status = movement_status(run, direction);
         if (!status) return tl::unexpected(status.error());
         EXODUS_TRY(no_blocker(*status, direction));
         const int64_t now_us = steady_us();
-        const bool good = status->stage == MovementStage::following && status->lag_ms <= lag_ms &&
-                          status->repairs_open == 0;
+        const bool good = status->stage == MovementStage::following && status->lag_ms &&
+                          *status->lag_ms <= lag_ms && status->repairs_open == 0;
         Progress line = progress_of(*status, direction);
         if (!good) {
             good_since_us = 0;
             window = LagWindow{};
             if (line.waiting_for.empty())
                 line.waiting_for = fmt::format("a lag of at most {}", span_text(lag_ms));
+            if (approach.still_for(*status) > patience.value_or(milliseconds::max())) {
+                return fail(ErrorCode::timeout,
+                            fmt::format("the {} stream came no closer to its end in {}: {}",
+                                        to_string(direction), span_text(patience->count()),
+                                        line.waiting_for));
+            }
         } else {
             if (good_since_us == 0) good_since_us = now_us;
             window.for_ms = (now_us - good_since_us) / 1000;
-            window.lag_ms_max = std::max(window.lag_ms_max, status->lag_ms);
+            window.lag_ms_max = std::max(window.lag_ms_max, *status->lag_ms);
             window.last = *status;
             if (window.for_ms >= for_ms) return window;
             line.waiting_for =

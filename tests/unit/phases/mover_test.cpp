@@ -274,6 +274,14 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("a lag that is not known crosses the control socket as null") {
+    MovementStatus status;
+    CHECK(to_json(status).at("lag_ms").is_null());
+    CHECK_FALSE(movement_status_from_json(to_json(status)).lag_ms);
+    status.lag_ms = 0;
+    CHECK(movement_status_from_json(to_json(status)).lag_ms == 0);
+}
+
 TEST_CASE("killed half-way through the hand-over: it is undone, and the cutover can ask again") {
     Bench bench;
     bench.hold(7);

@@ -239,6 +239,49 @@ TEST_CASE("commit waits for the watch window and can be stopped in it") {
     EXPECT(commit(stage, options), 0);
 }
 
+TEST_CASE("commit: a source that dies behind its first answer, or takes nothing, ends the wait") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    const auto set = [&](auto change) {
+        stage.world.with(Direction::reverse, [&](FakeLane& lane) { return change(lane), 0; });
+    };
+    SUBCASE("its lag does not fall") {
+        set([](FakeLane& lane) { lane.lag_ms = 60'000; });
+    }
+    SUBCASE("it was never caught up") {
+        set([](FakeLane& lane) { lane.lag_ms.reset(); });
+    }
+    CommitOptions options;
+    options.source_away = milliseconds(100);
+    const PhaseOutcome outcome = commit(stage, options);
+    INFO(say(outcome));
+    CHECK(outcome.exit_code == 69);
+    CHECK(outcome.headline.find("nothing was changed") != std::string::npos);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->hint.find("exodus commit --skip-gate commit") != std::string::npos);
+    CHECK(stage.row().state == S::switched);
+    set([](FakeLane& lane) { lane.lag_ms = 0; });
+    EXPECT(commit(stage, options), 0);
+}
+
+TEST_CASE("a lag that is not known yet is said so, and is no low one") {
+    Stage stage;
+    until_ready(stage);
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.lag_ms.reset(), 0; });
+    auto context = stage.context();
+    auto report = read_status(context, {});
+    REQUIRE(report);
+    CHECK(report->data_flow.find("not yet caught up") != std::string::npos);
+    CHECK(to_json(*report).at("forward").at("lag_ms").is_null());
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.lag_ms = 1'500, 0; });
+    report = read_status(context, {});
+    REQUIRE(report);
+    CHECK(report->data_flow.find("lag 1.50 s") != std::string::npos);
+    CHECK(to_json(*report).at("forward").at("lag_ms") == 1'500);
+}
+
 TEST_CASE("dry run changes nothing and names what is in the way") {
     Stage stage;
     until_ready(stage);
