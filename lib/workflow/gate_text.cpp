@@ -66,7 +66,7 @@ std::string state_text(const MigrationRow& row) {
         case MigrationState::holding:
             return "writes are held for a switch of the authority";
         case MigrationState::switched:
-            return row.flag_blocked.empty()
+            return row.reverse_flags.blocked.empty()
                        ? "target answers everything; rollback loses nothing, since the reverse "
                          "stream feeds the source"
                        : "target answers everything; the way back is blocked";

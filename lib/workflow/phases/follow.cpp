@@ -32,11 +32,12 @@ Progress progress_of(const MovementStatus& status, Direction direction) {
 }
 
 /// The row's flags say what a reader of the file must know without asking the interlay.
-Status keep_flags(PhaseRun& run, const MovementStatus& status) {
-    if (run.row().flag_degraded == status.degraded && run.row().flag_blocked == status.blocked)
+Status keep_flags(PhaseRun& run, Direction direction, const MovementStatus& status) {
+    const MigrationRow& row = run.row();
+    const MovementFlags seen{status.degraded, status.blocked};
+    if (seen == (direction == Direction::forward ? row.forward_flags : row.reverse_flags))
         return {};
-    EXODUS_TRY(run.store().set_flag(run.row().id, "degraded", status.degraded));
-    EXODUS_TRY(run.store().set_flag(run.row().id, "blocked", status.blocked));
+    EXODUS_TRY(run.store().set_flags(row.id, direction, seen));
     return run.refresh();
 }
 
@@ -87,7 +88,7 @@ Result<MovementStatus> movement_status(PhaseRun& run, Direction direction) {
         auto status = port ? MoverClient(**port).status(direction)
                            : Result<MovementStatus>(tl::unexpected(port.error()));
         if (status) {
-            EXODUS_TRY(keep_flags(run, *status));
+            EXODUS_TRY(keep_flags(run, direction, *status));
             return status;
         }
         const ErrorCode code = status.error().code;

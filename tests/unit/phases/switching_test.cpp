@@ -27,7 +27,7 @@ TEST_CASE("migrate: until copied, pause and throttle, blocked movement") {
     stage.world.with(Direction::forward,
                      [](FakeLane& lane) { return lane.blocked = "second writer", 0; });
     CHECK(migrate(stage).exit_code == 5);
-    CHECK(stage.row().flag_blocked == "second writer");
+    CHECK(stage.row().forward_flags.blocked == "second writer");
 }
 
 TEST_CASE("switch: denied, unconfirmed, not ready, aborted: the source stays authoritative") {
@@ -264,6 +264,20 @@ TEST_CASE("commit: a source that dies behind its first answer, or takes nothing,
     CHECK(stage.row().state == S::switched);
     set([](FakeLane& lane) { lane.lag_ms = 0; });
     EXPECT(commit(stage, options), 0);
+}
+
+TEST_CASE("what blocks one direction is not hidden by the other, which is well") {
+    Stage stage;
+    until_ready(stage);
+    REQUIRE(stage.store->set_flags(stage.row().id, Direction::reverse, {"", "no right to write"}));
+    EXPECT(migrate(stage), 0);  // asks the forward direction
+    CHECK(stage.row().reverse_flags.blocked == "no right to write");
+    CHECK(stage.row().forward_flags.blocked.empty());
+    stage.interlay.reset();
+    auto context = stage.context();
+    auto silent = read_status(context, {});
+    REQUIRE(silent);
+    CHECK(silent->flags == std::vector<std::string>{"blocked: reverse, no right to write"});
 }
 
 TEST_CASE("a lag that is not known yet is said so, and is no low one") {
