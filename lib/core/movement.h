@@ -113,7 +113,9 @@ class Movement {
     virtual Result<Position> arm() = 0;
     /// After applied_through the end position, in the hold: stops applying, moves the checkpoints
     /// from the destination into the journal so that the destination holds no exodus data when it
-    /// becomes the authority, and goes to standby from there.
+    /// becomes the authority, and goes to standby from there. Called again in that hold it proves
+    /// that the destination is still the one that was handed over: error safety when it may have
+    /// lost what was applied.
     virtual Status hand_over() = 0;
     /// Undoes hand_over after an abort: checkpoints back to the destination, mode apply. When
     /// nothing was handed over it changes nothing, the mode neither: the caller sets it afterwards.

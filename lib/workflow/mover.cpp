@@ -310,7 +310,11 @@ Result<json> Mover::hand_over(Lane& lane) {
     }
     const std::scoped_lock lock(lane.command);
     const uint64_t epoch = row->route.epoch;
-    if (lane.hand == Lane::Hand::handed && lane.hand_epoch == epoch) return json::object();
+    // Asked again, right before the authority moves, it says whether the destination is the same.
+    if (lane.hand == Lane::Hand::handed && lane.hand_epoch == epoch) {
+        EXODUS_TRY(lane.movement->hand_over());
+        return json::object();
+    }
     const std::string direction(to_string(lane.direction));
     EXODUS_TRY(
         context_.journal.save_position(direction, kMarker, "handing " + std::to_string(epoch)));

@@ -286,15 +286,17 @@ Status RedisMovement::hand_over() {
         }
     } else if (!*handed || !Checkpoint::parse(**handed)) {
         return fail(ErrorCode::not_allowed, "hand_over: this direction does not apply");
-    } else {
-        stop_threads();
     }
     auto destination = side_client(destination_of(flow_.direction));
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    auto same = flow_.same_run(**destination);
+    if (!same) return tl::unexpected<Error>(std::move(same).error());
+    if (!*same) return tl::unexpected<Error>(flow_.destination_lost());
     EXODUS_TRY((*destination)->select(0));
     if (auto gone = (*destination)->ask({"DEL", flow_.checkpoint_key}); !gone) {
         return fail(std::move(gone).error(), "removing the checkpoint");
     }
+    if (mode_ == MovementMode::standby) return {};
     mode_ = MovementMode::standby;
     start_threads();
     return {};

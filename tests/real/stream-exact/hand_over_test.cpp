@@ -141,6 +141,22 @@ TEST_CASE("a source that comes back empty before the first change came back to i
     CHECK(h.source.text({"DBSIZE"}) == "0");
 }
 
+TEST_CASE("a target that restarts behind the hand-over is found when it is asked again") {
+    HandedOver h;
+    CHECK(h.mover.forward->hand_over().has_value());  // the same one still
+    CHECK(h.mover.forward->status().stage == MovementStage::standby);
+    come_back_empty(h.target);
+    REQUIRE(eventually(milliseconds(10'000), [&] { return h.mover.reverse->arm().has_value(); }));
+    const auto again = h.mover.forward->hand_over();
+    REQUIRE_FALSE(again);
+    CHECK(again.error().code == ErrorCode::safety);
+    CHECK(again.error().message.find("target lost its data") != std::string::npos);
+    REQUIRE(h.mover.forward->take_back().has_value());
+    write_some(h.source, 2, 50);
+    CHECK(found_lost(*h.mover.forward));
+    CHECK(h.target.text({"DBSIZE"}) == "0");
+}
+
 TEST_CASE("a target that comes back empty in a hold that is aborted is found lost") {
     HandedOver h;
     come_back_empty(h.target);

@@ -198,8 +198,9 @@ TEST_CASE("after hand-over the row's apply is not put back; the switch settles i
     bench.start();
     REQUIRE(bench.becomes(Direction::forward, MovementMode::apply));
     REQUIRE(bench.call(control_op::kHandOver, kForward));
-    REQUIRE(bench.call(control_op::kHandOver, kForward));  // idempotent
-    CHECK(bench.world.count("forward.hand_over") == 1);
+    // Again it changes nothing, but the movement looks whether its destination is still the same.
+    REQUIRE(bench.call(control_op::kHandOver, kForward));
+    CHECK(bench.world.count("forward.hand_over") == 2);
     REQUIRE(bench.call(control_op::kArm, kReverse));
     bench.settle();
     CHECK(bench.mode(Direction::forward) == MovementMode::standby);

@@ -296,6 +296,37 @@ TEST_CASE("a lag that is not known yet is said so, and is no low one") {
     CHECK(to_json(*report).at("forward").at("lag_ms") == 1'500);
 }
 
+TEST_CASE("switch: a target that comes back empty behind its proof is found before it is served") {
+    for (const std::string at : {"C5.after-effect", "C6.after-arm", "C6.after-effect"}) {
+        CAPTURE(at);
+        Stage stage;
+        until_ready(stage);
+        EXPECT(approve(stage), 0);
+        auto context = stage.context();
+        context.fault = [&](std::string_view point) {
+            if (point != at) return;
+            stage.world.with(Direction::forward, [](FakeLane& lane) {
+                return lane.fail_hand_over = "target lost its data", 0;
+            });
+        };
+        MigrateOptions options;
+        options.goal = MigrateGoal::switched;
+        const PhaseOutcome outcome = run_migrate(context, options);
+        INFO(say(outcome));
+        CHECK(outcome.exit_code == 5);
+        CHECK(outcome.headline.find("target lost its data") != std::string::npos);
+        CHECK(stage.row().state == S::ready);
+        CHECK(stage.row().route.authority == Side::source);
+        CHECK_FALSE(stage.row().route.hold);
+        CHECK_FALSE(stage.world.fenced.contains(Side::source));
+        CHECK(eventually([&] {
+            return stage.world.with(Direction::forward, [](FakeLane& lane) {
+                return lane.mode == MovementMode::apply && !lane.handed_over;
+            });
+        }));
+    }
+}
+
 TEST_CASE("dry run changes nothing and names what is in the way") {
     Stage stage;
     until_ready(stage);
