@@ -275,6 +275,18 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("a mark of a hand-over that cannot be read stops the start") {
+    for (const char* mark : {"handed 7x", "handed x", "handed "}) {
+        CAPTURE(mark);
+        Bench bench;
+        REQUIRE(bench.journal.save_position("forward", "mover:hand", mark));
+        Mover mover(bench.family, bench.context, bench.state);
+        const auto started = mover.start();
+        REQUIRE_FALSE(started);
+        CHECK(started.error().code == ErrorCode::data);
+    }
+}
+
 TEST_CASE("a lag that is not known crosses the control socket as null") {
     MovementStatus status;
     CHECK(to_json(status).at("lag_ms").is_null());
