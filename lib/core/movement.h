@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,9 +62,10 @@ struct MovementStatus {
     uint64_t changes_applied = 0;
     double items_per_s = 0;
     double changes_per_s = 0;
-    uint64_t lag_bytes = 0;    ///< origin's end of stream minus applied
-    int64_t lag_ms = 0;        ///< age of the oldest change not applied
-    uint64_t queue_bytes = 0;  ///< the replay queue (spool) on disk
+    uint64_t lag_bytes = 0;         ///< origin's end of stream minus applied
+    std::optional<int64_t> lag_ms;  ///< age of the oldest change not applied; none until all that
+                                    ///< was read has been applied once
+    uint64_t queue_bytes = 0;       ///< the replay queue (spool) on disk
     uint64_t retries = 0;
     uint64_t failed_items = 0;  ///< rows in the item-error table
     uint64_t repairs_open = 0;
@@ -111,7 +113,9 @@ class Movement {
     virtual Result<Position> arm() = 0;
     /// After applied_through the end position, in the hold: stops applying, moves the checkpoints
     /// from the destination into the journal so that the destination holds no exodus data when it
-    /// becomes the authority, and goes to standby from there.
+    /// becomes the authority, and goes to standby from there. Called again in that hold it proves
+    /// that the destination is still the one that was handed over: error safety when it may have
+    /// lost what was applied.
     virtual Status hand_over() = 0;
     /// Undoes hand_over after an abort: checkpoints back to the destination, mode apply. When
     /// nothing was handed over it changes nothing, the mode neither: the caller sets it afterwards.

@@ -35,6 +35,13 @@ enum class MigrationState : uint8_t {
 std::string_view to_string(MigrationState state);
 std::optional<MigrationState> migration_state_from(std::string_view text);
 
+/// What was wrong with the movement of one direction when a command asked last; empty: nothing.
+struct MovementFlags {
+    std::string degraded;
+    std::string blocked;
+    bool operator==(const MovementFlags&) const = default;
+};
+
 /// The one row that says how a migration stands. Everything else in the file explains how it came
 /// to this.
 struct MigrationRow {
@@ -49,8 +56,8 @@ struct MigrationRow {
     int attempt = 1;
     int64_t switched_ms = 0;  ///< Unix ms of the last switch, 0 never
     std::string flag_paused;  ///< non-empty: why
-    std::string flag_degraded;
-    std::string flag_blocked;  ///< gate or reason
+    MovementFlags forward_flags;
+    MovementFlags reverse_flags;
     std::string config_hash;
     int64_t created_ms = 0;
     int64_t updated_ms = 0;

@@ -89,7 +89,6 @@ struct StepRow {
 struct FenceRow {
     Side side = Side::source;
     std::string prepared;  ///< the family's own text
-    bool raised = false;   ///< false: prepared, perhaps half raised
     int64_t run_id = 0;
     int64_t at_ms = 0;
 };

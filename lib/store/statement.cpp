@@ -16,8 +16,8 @@ const std::string kMigrationColumns =
     "id, name, family, state, epoch, authority, writes, reads, hold, hold_deadline_ms, "
     "mirror_percent, aa_percent, "
     "canary_percent, migrating, forward, reverse, strategy, attempt, switched_ms, flag_paused, "
-    "flag_degraded, "
-    "flag_blocked, config_hash, created_ms, updated_ms";
+    "forward_degraded, forward_blocked, reverse_degraded, reverse_blocked, config_hash, "
+    "created_ms, updated_ms";
 
 namespace {
 
@@ -55,8 +55,10 @@ MigrationRow migration_at(SQLite::Statement& query) {
     row.attempt = static_cast<int>(int_at(query, c++));
     row.switched_ms = int_at(query, c++);
     row.flag_paused = text_at(query, c++);
-    row.flag_degraded = text_at(query, c++);
-    row.flag_blocked = text_at(query, c++);
+    for (MovementFlags* flags : {&row.forward_flags, &row.reverse_flags}) {
+        flags->degraded = text_at(query, c++);
+        flags->blocked = text_at(query, c++);
+    }
     row.config_hash = text_at(query, c++);
     row.created_ms = int_at(query, c++);
     row.updated_ms = int_at(query, c++);

@@ -98,7 +98,7 @@ Result<MigrationRow> WorkflowStore::create_migration(const Settings& settings, c
                 "hold, hold_deadline_ms, "
                 "mirror_percent, aa_percent, canary_percent, migrating, forward, reverse, "
                 "strategy, attempt, switched_ms, "
-                "flag_paused, flag_degraded, flag_blocked, config_hash, plan_hash, lineage, "
+                "flag_paused, forward_degraded, forward_blocked, config_hash, plan_hash, lineage, "
                 "schema_hash, tool_version, "
                 "created_ms, updated_ms) VALUES (?, ?, 'new', 1, 'source', 'source', 'source', 0, "
                 "0, 0, 0, 0, 0, 'off', 'off', "
@@ -160,14 +160,15 @@ Result<MigrationRow> WorkflowStore::transition(const MigrationRow& expected,
             "= ?, hold_deadline_ms = ?, "
             "mirror_percent = ?, aa_percent = ?, canary_percent = ?, migrating = ?, forward = ?, "
             "reverse = ?, strategy = ?, "
-            "attempt = ?, switched_ms = ?, flag_paused = ?, flag_degraded = ?, flag_blocked = ?, "
-            "config_hash = ?, "
+            "attempt = ?, switched_ms = ?, flag_paused = ?, forward_degraded = ?, forward_blocked "
+            "= ?, reverse_degraded = ?, reverse_blocked = ?, config_hash = ?, "
             "updated_ms = ? WHERE id = ?",
             to_string(row.state), epoch, to_string(route.authority), to_string(route.writes),
             to_string(route.reads), route.hold, route.hold_deadline_ms, route.mirror_percent,
             route.aa_percent, route.canary_percent, route.migrating, to_string(row.forward),
             to_string(row.reverse), row.strategy, row.attempt, row.switched_ms, row.flag_paused,
-            row.flag_degraded, row.flag_blocked, row.config_hash, now, expected.id);
+            row.forward_flags.degraded, row.forward_flags.blocked, row.reverse_flags.degraded,
+            row.reverse_flags.blocked, row.config_hash, now, expected.id);
         if (fill_begins)
             run(db, "UPDATE migration SET lineage = ? WHERE id = ?", fresh_lineage(), expected.id);
         run(db,
@@ -219,18 +220,24 @@ Status WorkflowStore::set_mirror(const MigrationRow& expected, double percent, c
     });
 }
 
-Status WorkflowStore::set_flag(int64_t migration, std::string_view flag, std::string_view text) {
-    if (flag != "paused" && flag != "degraded" && flag != "blocked") {
-        return fail(ErrorCode::internal, "no flag is called " + std::string(flag));
-    }
-    return database_->write("setting flag " + std::string(flag),
-                            [&](SQLite::Database& db) -> Status {
-                                run(db,
-                                    "UPDATE migration SET flag_" + std::string(flag) +
-                                        " = ?, updated_ms = ? WHERE id = ?",
-                                    text, wall_ms(), migration);
-                                return {};
-                            });
+Status WorkflowStore::set_paused(int64_t migration, std::string_view why) {
+    return database_->write("storing the pause", [&](SQLite::Database& db) -> Status {
+        run(db, "UPDATE migration SET flag_paused = ?, updated_ms = ? WHERE id = ?", why, wall_ms(),
+            migration);
+        return {};
+    });
+}
+
+Status WorkflowStore::set_flags(int64_t migration, Direction direction,
+                                const MovementFlags& flags) {
+    const std::string name(to_string(direction));
+    return database_->write("storing the flags of " + name, [&](SQLite::Database& db) -> Status {
+        run(db,
+            "UPDATE migration SET " + name + "_degraded = ?, " + name +
+                "_blocked = ?, updated_ms = ? WHERE id = ?",
+            flags.degraded, flags.blocked, wall_ms(), migration);
+        return {};
+    });
 }
 
 Result<std::vector<EpochRow>> WorkflowStore::epochs(int64_t migration, std::size_t limit) {

@@ -70,9 +70,9 @@ class WorkflowStore {
     /// not_allowed, with what stands now, when somebody else was faster: nothing is changed then. A
     /// forward movement that goes from off to on begins a new lineage.
     Result<MigrationRow> transition(const MigrationRow& expected, const Transition& transition);
-    /// Flags beside the state; no epoch, no route. Empty text clears. `flag`: "paused" | "degraded"
-    /// | "blocked".
-    Status set_flag(int64_t migration, std::string_view flag, std::string_view text);
+    /// Flags beside the state; no epoch, no route. Empty text clears.
+    Status set_paused(int64_t migration, std::string_view why);
+    Status set_flags(int64_t migration, Direction direction, const MovementFlags& flags);
     /// The share of reads that are mirrored: changes neither who answers nor who may write, so it
     /// counts no epoch and a phase that runs meanwhile keeps its row. Compare-and-set on (id,
     /// state, epoch) of `expected`, as transition().

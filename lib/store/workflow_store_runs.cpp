@@ -116,10 +116,9 @@ Status WorkflowStore::put_fence(int64_t migration, const FenceRow& row,
                                 const std::vector<StepMark>& marks) {
     return database_->write("storing the fence", [&](SQLite::Database& db) -> Status {
         run(db,
-            "INSERT INTO fence (migration_id, side, prepared, raised, run_id, at_ms) VALUES (?1, "
-            "?2, ?3, ?4, ?5, ?6) "
-            "ON CONFLICT (migration_id, side) DO UPDATE SET raised = max(raised, ?4), run_id = ?5",
-            migration, to_string(row.side), row.prepared, row.raised, row.run_id, wall_ms());
+            "INSERT INTO fence (migration_id, side, prepared, run_id, at_ms) VALUES (?1, ?2, ?3, "
+            "?4, ?5) ON CONFLICT (migration_id, side) DO UPDATE SET run_id = ?4",
+            migration, to_string(row.side), row.prepared, row.run_id, wall_ms());
         mark_all(db, marks);
         return {};
     });
@@ -128,16 +127,15 @@ Status WorkflowStore::put_fence(int64_t migration, const FenceRow& row,
 Result<std::optional<FenceRow>> WorkflowStore::fence(int64_t migration, Side side) {
     return database_->read("reading the fence", [&](SQLite::Database& db) {
         return first(statement(db,
-                               "SELECT side, prepared, raised, run_id, at_ms FROM fence WHERE "
+                               "SELECT side, prepared, run_id, at_ms FROM fence WHERE "
                                "migration_id = ? AND side = ?",
                                migration, to_string(side)),
                      [](SQLite::Statement& query) {
                          FenceRow row;
                          row.side = side_from(text_at(query, 0));
                          row.prepared = text_at(query, 1);
-                         row.raised = bool_at(query, 2);
-                         row.run_id = int_at(query, 3);
-                         row.at_ms = int_at(query, 4);
+                         row.run_id = int_at(query, 2);
+                         row.at_ms = int_at(query, 3);
                          return row;
                      });
     });

@@ -59,7 +59,7 @@ Status CutoverOperation::prepare_fence() {
     auto text = fence_->prepare(Deadline::in(milliseconds(limits::kCutoverUndo_ms)));
     if (!text) return fail(std::move(text.error()), "preparing the fence");
     fence_text_ = std::move(*text);
-    return store_.put_fence(row_.id, FenceRow{losing_, fence_text_, false, run_.id, 0},
+    return store_.put_fence(row_.id, FenceRow{losing_, fence_text_, run_.id, 0},
                             {mark("C0", true), mark("C1", false)});
 }
 

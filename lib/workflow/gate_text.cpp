@@ -66,7 +66,7 @@ std::string state_text(const MigrationRow& row) {
         case MigrationState::holding:
             return "writes are held for a switch of the authority";
         case MigrationState::switched:
-            return row.flag_blocked.empty()
+            return row.reverse_flags.blocked.empty()
                        ? "target answers everything; rollback loses nothing, since the reverse "
                          "stream feeds the source"
                        : "target answers everything; the way back is blocked";
@@ -83,7 +83,8 @@ std::string state_text(const MigrationRow& row) {
 namespace {
 
 std::string lag_text(const MovementStatus& status) {
-    return fmt::format("lag {:.2f} s", static_cast<double>(status.lag_ms) / 1000);
+    if (!status.lag_ms) return "not yet caught up";
+    return fmt::format("lag {:.2f} s", static_cast<double>(*status.lag_ms) / 1000);
 }
 
 std::string flow(std::string_view from, std::string_view to, const MovementStatus& status) {
@@ -118,7 +119,10 @@ std::string way_back_text(const MigrationRow& row, const MovementStatus& forward
     if (switched && row.reverse != MovementMode::apply)
         return "none: the reverse stream does not run";
     if (switched && !reverse.blocked.empty()) return "blocked: " + reverse.blocked;
-    if (switched) return fmt::format("open, the source follows with {}", lag_text(reverse));
+    if (switched) {
+        return reverse.lag_ms ? fmt::format("open, the source follows with {}", lag_text(reverse))
+                              : "open, the source has not yet caught up";
+    }
     if (row.reverse == MovementMode::off) return "not needed yet: the source is the authority";
     (void)forward;
     if (reverse.stage != MovementStage::standby)

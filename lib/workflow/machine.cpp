@@ -351,8 +351,8 @@ Result<MigrationRow> row_for(const MigrationRow& now, S to, int64_t now_ms) {
     if (to == S::switched) row.switched_ms = now_ms;
     if (to == S::aborted || to == S::committed) {
         row.flag_paused.clear();
-        row.flag_blocked.clear();
-        row.flag_degraded.clear();
+        row.forward_flags = {};
+        row.reverse_flags = {};
     }
     return row;
 }

@@ -3,6 +3,7 @@
 // carries that over a restart of this process.
 #include "workflow/mover.h"
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
@@ -98,7 +99,11 @@ Status Mover::start() {
         const auto space = text.find(' ');
         if (space != std::string::npos) {
             lane->hand = text.starts_with("handed") ? Lane::Hand::handed : Lane::Hand::handing;
-            lane->hand_epoch = std::strtoull(text.c_str() + space + 1, nullptr, 10);
+            const char* end = text.data() + text.size();
+            const auto read = std::from_chars(text.data() + space + 1, end, lane->hand_epoch);
+            if (read.ec != std::errc() || read.ptr != end)
+                return fail(ErrorCode::data,
+                            "the journal's mark of a hand-over is no epoch: " + text);
         }
         for (const auto& [key, value] : context_.settings.migrate.throttle) {
             auto set = lane->movement->set_throttle(key, value);
@@ -310,7 +315,11 @@ Result<json> Mover::hand_over(Lane& lane) {
     }
     const std::scoped_lock lock(lane.command);
     const uint64_t epoch = row->route.epoch;
-    if (lane.hand == Lane::Hand::handed && lane.hand_epoch == epoch) return json::object();
+    // Asked again, right before the authority moves, it says whether the destination is the same.
+    if (lane.hand == Lane::Hand::handed && lane.hand_epoch == epoch) {
+        EXODUS_TRY(lane.movement->hand_over());
+        return json::object();
+    }
     const std::string direction(to_string(lane.direction));
     EXODUS_TRY(
         context_.journal.save_position(direction, kMarker, "handing " + std::to_string(epoch)));

@@ -62,7 +62,7 @@ json to_json(const MovementStatus& status) {
             {"items_per_s", status.items_per_s},
             {"changes_per_s", status.changes_per_s},
             {"lag_bytes", status.lag_bytes},
-            {"lag_ms", status.lag_ms},
+            {"lag_ms", status.lag_ms ? json(*status.lag_ms) : json()},
             {"queue_bytes", status.queue_bytes},
             {"retries", status.retries},
             {"failed_items", status.failed_items},
@@ -90,7 +90,8 @@ MovementStatus movement_status_from_json(const json& in) {
     status.items_per_s = in.value("items_per_s", 0.0);
     status.changes_per_s = in.value("changes_per_s", 0.0);
     status.lag_bytes = in.value("lag_bytes", uint64_t{0});
-    status.lag_ms = in.value("lag_ms", int64_t{0});
+    if (const auto lag = in.find("lag_ms"); lag != in.end() && lag->is_number())
+        status.lag_ms = lag->get<int64_t>();
     status.queue_bytes = in.value("queue_bytes", uint64_t{0});
     status.retries = in.value("retries", uint64_t{0});
     status.failed_items = in.value("failed_items", uint64_t{0});

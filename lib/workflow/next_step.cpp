@@ -54,6 +54,15 @@ Direction feeding(const MigrationRow& row) {
     return row.route.authority == Side::source ? Direction::forward : Direction::reverse;
 }
 
+MovementStatus last_seen(const MigrationRow& row, Direction direction) {
+    const bool forward = direction == Direction::forward;
+    const MovementFlags& flags = forward ? row.forward_flags : row.reverse_flags;
+    MovementStatus out;
+    out.degraded = flags.degraded;
+    out.blocked = flags.blocked;
+    return out;
+}
+
 Obstacles obstacles_of(const MigrationRow& row, const MovementStatus& forward,
                        const MovementStatus& reverse) {
     const MovementStatus& feed = feeding(row) == Direction::forward ? forward : reverse;

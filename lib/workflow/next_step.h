@@ -24,6 +24,9 @@ struct Obstacles {
 /// The stream that feeds the side without the authority.
 Direction feeding(const MigrationRow& row);
 
+/// What the file knows of a movement, when no interlay is asked.
+MovementStatus last_seen(const MigrationRow& row, Direction direction);
+
 /// The part of the obstacles that the movements know.
 Obstacles obstacles_of(const MigrationRow& row, const MovementStatus& forward,
                        const MovementStatus& reverse);

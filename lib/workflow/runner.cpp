@@ -117,10 +117,12 @@ Status PhaseRun::transition(MigrationRow next, std::string reason,
     // meanwhile.
     auto now = store().find_migration(settings().migration);
     if (!now) return tl::unexpected(now.error());
-    for (const auto flag :
-         {&MigrationRow::flag_paused, &MigrationRow::flag_degraded, &MigrationRow::flag_blocked}) {
+    const auto refreshed = [&](auto flag) {
         if (next.*flag == row_.*flag) next.*flag = (*now).*flag;
-    }
+    };
+    refreshed(&MigrationRow::flag_paused);
+    refreshed(&MigrationRow::forward_flags);
+    refreshed(&MigrationRow::reverse_flags);
     // So is the mirrored share (ctl mirror=N), as long as reads can be mirrored in the new state.
     if (next.route.mirror_percent == row_.route.mirror_percent)
         next.route.mirror_percent = may_mirror(next) ? now->route.mirror_percent : 0;
@@ -348,8 +350,8 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
 
 /// As the file knows them: no phase ends with a question to a server.
 Obstacles PhaseRun::obstacles() {
-    Obstacles out;
-    out.blocked = row_.flag_blocked;
+    Obstacles out = obstacles_of(row_, last_seen(row_, Direction::forward),
+                                 last_seen(row_, Direction::reverse));
     out.failed_items = store().count_item_errors(row_.id, to_string(feeding(row_))).value_or(0);
     const auto decided =
         store().latest_decision(row_.id, current_attempt(row_), {"approve", "deny"}, "switch");

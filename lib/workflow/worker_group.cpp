@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -16,20 +17,24 @@ using nlohmann::json;
 namespace {
 
 /// Field 22 of /proc/PID/stat, counted after the command's closing bracket, since the name may hold
-/// anything; 0 when gone.
-int64_t start_time_of(int64_t pid) {
+/// anything; 0 when gone, none when what is there cannot be read.
+std::optional<int64_t> start_time_of(int64_t pid) {
     std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
     std::string line;
     if (!std::getline(file, line)) return 0;
     const auto bracket = line.rfind(')');
-    if (bracket == std::string::npos) return 0;
+    if (bracket == std::string::npos) return std::nullopt;
     std::istringstream fields(line.substr(bracket + 1));
     std::string state;
     fields >> state;
     if (state == "Z" || state == "X") return 0;  // dead, only not yet waited for
     std::string word;
     for (int field = 4; field <= 22; ++field) fields >> word;
-    return std::strtoll(word.c_str(), nullptr, 10);
+    int64_t start = 0;
+    const char* end = word.data() + word.size();
+    const auto read = std::from_chars(word.data(), end, start);
+    if (read.ec != std::errc() || read.ptr != end) return std::nullopt;
+    return start;
 }
 
 std::string host_name() {
@@ -46,8 +51,9 @@ std::string describe(const WorkerRow& worker) {
 
 bool worker_may_live(const WorkerRow& worker) {
     if (worker.host != host_name()) return true;
-    const int64_t start = start_time_of(worker.pid);
-    return start != 0 && (worker.pid_start == 0 || start == worker.pid_start);
+    const auto start = start_time_of(worker.pid);
+    if (!start) return true;
+    return *start != 0 && (worker.pid_start == 0 || *start == worker.pid_start);
 }
 
 struct WorkerGroup::Member {

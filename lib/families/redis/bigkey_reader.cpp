@@ -208,28 +208,34 @@ Status BigKeyReader::entries(Client& origin, const BigKeyRound& round, std::stri
     item.piece.last = entries.is_error() || exec[3].is_error();
     if (!item.piece.last) {
         // The piece ends where the first of the replies was cut.
-        std::pair<uint64_t, uint64_t> end{UINT64_MAX, UINT64_MAX};
-        const auto cut = [&](ReplyView reply) {
-            if (reply.size() == round.page)
-                end = std::min(end, stream_id(reply[reply.size() - 1][0].text()));
+        StreamId end{UINT64_MAX, UINT64_MAX};
+        const auto cut = [&](ReplyView reply) -> Status {
+            if (reply.size() != round.page) return {};
+            const auto id = stream_id(reply[reply.size() - 1][0].text());
+            if (!id) return tl::unexpected<Error>(id.error());
+            end = std::min(end, *id);
+            return {};
         };
-        cut(entries);
-        for (std::size_t g = 0; g < groups_.size(); ++g) cut(exec[4 + g]);
-        std::map<std::pair<uint64_t, uint64_t>, ReplyView> messages;
+        EXODUS_TRY(cut(entries));
+        for (std::size_t g = 0; g < groups_.size(); ++g) EXODUS_TRY(cut(exec[4 + g]));
+        std::map<StreamId, ReplyView> messages;
         for (std::size_t i = 0; i < entries.size(); ++i) {
             const auto id = stream_id(entries[i][0].text());
-            if (id <= end) messages.emplace(id, entries[i]);
+            if (!id) return tl::unexpected<Error>(id.error());
+            if (*id <= end) messages.emplace(*id, entries[i]);
         }
         StreamIds phantoms;
         for (std::size_t g = 0; g < groups_.size(); ++g) {
             const ReplyView pending = exec[4 + g];
             for (std::size_t p = 0; p < pending.size(); ++p) {
                 const auto id = stream_id(pending[p][0].text());
-                if (id <= end && !messages.contains(id)) phantoms.emplace(id, pending[p][0].text());
+                if (!id) return tl::unexpected<Error>(id.error());
+                if (*id <= end && !messages.contains(*id))
+                    phantoms.emplace(*id, pending[p][0].text());
             }
         }
         write_entries(writer, round.temporary, messages, phantoms);
-        std::pair<uint64_t, uint64_t> last{};
+        StreamId last{};
         if (!messages.empty()) {
             last = messages.rbegin()->first;
             reached_ = messages.rbegin()->second[0].text();
@@ -299,11 +305,16 @@ Result<BigKeyEnd> read_stream_end(Client& origin, const BigKeyRound& round, cons
         end.more = true;
         return end;
     }
-    std::map<std::pair<uint64_t, uint64_t>, ReplyView> messages;
-    for (std::size_t i = 0; i < tail.size(); ++i)
-        messages.emplace(stream_id(tail[i][0].text()), tail[i]);
+    std::map<StreamId, ReplyView> messages;
+    for (std::size_t i = 0; i < tail.size(); ++i) {
+        const auto id = stream_id(tail[i][0].text());
+        if (!id) return tl::unexpected<Error>(id.error());
+        messages.emplace(*id, tail[i]);
+    }
     StreamIds phantoms;
-    const auto reached = stream_id(stream.through);
+    const auto reached =
+        stream.through.empty() ? Result<StreamId>(StreamId{}) : stream_id(stream.through);
+    if (!reached) return tl::unexpected<Error>(reached.error());
     for (std::size_t g = 0; g < groups.size(); ++g) {
         const ReplyView pending = exec[8 + 2 * g];
         if (pending.size() >= limits::kBigKeyPending_max) {
@@ -312,7 +323,9 @@ Result<BigKeyEnd> read_stream_end(Client& origin, const BigKeyRound& round, cons
         }
         for (std::size_t p = 0; p < pending.size(); ++p) {
             const auto id = stream_id(pending[p][0].text());
-            if (id > reached && !messages.contains(id)) phantoms.emplace(id, pending[p][0].text());
+            if (!id) return tl::unexpected<Error>(id.error());
+            if (*id > *reached && !messages.contains(*id))
+                phantoms.emplace(*id, pending[p][0].text());
         }
     }
     const std::string& name = round.temporary;

@@ -32,6 +32,7 @@ std::optional<Checkpoint> Checkpoint::parse(std::string_view text) {
           checkpoint.place.db >> checkpoint.batch)) {
         return std::nullopt;
     }
+    if (checkpoint.text() != text) return std::nullopt;
     return checkpoint;
 }
 
@@ -64,6 +65,22 @@ void Flow::trouble(Trouble Flow::*whose, const Error& error, bool blocked) {
 void Flow::well(Trouble Flow::*whose) {
     const std::lock_guard lock(mutex);
     this->*whose = {};
+}
+
+Result<std::optional<Checkpoint>> Flow::checkpoint_in(ReplyView held) const {
+    if (held.is_nil()) return std::optional<Checkpoint>();
+    const bool other_type = held.is_error() && error_word(held) == "WRONGTYPE";
+    if (held.is_error() && !other_type) return tl::unexpected<Error>(error_of(held, "GET"));
+    auto checkpoint = other_type ? std::nullopt : Checkpoint::parse(held.text());
+    if (checkpoint) return checkpoint;
+    const auto side = to_string(destination_of(direction));
+    return fail(ErrorCode::safety,
+                fmt::format("the key {} on the {} holds something that exodus did not write; "
+                            "nothing was changed there",
+                            checkpoint_key, side),
+                fmt::format("find out who wrote it, and rename or remove it on the {}; exodus "
+                            "looks again by itself",
+                            side));
 }
 
 Status Flow::destination_kept(const std::optional<Checkpoint>& held,

@@ -46,6 +46,7 @@ struct Checkpoint {
     StreamPlace place;
     uint64_t batch = 0;  ///< transactions of this history so far: no two checkpoints are alike
     [[nodiscard]] std::string text() const;
+    /// Only exactly what text() gives: anything else was not written by exodus.
     static std::optional<Checkpoint> parse(std::string_view text);
 };
 
@@ -89,7 +90,7 @@ struct Flow {
     std::shared_ptr<const BigKeyRound> big_round;         ///< guarded; what the copier reads first
     std::deque<std::pair<int64_t, std::string>> touched;  ///< guarded; steady µs, "db:key"
     std::atomic<uint64_t> link_end{0};                    ///< end of what was read
-    std::atomic<int64_t> caught_up_us{0};  ///< when everything read was applied, last
+    std::atomic<int64_t> caught_up_us{0};  ///< when everything read was applied, last; 0: not yet
     std::atomic<bool> fill_open{false};    ///< copier or its items are not done
     std::atomic<bool> paused{false};
     std::atomic<int64_t> bytes_per_s{0};           ///< 0: no limit
@@ -111,6 +112,9 @@ struct Flow {
     /// that what one of them gets done does not hide what the other cannot.
     void trouble(Trouble Flow::*whose, const Error& error, bool blocked);
     void well(Trouble Flow::*whose);
+    /// The checkpoint in the destination's answer to GET; none without a key. Error safety when the
+    /// key holds what exodus did not write. Whoever finds that changes nothing there.
+    Result<std::optional<Checkpoint>> checkpoint_in(ReplyView held) const;
     /// Error safety when the checkpoint read from the destination, `held`, is not of this history
     /// although one was written: whatever is there, it is not what was copied. Never to be answered
     /// by copying again unasked.

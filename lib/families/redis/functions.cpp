@@ -72,6 +72,53 @@ LibraryChanges library_changes(const Libraries& here, const Libraries& there,
     return out;
 }
 
+Result<LibraryRules> library_rules(const FamilyContext& context, Direction direction) {
+    LibraryRules rules;
+    rules.direction = direction;
+    rules.authority_wins = authority_wins(context.settings);
+    auto kept = kept_libraries(context.journal);
+    if (!kept) return tl::unexpected<Error>(std::move(kept).error());
+    rules.kept = std::move(*kept);
+    for (const char* scope : {"forward-past", "reverse-past"}) {
+        auto names = load_library_names(context.journal, scope, "functions");
+        if (!names) return tl::unexpected<Error>(std::move(names).error());
+        rules.shared.insert(names->begin(), names->end());
+    }
+    return rules;
+}
+
+LibraryComparison compare_libraries(const Libraries& authority, const Libraries& other,
+                                    const LibraryRules& rules) {
+    LibraryComparison out;
+    LibraryNames names;
+    for (const Libraries* side : {&authority, &other})
+        for (const auto& [name, library] : *side) names.insert(name);
+    const auto print_of = [](const Libraries& side, const auto& found) {
+        return found == side.end() ? "none" : sha256_hex(found->second.code).substr(0, 16);
+    };
+    for (const auto& name : names) {
+        const auto left = authority.find(name);
+        const auto right = other.find(name);
+        const bool missing = right == other.end();
+        const bool extra = left == authority.end();
+        if (!missing && !extra && left->second.code == right->second.code) continue;
+        const bool only_target = rules.direction == Direction::forward ? extra : missing;
+        const bool targets_own =
+            only_target && !rules.shared.contains(name) && !rules.authority_wins;
+        if (targets_own || rules.kept.contains(name)) {
+            ++out.kept;
+            continue;
+        }
+        out.differences.push_back({"functions", name,
+                                   missing ? "missing"
+                                   : extra ? "extra"
+                                           : "code",
+                                   "function library; authority: " + print_of(authority, left) +
+                                       "; other: " + print_of(other, right)});
+    }
+    return out;
+}
+
 LibraryVerdict judge_libraries(const Libraries& source, const Libraries& target,
                                ConflictPolicy policy) {
     LibraryVerdict out;

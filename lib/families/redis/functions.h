@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/compare.h"
 #include "core/family.h"
 #include "families/redis/client.h"
 
@@ -21,6 +22,7 @@ namespace exodus::redis {
 struct Library {
     std::string code;
     std::set<std::string, std::less<>> functions;  ///< names that it registers
+    bool operator==(const Library&) const = default;
 };
 using Libraries = std::map<std::string, Library, std::less<>>;
 using LibraryNames = std::set<std::string, std::less<>>;
@@ -47,6 +49,24 @@ struct LibraryChanges {
 /// What makes `there` hold what `here` has. `gone`: who may be removed when `here` lacks them.
 LibraryChanges library_changes(const Libraries& here, const Libraries& there,
                                const LibraryNames& kept, const LibraryNames& gone);
+
+/// Which libraries may differ while a direction runs.
+struct LibraryRules {
+    Direction direction = Direction::forward;
+    LibraryNames kept;    ///< by the conflict policy
+    LibraryNames shared;  ///< both sides had them once: a side that lacks one has lost it
+    bool authority_wins = false;
+};
+Result<LibraryRules> library_rules(const FamilyContext& context, Direction direction);
+
+/// `differences` with kind "missing" (the other side lacks it), "extra" (the authority lacks it) or
+/// "code". Of the target alone may be, under most policies, what was its own before.
+struct LibraryComparison {
+    std::vector<Divergence> differences;
+    uint64_t kept = 0;  ///< may differ
+};
+LibraryComparison compare_libraries(const Libraries& authority, const Libraries& other,
+                                    const LibraryRules& rules);
 
 /// The target's libraries before the first copy against the source's, by the conflict policy:
 /// `kept`, and a row for each that the policy decides ("kept", "overwritten") or that nobody may

@@ -24,12 +24,6 @@ bool needs_operator(ErrorCode code) {
            code == ErrorCode::permission || code == ErrorCode::config;
 }
 
-tl::unexpected<Error> second_writer() {
-    return fail(ErrorCode::second_writer,
-                "second writer: somebody else changed the checkpoint on the destination",
-                "another exodus process moves data in this direction; stop one of them");
-}
-
 /// preserve_ttl = false: SET loses its expiry, EXPIRE does nothing, RESTORE is copied by state.
 /// What the origin expires still comes as DEL.
 void strip_expiry(StreamCommand& command) {
@@ -371,12 +365,22 @@ Result<Lane::Executed> Lane::execute(const Plan& plan, const std::vector<CopyIte
 /// An idle lane sends nothing, so it would not hear that the destination went away or was emptied.
 Status Lane::look_at_checkpoint() {
     if (steady_us() - checkpoint_us_ < limits::kIdleLook_ms * 1000) return {};
-    auto held = destination_->ask({"GET", flow_.checkpoint_key});
+    auto held = destination_->command({"GET", flow_.checkpoint_key});
     if (!held) return fail(std::move(held).error(), "destination");
-    if (held->is_nil()) return tl::unexpected<Error>(flow_.destination_lost());
-    if (held->text() != written_) return second_writer();
+    if (held->is_nil() || held->text() != written_)
+        return tl::unexpected<Error>(changed_by_other(*held));
     checkpoint_us_ = steady_us();
     return {};
+}
+
+/// What it means that the checkpoint is not the one that the lane wrote last.
+Error Lane::changed_by_other(ReplyView held) const {
+    auto checkpoint = flow_.checkpoint_in(held);
+    if (!checkpoint) return std::move(checkpoint).error();
+    if (!*checkpoint) return flow_.destination_lost();
+    return {ErrorCode::second_writer,
+            "second writer: somebody else changed the checkpoint on the destination",
+            "another exodus process moves data in this direction; stop one of them"};
 }
 
 Result<Reply> Lane::transact(std::string_view body, std::size_t commands, const StreamPlace& place,
@@ -429,8 +433,8 @@ Result<Reply> Lane::transact(std::string_view body, std::size_t commands, const 
     }
     if (exec->is_error())
         return fail(ErrorCode::unreachable, "destination: " + std::string(exec->text()));
-    if (held->is_nil()) return tl::unexpected<Error>(flow_.destination_lost());
-    if (exec->is_nil() || held->text() != in_flight_) return second_writer();
+    if (exec->is_nil() || held->is_nil() || held->text() != in_flight_)
+        return tl::unexpected<Error>(changed_by_other(*held));
     written_ = in_flight_;
     big_.changes_written();
     checkpoint_us_ = steady_us();

@@ -57,6 +57,7 @@ class Lane {
     Result<Reply> transact(std::string_view body, std::size_t commands, const StreamPlace& place,
                            std::string* unknown_verb);
     Status look_at_checkpoint();
+    [[nodiscard]] Error changed_by_other(ReplyView held) const;
     void after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
                      const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
                      const std::vector<StepResult>& results);

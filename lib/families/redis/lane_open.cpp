@@ -71,12 +71,14 @@ Status Lane::take_checkpoint() {
     if (!start) return fail(ErrorCode::safety, "no durable start for this direction");
     EXODUS_TRY(destination_->select(0));
     EXODUS_TRY(destination_->ask({"WATCH", flow_.checkpoint_key}).map([](const Reply&) {}));
-    auto held = destination_->ask({"GET", flow_.checkpoint_key});
-    if (!held) return tl::unexpected<Error>(std::move(held).error());
-    const std::string held_text(held->text());
-    const auto checkpoint = Checkpoint::parse(held_text);
+    auto held = destination_->command({"GET", flow_.checkpoint_key});
+    if (!held) return fail(std::move(held).error(), "destination");
+    auto found = flow_.checkpoint_in(*held);
+    if (!found) return tl::unexpected<Error>(std::move(found).error());
+    const std::optional<Checkpoint>& checkpoint = *found;
+    const std::string held_text = checkpoint ? checkpoint->text() : "";
     EXODUS_TRY(flow_.destination_kept(checkpoint, *start));
-    if (held->is_nil() && start->exact) {
+    if (!checkpoint && start->exact) {
         auto same = flow_.same_run(*destination_);
         if (!same) return tl::unexpected<Error>(std::move(same).error());
         if (!*same) return tl::unexpected<Error>(flow_.destination_lost());
@@ -93,7 +95,10 @@ Status Lane::take_checkpoint() {
         }
         auto least = journal.load_position(flow_.name, "least");
         if (!least) return tl::unexpected<Error>(std::move(least).error());
-        if (*least && checkpoint->batch < std::strtoull((*least)->c_str(), nullptr, 10)) {
+        const auto batch_min = *least ? to_number(**least) : 0;
+        if (!batch_min || *batch_min < 0)
+            return fail(ErrorCode::safety, "the journal's least batch is no number: " + **least);
+        if (checkpoint->batch < static_cast<uint64_t>(*batch_min)) {
             flow_.copy_short = true;
             return fail(ErrorCode::unreachable,
                         fmt::format("the {} came back with less than was copied to it",

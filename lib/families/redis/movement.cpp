@@ -231,6 +231,7 @@ Status RedisMovement::begin_fresh(bool repair, const std::stop_token& stop) {
     EXODUS_TRY(flow_.context.journal.save_position(flow_.name, "fill", fill.text()));
     EXODUS_TRY(save_start({*begun, false, *checkpoint ? (*checkpoint)->epoch + 1 : 0}));
     flow_.queue.restart(fill);
+    flow_.caught_up_us = 0;
     spooling_ = true;
     publish_link();
     return start_workers();

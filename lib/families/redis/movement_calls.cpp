@@ -39,9 +39,9 @@ Result<std::optional<Checkpoint>> RedisMovement::read_checkpoint() {
     auto client = side_client(destination_of(flow_.direction));
     if (!client) return tl::unexpected<Error>(std::move(client).error());
     EXODUS_TRY((*client)->select(0));
-    auto held = (*client)->ask({"GET", flow_.checkpoint_key});
+    auto held = (*client)->command({"GET", flow_.checkpoint_key});
     if (!held) return tl::unexpected<Error>(std::move(held).error());
-    return Checkpoint::parse(held->text());
+    return flow_.checkpoint_in(*held);
 }
 
 Result<std::optional<DurableStart>> RedisMovement::read_start() {
@@ -73,6 +73,7 @@ Status RedisMovement::set_mode(MovementMode mode) {
         }
     }
     mode_ = mode;
+    flow_.caught_up_us = 0;
     {
         const std::lock_guard status_lock(flow_.mutex);
         flow_.status.stage =
@@ -112,9 +113,10 @@ MovementStatus RedisMovement::status() const {
         status.lag_bytes = end > at ? end - at : 0;
         // What came last is at most this old; the exact age of the oldest change would cost a clock
         // per command.
-        status.lag_ms = status.lag_bytes == 0
-                            ? 0
-                            : std::max<int64_t>(1, (steady_us() - flow.caught_up_us) / 1000);
+        if (const int64_t caught_up_us = flow.caught_up_us; caught_up_us != 0)
+            status.lag_ms = status.lag_bytes == 0
+                                ? 0
+                                : std::max<int64_t>(1, (steady_us() - caught_up_us) / 1000);
     }
     if (flow.paused && flow.fill_open)
         status.waiting_for = "the copy is paused";
@@ -284,15 +286,17 @@ Status RedisMovement::hand_over() {
         }
     } else if (!*handed || !Checkpoint::parse(**handed)) {
         return fail(ErrorCode::not_allowed, "hand_over: this direction does not apply");
-    } else {
-        stop_threads();
     }
     auto destination = side_client(destination_of(flow_.direction));
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
+    auto same = flow_.same_run(**destination);
+    if (!same) return tl::unexpected<Error>(std::move(same).error());
+    if (!*same) return tl::unexpected<Error>(flow_.destination_lost());
     EXODUS_TRY((*destination)->select(0));
     if (auto gone = (*destination)->ask({"DEL", flow_.checkpoint_key}); !gone) {
         return fail(std::move(gone).error(), "removing the checkpoint");
     }
+    if (mode_ == MovementMode::standby) return {};
     mode_ = MovementMode::standby;
     start_threads();
     return {};
@@ -379,11 +383,17 @@ Status RedisMovement::forget() {
     const std::lock_guard lock(calls_);
     stop_threads();
     mode_ = MovementMode::off;
+    auto held = read_checkpoint();
+    // What somebody else put in its place is not ours to remove; it is listed as left.
+    const bool foreign = !held && held.error().code == ErrorCode::safety;
+    if (!held && !foreign) return fail(std::move(held).error(), "removing the checkpoint");
     auto destination = side_client(destination_of(flow_.direction));
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
     EXODUS_TRY((*destination)->select(0));
-    auto held = (*destination)->ask({"DEL", flow_.checkpoint_key});
-    if (!held) return fail(std::move(held).error(), "removing the checkpoint");
+    if (!foreign) {
+        auto gone = (*destination)->ask({"DEL", flow_.checkpoint_key});
+        if (!gone) return fail(std::move(gone).error(), "removing the checkpoint");
+    }
     EXODUS_TRY(forget_big_keys(flow_, **destination));
     auto start = read_start();
     if (!start) return tl::unexpected<Error>(std::move(start).error());

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/limits.h"
+#include "families/redis/stream_command.h"
 #include "families/redis/traffic_profile.h"
 
 namespace exodus::redis {
@@ -132,10 +133,13 @@ std::string TrafficProfile::to_json() const {
     out["value_bytes"] = exodus::to_json(value_bytes_);
     out["ttl_s"] = exodus::to_json(ttl_s_);
     for (const SpaceSaving::Item& item : hot_keys_.top(limits::kProfileHotKeysShown)) {
-        const std::size_t blank = item.text.find(' ');
+        const std::string_view text = item.text;
+        const std::size_t blank = text.find(' ');
+        const auto database = to_number(text.substr(0, blank));
+        EXODUS_ASSERT(database && blank != std::string_view::npos);  // as note_keys() wrote it
         out["hot_keys"].push_back(
-            {{"db", std::stoi(item.text.substr(0, blank))},
-             {"key", item.text.substr(blank + 1)},
+            {{"db", *database},
+             {"key", text.substr(blank + 1)},
              {"count", item.count},
              {"error", item.error},
              {"share", static_cast<double>(item.count) /

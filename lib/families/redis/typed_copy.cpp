@@ -1,6 +1,7 @@
 #include "families/redis/typed_copy.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "families/redis/stream_command.h"
 
@@ -29,18 +30,22 @@ void write_units(RespWriter& writer, std::string_view verb, std::string_view nam
 }
 
 /// XINFO STREAM FULL as 7.0.15 and 8.0.1 answer it (the documentation says "pel" for "pending").
-void write_stream(RespWriter& writer, std::string_view name, ReplyView full) {
+Status write_stream(RespWriter& writer, std::string_view name, ReplyView full) {
     const ReplyView entries = full.field("entries");
     const ReplyView groups = full.field("groups");
-    std::map<std::pair<uint64_t, uint64_t>, ReplyView> messages;
-    for (std::size_t i = 0; i < entries.size(); ++i)
-        messages[stream_id(entries[i][0].text())] = entries[i];
+    std::map<StreamId, ReplyView> messages;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        const auto id = stream_id(entries[i][0].text());
+        if (!id) return tl::unexpected<Error>(id.error());
+        messages[*id] = entries[i];
+    }
     StreamIds phantoms;
     for (std::size_t g = 0; g < groups.size(); ++g) {
         const ReplyView pending = groups[g].field("pending");
         for (std::size_t p = 0; p < pending.size(); ++p) {
             const auto id = stream_id(pending[p][0].text());
-            if (!messages.contains(id)) phantoms.emplace(id, pending[p][0].text());
+            if (!id) return tl::unexpected<Error>(id.error());
+            if (!messages.contains(*id)) phantoms.emplace(*id, pending[p][0].text());
         }
     }
     write_entries(writer, name, messages, phantoms);
@@ -55,6 +60,7 @@ void write_stream(RespWriter& writer, std::string_view name, ReplyView full) {
     }
     for (const auto& [id, text] : phantoms) writer.add({"XDEL", name, text});
     write_stream_end(writer, name, full);
+    return {};
 }
 
 }  // namespace
@@ -88,20 +94,21 @@ void begin_skip_list(RespWriter& writer, std::string_view name, ReplyView pairs)
     writer.add({"ZREM", name, breaker});
 }
 
-std::pair<uint64_t, uint64_t> stream_id(std::string_view text) {
-    const auto dash = text.find('-');
-    const auto number = [](std::string_view part) {
-        return std::strtoull(std::string(part).c_str(), nullptr, 10);
-    };
-    return {number(text.substr(0, dash)),
-            dash == std::string_view::npos ? 0 : number(text.substr(dash + 1))};
+Result<StreamId> stream_id(std::string_view text) {
+    StreamId id;
+    const char* end = text.data() + text.size();
+    const auto first = std::from_chars(text.data(), end, id.first);
+    const bool dash = first.ec == std::errc() && first.ptr != end && *first.ptr == '-';
+    const auto second = dash ? std::from_chars(first.ptr + 1, end, id.second) : first;
+    if (!dash || second.ec != std::errc() || second.ptr != end)
+        return fail(ErrorCode::protocol, "not the id of a stream's entry: " + std::string(text));
+    return id;
 }
 
 void write_entries(RespWriter& writer, std::string_view name,
-                   const std::map<std::pair<uint64_t, uint64_t>, ReplyView>& messages,
-                   const StreamIds& phantoms) {
+                   const std::map<StreamId, ReplyView>& messages, const StreamIds& phantoms) {
     auto phantom = phantoms.begin();
-    const auto add_phantoms_below = [&](const std::pair<uint64_t, uint64_t>* limit) {
+    const auto add_phantoms_below = [&](const StreamId* limit) {
         for (; phantom != phantoms.end() && (limit == nullptr || phantom->first < *limit);
              ++phantom) {
             writer.add({"XADD", name, phantom->second, "x", ""});
@@ -203,7 +210,7 @@ Result<TypedValue> typed_write(ValueKind kind, std::string_view name, ReplyView 
             write_elements(writer, kind, name, reply);
             break;
         case ValueKind::stream:
-            write_stream(writer, name, reply);
+            EXODUS_TRY(write_stream(writer, name, reply));
             break;
         case ValueKind::other:
             return fail(ErrorCode::data, "a value of this type cannot be rewritten by commands");

@@ -32,16 +32,17 @@ void write_elements(RespWriter& writer, ValueKind kind, std::string_view name, R
 /// a small one it would keep whole scores as integers, and -0 as 0 (t_zset.c, zzlInsertAt).
 void begin_skip_list(RespWriter& writer, std::string_view name, ReplyView pairs);
 
-/// (milliseconds, sequence) of a stream's id.
-std::pair<uint64_t, uint64_t> stream_id(std::string_view text);
+/// (milliseconds, sequence) of a stream's entry.
+using StreamId = std::pair<uint64_t, uint64_t>;
+/// Of "<milliseconds>-<sequence>", as servers answer it; anything else is error `protocol`.
+Result<StreamId> stream_id(std::string_view text);
 
 /// Entries of a stream in the order of their ids, with empty ones in the places of messages that
 /// are gone but pending: XCLAIM drops a pending entry without a message (redis 7.0 t_stream.c,
 /// xclaimCommand). Those phantoms are deleted behind the groups.
-using StreamIds = std::map<std::pair<uint64_t, uint64_t>, std::string>;
+using StreamIds = std::map<StreamId, std::string>;
 void write_entries(RespWriter& writer, std::string_view name,
-                   const std::map<std::pair<uint64_t, uint64_t>, ReplyView>& messages,
-                   const StreamIds& phantoms);
+                   const std::map<StreamId, ReplyView>& messages, const StreamIds& phantoms);
 
 /// One group as XINFO STREAM FULL or XINFO GROUPS, XINFO CONSUMERS and XPENDING tell it.
 struct StreamGroup {

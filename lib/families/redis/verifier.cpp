@@ -10,6 +10,7 @@
 #include "families/redis/pair_reader.h"
 #include "families/redis/scope.h"
 #include "families/redis/text.h"
+#include "families/redis/verify_functions.h"
 #include "families/redis/verify_record.h"
 
 namespace exodus::redis {
@@ -42,6 +43,7 @@ class RedisVerifier final : public Verifier {
             EXODUS_TRY(save(true));
         }
         EXODUS_TRY(settle());
+        EXODUS_TRY(verify_functions(pair_, context_, direction_, run_.result, on_wait()));
         EXODUS_TRY(record_.save_open(run_.open));
         EXODUS_TRY(record_.erase());
         report(0);
@@ -72,6 +74,7 @@ class RedisVerifier final : public Verifier {
             if (!proofs) return tl::unexpected<Error>(std::move(proofs).error());
             count(key, (*proofs)[0]);
         }
+        EXODUS_TRY(verify_functions(pair_, context_, direction_, run_.result));
         return run_.result;
     }
 

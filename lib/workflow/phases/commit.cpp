@@ -42,38 +42,50 @@ Status watch_window(PhaseRun& run) {
     return {};
 }
 
-/// The reverse stream waits for a source that is away as long as it takes; a commit does not.
-Status source_answers(PhaseRun& run) {
-    EndpointHealth health;
-    const Status answers = wait_until(run, milliseconds(limits::kCommitSourceAway_ms), "the source",
-                                      [&]() -> Result<bool> {
-                                          health = run.inspector().health(Side::source);
-                                          if (health.reachable) return true;
-                                          Progress line;
-                                          line.step = "proving the way back";
-                                          line.waiting_for = "the source: " + health.error;
-                                          run.progress(std::move(line));
-                                          return false;
-                                      });
-    if (answers || answers.error().code != ErrorCode::timeout || health.reachable) return answers;
+tl::unexpected<Error> no_proof(const std::string& why) {
     return fail(ErrorCode::unreachable,
-                fmt::format("the source does not answer ({}), so nothing can be proven about it",
-                            health.error),
-                std::string("start the source; when it is lost for good: ") + kWithoutProof);
+                why +
+                    ", so nothing can be proven about the source; nothing was changed: the "
+                    "target stays authoritative, revocably",
+                std::string("start the source and run the command again; when it is lost for "
+                            "good: ") +
+                    kWithoutProof);
 }
 
-Status prove_final(PhaseRun& run) {
-    EXODUS_TRY(source_answers(run));
-    auto lag = wait_lag(run, Direction::reverse, run.settings().gates.ready_lag_ms, 0);
+/// The reverse stream waits for a source that is away as long as it takes; a commit does not.
+Status source_answers(PhaseRun& run, milliseconds away) {
+    EndpointHealth health;
+    const Status answers = wait_until(run, away, "the source", [&]() -> Result<bool> {
+        health = run.inspector().health(Side::source);
+        if (health.reachable) return true;
+        Progress line;
+        line.step = "proving the way back";
+        line.waiting_for = "the source: " + health.error;
+        run.progress(std::move(line));
+        return false;
+    });
+    if (answers || answers.error().code != ErrorCode::timeout || health.reachable) return answers;
+    return no_proof(fmt::format("the source does not answer ({})", health.error));
+}
+
+Status prove_final(PhaseRun& run, milliseconds away) {
+    EXODUS_TRY(source_answers(run, away));
+    auto lag = wait_lag(run, Direction::reverse, run.settings().gates.ready_lag_ms, 0, away);
+    if (!lag && lag.error().code == ErrorCode::timeout) return no_proof(lag.error().message);
     if (!lag && lag.error().code == ErrorCode::safety) {
         lag.error().hint = std::string("without a way back, and without proof: ") + kWithoutProof;
     }
     if (!lag) return tl::unexpected(lag.error());
     EXODUS_TRY(run.evidence(evidence_kind::kCommitLag, EvidenceVerdict::pass,
-                            {{"reverse_lag_ms", lag->last.lag_ms},
+                            {{"reverse_lag_ms", lag->lag_ms_max},
                              {"reverse_stage", std::string(to_string(lag->last.stage))},
                              {"repairs_open", lag->last.repairs_open}}));
     auto result = run.verify(Direction::reverse, "final verify");
+    // Its own waits end, too, when a side goes away amid it.
+    if (!result && (result.error().code == ErrorCode::unreachable ||
+                    result.error().code == ErrorCode::timeout)) {
+        return no_proof(result.error().message);
+    }
     if (!result) return tl::unexpected(result.error());
     run.detail("data      " + verify_text(*result));
     run.outcome.numbers["data"] = json::parse(verify_json(*result));
@@ -200,7 +212,7 @@ Status body(PhaseRun& run, const CommitOptions& options) {
         if (!lines) return tl::unexpected(lines.error());
         lost = std::move(*lines);
     } else {
-        EXODUS_TRY(prove_final(run));
+        EXODUS_TRY(prove_final(run, options.source_away));
     }
     EXODUS_TRY(confirm_commit(run, lost));
     EXODUS_TRY(run.may_go_on());

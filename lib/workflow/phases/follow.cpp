@@ -32,13 +32,35 @@ Progress progress_of(const MovementStatus& status, Direction direction) {
 }
 
 /// The row's flags say what a reader of the file must know without asking the interlay.
-Status keep_flags(PhaseRun& run, const MovementStatus& status) {
-    if (run.row().flag_degraded == status.degraded && run.row().flag_blocked == status.blocked)
+Status keep_flags(PhaseRun& run, Direction direction, const MovementStatus& status) {
+    const MigrationRow& row = run.row();
+    const MovementFlags seen{status.degraded, status.blocked};
+    if (seen == (direction == Direction::forward ? row.forward_flags : row.reverse_flags))
         return {};
-    EXODUS_TRY(run.store().set_flag(run.row().id, "degraded", status.degraded));
-    EXODUS_TRY(run.store().set_flag(run.row().id, "blocked", status.blocked));
+    EXODUS_TRY(run.store().set_flags(row.id, direction, seen));
     return run.refresh();
 }
+
+/// Whether a movement comes closer to its end: by what it fills, or by a lag that falls.
+class Approach {
+  public:
+    /// Since when it does not.
+    milliseconds still_for(const MovementStatus& status) {
+        const uint64_t filled =
+            status.items_done + status.items_equal + status.items_restored + status.items_removed;
+        if (since_us_ == 0 || filled > filled_ || status.lag_bytes < lag_bytes_) {
+            since_us_ = steady_us();
+            filled_ = filled;
+            lag_bytes_ = std::min(lag_bytes_, status.lag_bytes);
+        }
+        return milliseconds((steady_us() - since_us_) / 1000);
+    }
+
+  private:
+    int64_t since_us_ = 0;
+    uint64_t filled_ = 0;
+    uint64_t lag_bytes_ = UINT64_MAX;
+};
 
 Status no_blocker(const MovementStatus& status, Direction direction) {
     const std::string name(to_string(direction));
@@ -66,7 +88,7 @@ Result<MovementStatus> movement_status(PhaseRun& run, Direction direction) {
         auto status = port ? MoverClient(**port).status(direction)
                            : Result<MovementStatus>(tl::unexpected(port.error()));
         if (status) {
-            EXODUS_TRY(keep_flags(run, *status));
+            EXODUS_TRY(keep_flags(run, direction, *status));
             return status;
         }
         const ErrorCode code = status.error().code;
@@ -92,26 +114,34 @@ Status wait_following(PhaseRun& run, Direction direction) {
     }
 }
 
-Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, int64_t for_ms) {
+Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, int64_t for_ms,
+                           std::optional<milliseconds> patience) {
     LagWindow window;
+    Approach approach;
     int64_t good_since_us = 0;  // 0: the lag is too high now
     while (true) {
         auto status = movement_status(run, direction);
         if (!status) return tl::unexpected(status.error());
         EXODUS_TRY(no_blocker(*status, direction));
         const int64_t now_us = steady_us();
-        const bool good = status->stage == MovementStage::following && status->lag_ms <= lag_ms &&
-                          status->repairs_open == 0;
+        const bool good = status->stage == MovementStage::following && status->lag_ms &&
+                          *status->lag_ms <= lag_ms && status->repairs_open == 0;
         Progress line = progress_of(*status, direction);
         if (!good) {
             good_since_us = 0;
             window = LagWindow{};
             if (line.waiting_for.empty())
                 line.waiting_for = fmt::format("a lag of at most {}", span_text(lag_ms));
+            if (approach.still_for(*status) > patience.value_or(milliseconds::max())) {
+                return fail(ErrorCode::timeout,
+                            fmt::format("the {} stream came no closer to its end in {}: {}",
+                                        to_string(direction), span_text(patience->count()),
+                                        line.waiting_for));
+            }
         } else {
             if (good_since_us == 0) good_since_us = now_us;
             window.for_ms = (now_us - good_since_us) / 1000;
-            window.lag_ms_max = std::max(window.lag_ms_max, status->lag_ms);
+            window.lag_ms_max = std::max(window.lag_ms_max, *status->lag_ms);
             window.last = *status;
             if (window.for_ms >= for_ms) return window;
             line.waiting_for =

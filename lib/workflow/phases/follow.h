@@ -20,8 +20,11 @@ struct LagWindow {
     int64_t for_ms = 0;
     MovementStatus last;
 };
-/// Waits until the lag stayed at or below `lag_ms` for `for_ms` without a break.
-Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, int64_t for_ms);
+/// Waits until the lag stayed at or below `lag_ms` for `for_ms` without a break. Error `timeout`
+/// when for `patience` nothing was filled and the lag reached no new low; none: waits as long as it
+/// takes.
+Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, int64_t for_ms,
+                           std::optional<milliseconds> patience = std::nullopt);
 
 /// Waits until a direction stands by and is proven. For the way back before a switch.
 Status prove_standby(PhaseRun& run, Direction direction);

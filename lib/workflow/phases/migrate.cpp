@@ -92,7 +92,7 @@ Status set_paused(PhaseRun& run, bool paused) {
     const std::string why = run.context().reason.empty()
                                 ? "by " + who
                                 : fmt::format("by {}: {}", who, run.context().reason);
-    EXODUS_TRY(run.store().set_flag(run.row().id, "paused", paused ? why : ""));
+    EXODUS_TRY(run.store().set_paused(run.row().id, paused ? why : ""));
     auto port = run.running_interlay();
     if (port) {
         EXODUS_TRY(MoverClient(**port).pause(paused));

@@ -78,9 +78,7 @@ const GateLine* line_of(const StatusReport& out, const std::string& name) {
 
 Obstacles obstacles(const StatusReport& out, bool manual_approval) {
     const MigrationRow& row = out.row;
-    // The file's flag is what a command saw last; a running interlay knows better.
     Obstacles in_the_way = obstacles_of(row, out.forward, out.reverse);
-    if (!out.interlay_reachable) in_the_way.blocked = row.flag_blocked;
     const EndpointHealth& fed = row.route.authority == Side::source ? out.target : out.source;
     in_the_way.silent = out.endpoints_probed && !fed.reachable;
     const GateLine* compare = line_of(out, "compare");
@@ -200,6 +198,9 @@ Status read_decisions(PhaseContext& context, StatusReport& out) {
 }
 
 void read_interlay(PhaseContext& context, StatusReport& out) {
+    // The file's flags are what a command saw last; a running interlay knows better.
+    out.forward = last_seen(out.row, Direction::forward);
+    out.reverse = last_seen(out.row, Direction::reverse);
     auto port = context.interlay.connect();
     if (!port) return;
     MoverClient mover(**port);
@@ -225,10 +226,6 @@ void read_flags(StatusReport& out) {
             out.flags.push_back(fmt::format("blocked: {} items could not be moved (exodus errors)",
                                             status.failed_items));
     }
-    // Without an interlay the file's flags are the last that is known.
-    if (out.interlay_reachable) return;
-    if (!out.row.flag_degraded.empty()) out.flags.push_back("degraded: " + out.row.flag_degraded);
-    if (!out.row.flag_blocked.empty()) out.flags.push_back("blocked: " + out.row.flag_blocked);
 }
 
 json health_json(const EndpointHealth& health) {

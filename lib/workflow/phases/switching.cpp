@@ -76,7 +76,7 @@ Status measure_readiness(PhaseRun& run, Side gaining) {
             fmt::format("{} items could not be moved: exodus errors", grouped(last.failed_items)));
     }
     const json data = {{"gaining", std::string(to_string(gaining))},
-                       {"lag_ms", last.lag_ms},
+                       {"lag_ms", window->lag_ms_max},
                        {"repairs_open", last.repairs_open},
                        {"failed_items", last.failed_items},
                        {"reverse_stage", std::string(to_string(back_status->stage))},

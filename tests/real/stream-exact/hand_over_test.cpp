@@ -79,6 +79,25 @@ TEST_CASE("switch, rollback, switch: every write arrives, and no exodus key on t
     require_equal(mover, *mover.forward, source, target);
 }
 
+TEST_CASE("the lag is not known before everything was applied once") {
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    write_some(source, 1, 50);
+    const TempDir directory;
+    Mover mover(settings_between(source.port(), target.port()), directory.path(),
+                {.lane_stall_ms = 1'000});
+    CHECK_FALSE(mover.forward->status().lag_ms);
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    Writer writer(source.port(), {.seed = 2, .pause_us = 1'000});
+    REQUIRE(
+        eventually(milliseconds(10'000), [&] { return mover.forward->status().lag_bytes > 0; }));
+    CHECK_FALSE(mover.forward->status().lag_ms);
+    writer.stop();
+    REQUIRE(mover.caught_up(*mover.forward, milliseconds(20'000)));
+    CHECK(eventually(milliseconds(5'000),
+                     [&] { return mover.forward->status().lag_ms.has_value(); }));
+}
+
 /// Nothing is saved, so that a restart is the loss of everything.
 void come_back_empty(RedisServer& server) {
     server.kill();
@@ -120,6 +139,22 @@ TEST_CASE("a source that comes back empty before the first change came back to i
     write_some(h.target, 2, 50);
     CHECK(found_lost(*h.mover.reverse));
     CHECK(h.source.text({"DBSIZE"}) == "0");
+}
+
+TEST_CASE("a target that restarts behind the hand-over is found when it is asked again") {
+    HandedOver h;
+    CHECK(h.mover.forward->hand_over().has_value());  // the same one still
+    CHECK(h.mover.forward->status().stage == MovementStage::standby);
+    come_back_empty(h.target);
+    REQUIRE(eventually(milliseconds(10'000), [&] { return h.mover.reverse->arm().has_value(); }));
+    const auto again = h.mover.forward->hand_over();
+    REQUIRE_FALSE(again);
+    CHECK(again.error().code == ErrorCode::safety);
+    CHECK(again.error().message.find("target lost its data") != std::string::npos);
+    REQUIRE(h.mover.forward->take_back().has_value());
+    write_some(h.source, 2, 50);
+    CHECK(found_lost(*h.mover.forward));
+    CHECK(h.target.text({"DBSIZE"}) == "0");
 }
 
 TEST_CASE("a target that comes back empty in a hold that is aborted is found lost") {

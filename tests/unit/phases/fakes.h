@@ -28,7 +28,7 @@ struct FakeLane {
     bool forgotten = false;
     bool paused = false;
     uint64_t items = 100;
-    int64_t lag_ms = 0;
+    std::optional<int64_t> lag_ms = 0;
     std::string degraded;
     std::string blocked;
     uint64_t failed_items = 0;

@@ -198,8 +198,9 @@ TEST_CASE("after hand-over the row's apply is not put back; the switch settles i
     bench.start();
     REQUIRE(bench.becomes(Direction::forward, MovementMode::apply));
     REQUIRE(bench.call(control_op::kHandOver, kForward));
-    REQUIRE(bench.call(control_op::kHandOver, kForward));  // idempotent
-    CHECK(bench.world.count("forward.hand_over") == 1);
+    // Again it changes nothing, but the movement looks whether its destination is still the same.
+    REQUIRE(bench.call(control_op::kHandOver, kForward));
+    CHECK(bench.world.count("forward.hand_over") == 2);
     REQUIRE(bench.call(control_op::kArm, kReverse));
     bench.settle();
     CHECK(bench.mode(Direction::forward) == MovementMode::standby);
@@ -272,6 +273,26 @@ TEST_CASE(
         CHECK(bench.becomes(Direction::forward, MovementMode::apply));
         CHECK(bench.world.count("forward.take_back") == 1);
     }
+}
+
+TEST_CASE("a mark of a hand-over that cannot be read stops the start") {
+    for (const char* mark : {"handed 7x", "handed x", "handed "}) {
+        CAPTURE(mark);
+        Bench bench;
+        REQUIRE(bench.journal.save_position("forward", "mover:hand", mark));
+        Mover mover(bench.family, bench.context, bench.state);
+        const auto started = mover.start();
+        REQUIRE_FALSE(started);
+        CHECK(started.error().code == ErrorCode::data);
+    }
+}
+
+TEST_CASE("a lag that is not known crosses the control socket as null") {
+    MovementStatus status;
+    CHECK(to_json(status).at("lag_ms").is_null());
+    CHECK_FALSE(movement_status_from_json(to_json(status)).lag_ms);
+    status.lag_ms = 0;
+    CHECK(movement_status_from_json(to_json(status)).lag_ms == 0);
 }
 
 TEST_CASE("killed half-way through the hand-over: it is undone, and the cutover can ask again") {

@@ -27,7 +27,7 @@ TEST_CASE("migrate: until copied, pause and throttle, blocked movement") {
     stage.world.with(Direction::forward,
                      [](FakeLane& lane) { return lane.blocked = "second writer", 0; });
     CHECK(migrate(stage).exit_code == 5);
-    CHECK(stage.row().flag_blocked == "second writer");
+    CHECK(stage.row().forward_flags.blocked == "second writer");
 }
 
 TEST_CASE("switch: denied, unconfirmed, not ready, aborted: the source stays authoritative") {
@@ -237,6 +237,94 @@ TEST_CASE("commit waits for the watch window and can be stopped in it") {
     CommitOptions options;
     options.watch_ms = 1;
     EXPECT(commit(stage, options), 0);
+}
+
+TEST_CASE("commit: a source that dies behind its first answer, or takes nothing, ends the wait") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    const auto set = [&](auto change) {
+        stage.world.with(Direction::reverse, [&](FakeLane& lane) { return change(lane), 0; });
+    };
+    SUBCASE("its lag does not fall") {
+        set([](FakeLane& lane) { lane.lag_ms = 60'000; });
+    }
+    SUBCASE("it was never caught up") {
+        set([](FakeLane& lane) { lane.lag_ms.reset(); });
+    }
+    CommitOptions options;
+    options.source_away = milliseconds(100);
+    const PhaseOutcome outcome = commit(stage, options);
+    INFO(say(outcome));
+    CHECK(outcome.exit_code == 69);
+    CHECK(outcome.headline.find("nothing was changed") != std::string::npos);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->hint.find("exodus commit --skip-gate commit") != std::string::npos);
+    CHECK(stage.row().state == S::switched);
+    set([](FakeLane& lane) { lane.lag_ms = 0; });
+    EXPECT(commit(stage, options), 0);
+}
+
+TEST_CASE("what blocks one direction is not hidden by the other, which is well") {
+    Stage stage;
+    until_ready(stage);
+    REQUIRE(stage.store->set_flags(stage.row().id, Direction::reverse, {"", "no right to write"}));
+    EXPECT(migrate(stage), 0);  // asks the forward direction
+    CHECK(stage.row().reverse_flags.blocked == "no right to write");
+    CHECK(stage.row().forward_flags.blocked.empty());
+    stage.interlay.reset();
+    auto context = stage.context();
+    auto silent = read_status(context, {});
+    REQUIRE(silent);
+    CHECK(silent->flags == std::vector<std::string>{"blocked: reverse, no right to write"});
+}
+
+TEST_CASE("a lag that is not known yet is said so, and is no low one") {
+    Stage stage;
+    until_ready(stage);
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.lag_ms.reset(), 0; });
+    auto context = stage.context();
+    auto report = read_status(context, {});
+    REQUIRE(report);
+    CHECK(report->data_flow.find("not yet caught up") != std::string::npos);
+    CHECK(to_json(*report).at("forward").at("lag_ms").is_null());
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.lag_ms = 1'500, 0; });
+    report = read_status(context, {});
+    REQUIRE(report);
+    CHECK(report->data_flow.find("lag 1.50 s") != std::string::npos);
+    CHECK(to_json(*report).at("forward").at("lag_ms") == 1'500);
+}
+
+TEST_CASE("switch: a target that comes back empty behind its proof is found before it is served") {
+    for (const std::string at : {"C5.after-effect", "C6.after-arm", "C6.after-effect"}) {
+        CAPTURE(at);
+        Stage stage;
+        until_ready(stage);
+        EXPECT(approve(stage), 0);
+        auto context = stage.context();
+        context.fault = [&](std::string_view point) {
+            if (point != at) return;
+            stage.world.with(Direction::forward, [](FakeLane& lane) {
+                return lane.fail_hand_over = "target lost its data", 0;
+            });
+        };
+        MigrateOptions options;
+        options.goal = MigrateGoal::switched;
+        const PhaseOutcome outcome = run_migrate(context, options);
+        INFO(say(outcome));
+        CHECK(outcome.exit_code == 5);
+        CHECK(outcome.headline.find("target lost its data") != std::string::npos);
+        CHECK(stage.row().state == S::ready);
+        CHECK(stage.row().route.authority == Side::source);
+        CHECK_FALSE(stage.row().route.hold);
+        CHECK_FALSE(stage.world.fenced.contains(Side::source));
+        CHECK(eventually([&] {
+            return stage.world.with(Direction::forward, [](FakeLane& lane) {
+                return lane.mode == MovementMode::apply && !lane.handed_over;
+            });
+        }));
+    }
 }
 
 TEST_CASE("dry run changes nothing and names what is in the way") {

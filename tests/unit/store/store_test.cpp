@@ -85,6 +85,35 @@ TEST_CASE("foreign, newer, damaged and absent files are refused and left as they
     CHECK(newer.error().message.find("newer exodus") != std::string::npos);
 }
 
+TEST_CASE("a file of an older exodus: what was wrong belongs to the stream that ran") {
+    const Dir dir;
+    const std::string path = dir.file("s.db");
+    for (const char* step : {"001-first.sql", "002-item-change.sql"}) {
+        std::stringstream sql;
+        sql << std::ifstream(std::string(EXODUS_SOURCE_DIR "/lib/store/schema/") + step).rdbuf();
+        execute(path, sql.str().c_str());
+    }
+    execute(path,
+            "PRAGMA application_id = 0x65786473; PRAGMA user_version = 2;"
+            "INSERT INTO migration SELECT value, 'm' || value, 'redis', 'ready', 1, side, side, "
+            "side, 0, 0, 0, 0, 0, 0, 'off', 'off', 'big-bang', 1, 0, '', 'slow', 'second writer', "
+            "'', '', '', '', '', 0, 0 FROM (SELECT 1 AS value, 'source' AS side UNION SELECT 2, "
+            "'target');"
+            "INSERT INTO fence VALUES (1, 'source', 'acl', 0, 7, 9)");
+    auto store = WorkflowStore::open(path, OpenMode::existing);
+    INFO((store ? "" : store.error().message));
+    REQUIRE(store);
+    const MovementFlags seen{"slow", "second writer"};
+    CHECK((*store)->find_migration("m1")->forward_flags == seen);
+    CHECK((*store)->find_migration("m1")->reverse_flags == MovementFlags{});
+    CHECK((*store)->find_migration("m2")->forward_flags == MovementFlags{});
+    CHECK((*store)->find_migration("m2")->reverse_flags == seen);
+    CHECK((*store)->fence(1, Side::source)->value().prepared == "acl");
+    REQUIRE((*store)->set_flags(1, Direction::reverse, {"", "lost"}));
+    CHECK((*store)->find_migration("m1")->reverse_flags == MovementFlags{"", "lost"});
+    CHECK((*store)->find_migration("m1")->forward_flags == seen);
+}
+
 TEST_CASE("the services see each other's changes") {
     const Dir dir;
     const std::string path = dir.file("s.db");

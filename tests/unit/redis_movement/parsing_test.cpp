@@ -1,0 +1,29 @@
+// What the journal, a destination and a server's ids must look like to be believed.
+#include <doctest/doctest.h>
+
+#include "families/redis/flow.h"
+#include "families/redis/typed_copy.h"
+
+using namespace exodus;
+using namespace exodus::redis;
+
+TEST_CASE("a checkpoint is only what exodus wrote") {
+    const Checkpoint checkpoint{3, {std::string(40, 'a'), 17, 2}, 9};
+    const std::string text = checkpoint.text();
+    REQUIRE(Checkpoint::parse(text));
+    CHECK(Checkpoint::parse(text)->text() == text);
+    for (const std::string& other : {text + " ", text + "x", text + " 1", " " + text, "-" + text,
+                                     "0" + text, std::string("none"), std::string("not ours")}) {
+        CAPTURE(other);
+        CHECK_FALSE(Checkpoint::parse(other));
+    }
+}
+
+TEST_CASE("the id of a stream's entry is read to its end, or not at all") {
+    CHECK(stream_id("17-3").value() == StreamId{17, 3});
+    CHECK(stream_id("18446744073709551615-0").value() == StreamId{UINT64_MAX, 0});
+    for (const char* bad : {"", "17", "17-", "-3", "17-3x", "x-3", "99999999999999999999-0"}) {
+        CAPTURE(bad);
+        CHECK_FALSE(stream_id(bad));
+    }
+}
