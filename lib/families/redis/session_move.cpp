@@ -281,7 +281,10 @@ void ClientSession::prepare_other_side() {
     }
 }
 
-void ClientSession::tick(int64_t) {
+void ClientSession::tick(int64_t now_us) {
+    for (SharedSlot* slot : slots_) {
+        if (slot != nullptr) slot->used_us = now_us;
+    }
     if (dead_) return;
     const Route& route = worker_.route();
     const bool away = leased() && link_->key.side != home();
