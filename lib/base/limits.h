@@ -430,6 +430,9 @@ inline constexpr int64_t kClientPause_ms_max = 366LL * 24 * 3600 * 1000;
 /// Leased connections that wait for the next session, per worker, and how long.
 inline constexpr std::size_t kRedisIdleLeases_max = 64;
 inline constexpr int64_t kRedisIdleLease_us = 60LL * 1'000'000;
+/// A shared connection that no client has used for this long is closed: it is a login on the server.
+/// As long as a pause between two runs of a job that reconnects each time.
+inline constexpr int64_t kRedisUnusedShared_us = 60LL * 1'000'000;
 /// A reply that the session must see whole (AUTH, EVALSHA, CLIENT …) and that may be this long.
 inline constexpr std::size_t kRedisCollected_bytes_max = 1024 * 1024;
 /// Reconnecting to a side: first and longest pause.

@@ -70,6 +70,7 @@ struct BackendLink;
 struct SharedSlot {
     LinkKey key;
     BackendLink* links[2] = {nullptr, nullptr};
+    int64_t used_us = 0;  ///< when a client that uses it was last there
 };
 
 struct BackendLink {

@@ -113,6 +113,14 @@ class ClientSession {
         bool filled = false;
     };
 
+    /// What a request inside MULTI changes of the session when EXEC has run it.
+    struct QueuedChange {
+        uint32_t index = 0;    ///< of its answer in EXEC's
+        int database = 0;      ///< of a SELECT
+        std::string tracking;  ///< the CLIENT TRACKING; empty: a SELECT
+        std::size_t at = 0;    ///< where that stands in multi_queue_
+    };
+
     // session.cpp: the input
     bool run_input();
     void pump(std::string_view bytes);
@@ -137,6 +145,7 @@ class ClientSession {
     // session_dispatch.cpp: what is not simply shared
     bool dispatch_slow(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     bool dispatch_in_multi(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
+    void note_queued(Kind kind, const resp::RequestFrame& frame);
     void end_transaction();
     bool dispatch_kind(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
     bool stops_in_hold(const resp::CommandRow& row, Kind kind, const resp::RequestFrame& frame);
@@ -182,6 +191,7 @@ class ClientSession {
     [[nodiscard]] std::string with_virtual_ids(const BackendLink& link,
                                                std::string_view frame) const;
     [[nodiscard]] std::string with_virtual_redirect(std::string_view frame) const;
+    [[nodiscard]] std::string with_real_redirect(std::string_view request, Side side) const;
     bool do_client_unblock(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_client_reply(const resp::CommandRow& row, const resp::RequestFrame& frame);
     bool do_tracking(const resp::CommandRow& row, const resp::RequestFrame& frame);
@@ -204,7 +214,8 @@ class ClientSession {
     bool refuse_login();
     bool need_judge();
     void clear_pending();
-    void select_as_executed(std::string_view exec, bool whole);
+    void change_as_executed(BackendLink& link, std::string_view exec, bool whole);
+    void now_tracks(const BackendLink& link, std::string request);
     void on_blocking_reply(BackendLink& link, std::string_view frame, char type);
     bool retry_script(BackendLink& link, std::string_view frame);
 
@@ -297,9 +308,8 @@ class ClientSession {
     bool multi_lost_ = false;      ///< its connection is gone: EXEC answers EXECABORT
     bool watch_broken_ = false;    ///< EXEC answers nil
     bool silent_multi_ = false;    ///< queued without answers when a hold began: perhaps refused
-    /// SELECTs inside: index of the answer in EXEC's, database. Moved to pending_selects_ by EXEC.
-    std::vector<std::pair<uint32_t, int>> multi_selects_;
-    std::vector<std::pair<uint32_t, int>> pending_selects_;
+    std::vector<QueuedChange> multi_changes_;  ///< moved to pending_changes_ by EXEC
+    std::vector<QueuedChange> pending_changes_;
 
     // Subscriptions: channels, patterns, shard channels.
     std::array<std::set<std::string, std::less<>>, 3> channels_;

@@ -191,4 +191,22 @@ std::string ClientSession::with_virtual_redirect(std::string_view frame) const {
     return std::string(frame);
 }
 
+/// A CLIENT TRACKING as a server shall see it: whom invalidations go to by that server's own id.
+/// One that has no connection there becomes 0, which the server refuses as nobody's.
+std::string ClientSession::with_real_redirect(std::string_view request, Side side) const {
+    std::vector<std::string_view> args;
+    if (!resp::split_arguments(request, args)) return std::string(request);
+    std::vector<std::string> words(args.begin(), args.end());
+    for (std::size_t i = 3; i + 1 < words.size(); ++i) {
+        int64_t id = 0;
+        if (!resp::is_word(words[i], "REDIRECT") || !resp::parse_int(words[i + 1], id) ||
+            id < kFirstVirtualId)
+            continue;
+        words[i + 1] = std::to_string(worker_.state().ids.real(id, side));
+    }
+    std::string text;
+    resp::append_command(text, std::span<const std::string>(words));
+    return text;
+}
+
 }  // namespace exodus::redis

@@ -270,26 +270,15 @@ bool ClientSession::do_client_reply(const resp::CommandRow& row, const resp::Req
 }
 
 bool ClientSession::do_tracking(const resp::CommandRow& row, const resp::RequestFrame& frame) {
-    std::vector<std::string_view> scratch;
-    const auto args = resp::all_arguments(frame, scratch);
-    std::vector<std::string> words(args.begin(), args.end());
-    for (std::size_t i = 3; i + 1 < words.size(); ++i) {
-        int64_t id = 0;
-        if (!resp::is_word(words[i], "REDIRECT") || !resp::parse_int(words[i + 1], id) ||
-            id < kFirstVirtualId)
-            continue;
-        words[i + 1] = std::to_string(worker_.state().ids.real(id, home()));
-    }
-    const bool on = args.size() > 2 && resp::is_word(args[2], "ON");
-    std::string text;
-    resp::append_command(text, std::span<const std::string>(words));
+    const bool on = frame.indexed > 2 && resp::is_word(frame.args[2], "ON");
+    const std::string text = with_real_redirect(frame.bytes, home());
     resp::RequestFrame changed = frame;
     changed.bytes = text;
     if (!use_lease(row, changed, on ? kTracking : 0U, Job::watched, Kind::client_tracking, true))
         return false;
     if (outstanding_ == 0) return true;
     link_->tracked = link_->tracked || on;
-    pending_tracking_ = on ? std::string(frame.bytes) : std::string();
+    pending_tracking_ = frame.bytes;
     await_ = true;
     return true;
 }
@@ -351,8 +340,8 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
             break;
         case Kind::exec:
             if (!error && type != '_' && !frame.starts_with("*-1"))
-                select_as_executed(frame, whole);
-            pending_selects_.clear();
+                change_as_executed(link, frame, whole);
+            pending_changes_.clear();
             link.key.database = database_;
             break;
         case Kind::multi:
@@ -417,12 +406,7 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
             if (ok) name_ = link.name = pending_name_;
             break;
         case Kind::client_tracking:
-            if (ok) {
-                tracking_ = pending_tracking_;
-                if (!tracking_.empty())
-                    worker_.state().ids.set_real(virtual_id_, link.key.side, link.real_id);
-            }
-            if (tracking_.empty()) sticky_ &= ~uint32_t{kTracking};
+            now_tracks(link, ok ? pending_tracking_ : tracking_);
             break;
         case Kind::wait_aof:
             if (whole) on_wait_aof(frame, type);
@@ -441,16 +425,31 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
     if (whole) worker_.to_client(*this, frame);
 }
 
-/// The database after a transaction that selected: the last SELECT that EXEC's answer calls OK. One
-/// that is not there whole (streamed, or silenced) is taken as having worked.
-void ClientSession::select_as_executed(std::string_view exec, bool whole) {
+/// What a transaction changed of the session: what EXEC's answer calls OK. An answer that is not
+/// there whole (streamed, or silenced) is taken as having worked.
+void ClientSession::change_as_executed(BackendLink& link, std::string_view exec, bool whole) {
     const auto answers = whole ? resp::parse_reply(exec) : Result<resp::Value>(resp::Value{});
-    for (const auto& [index, number] : pending_selects_) {
-        const bool known = whole && answers && index < answers->items.size();
-        if (whole && !(known && answers->items[index].text == "OK")) continue;
-        database_ = number;
+    for (QueuedChange& change : pending_changes_) {
+        const bool known = whole && answers && change.index < answers->items.size();
+        if (whole && !(known && answers->items[change.index].text == "OK")) continue;
+        if (!change.tracking.empty()) {
+            now_tracks(link, std::move(change.tracking));
+            continue;
+        }
+        database_ = change.database;
         slots_ = {nullptr, nullptr};
     }
+}
+
+/// `request`: the CLIENT TRACKING in force, or empty. OFF is the same as none.
+void ClientSession::now_tracks(const BackendLink& link, std::string request) {
+    std::vector<std::string_view> args;
+    const bool on =
+        resp::split_arguments(request, args) && args.size() > 2 && resp::is_word(args[2], "ON");
+    tracking_ = on ? std::move(request) : std::string();
+    sticky_ = on ? sticky_ | kTracking : sticky_ & ~uint32_t{kTracking};
+    if (on && worker_.state().sharing)
+        worker_.state().ids.set_real(virtual_id_, link.key.side, link.real_id);
 }
 
 void ClientSession::clear_pending() {

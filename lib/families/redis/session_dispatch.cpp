@@ -248,13 +248,13 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
                 resp::append_null_array(nil, resp_);
                 local_reply(nil);
             } else {
-                const bool selects = !multi_selects_.empty();
-                forward(*link_, row, frame, selects && !silent ? Job::watched : Job::forward,
+                const bool changes = !multi_changes_.empty();
+                forward(*link_, row, frame, changes && !silent ? Job::watched : Job::forward,
                         Kind::exec);
-                link_->dirty = link_->dirty || selects;
-                pending_selects_ = std::exchange(multi_selects_, {});
-                await_ = selects;
-                if (silent && selects) select_as_executed({}, false);
+                link_->dirty = link_->dirty || changes;
+                pending_changes_ = std::exchange(multi_changes_, {});
+                await_ = changes;
+                if (silent && changes) change_as_executed(*link_, {}, false);
             }
             end_transaction();
             if (outstanding_ == 0) worker_.run_later(*this);
@@ -279,14 +279,37 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
         forward(*link_, row, frame, Job::forward, Kind::plain);
         return true;
     }
+    multi_writes_ = multi_writes_ || row.writes();
+    if (frame.partial || multi_count_ >= limits::kRedisMultiQueue_max ||
+        multi_queue_.size() + frame.bytes.size() > limits::kRedisMultiQueue_bytes) {
+        multi_overflow_ = true;
+        multi_queue_.clear();
+    }
+    note_queued(kind, frame);
+    ++multi_count_;
+    if (!multi_overflow_) multi_queue_.append(frame.bytes);
+    resp::RequestFrame changed = frame;
+    std::string text;
+    if (kind == Kind::client_tracking && !frame.partial) {
+        text = with_real_redirect(frame.bytes, link_->key.side);
+        changed.bytes = text;
+    }
+    forward(*link_, row, changed, Job::forward, Kind::plain);
+    return true;
+}
+
+/// What EXEC will change of this session; it stands in the queue at its end.
+void ClientSession::note_queued(Kind kind, const resp::RequestFrame& frame) {
+    const bool room = multi_changes_.size() < limits::kRedisMultiQueue_max;
     if (kind == Kind::select && frame.indexed > 1) {
         int64_t number = 0;
-        if (resp::parse_int(frame.args[1], number) && number >= 0 && number < 1'000'000 &&
-            multi_selects_.size() < limits::kRedisMultiQueue_max) {
-            multi_selects_.emplace_back(multi_count_, static_cast<int>(number));
-        }
+        if (room && resp::parse_int(frame.args[1], number) && number >= 0 && number < 1'000'000)
+            multi_changes_.push_back({multi_count_, static_cast<int>(number), {}, 0});
+    } else if (kind == Kind::client_tracking && room && !multi_overflow_) {
+        link_->dirty = link_->tracked = true;
+        multi_changes_.push_back({multi_count_, 0, std::string(frame.bytes), multi_queue_.size()});
     } else if (kind == Kind::auth || kind == Kind::hello || kind == Kind::client_tracking) {
-        // Runs inside EXEC, where it cannot be followed: the connection stays this client's.
+        // Cannot be followed: the connection stays this client's.
         sticky_ |= kOwn;
         link_->dirty = true;
         link_->tracked = link_->tracked || kind == Kind::client_tracking;
@@ -295,15 +318,6 @@ bool ClientSession::dispatch_in_multi(const resp::CommandRow& row, Kind kind,
     } else if (kind == Kind::eval && frame.indexed > 1 && !frame.partial) {
         worker_.state().scripts.remember(frame.args[1]);
     }
-    multi_writes_ = multi_writes_ || row.writes();
-    if (frame.partial || ++multi_count_ > limits::kRedisMultiQueue_max ||
-        multi_queue_.size() + frame.bytes.size() > limits::kRedisMultiQueue_bytes) {
-        multi_overflow_ = true;
-        multi_queue_.clear();
-    }
-    if (!multi_overflow_) multi_queue_.append(frame.bytes);
-    forward(*link_, row, frame, Job::forward, Kind::plain);
-    return true;
 }
 
 // --- by kind
@@ -337,7 +351,7 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             multi_queue_.clear();
             multi_count_ = 0;
             multi_writes_ = multi_overflow_ = false;
-            multi_selects_.clear();
+            multi_changes_.clear();
             return true;
         }
         case Kind::exec:

@@ -144,19 +144,7 @@ void ClientSession::send_state(BackendLink& link) {
     for (const auto& [name, request] : flags_) swallow(link, request);
     if (!tracking_.empty()) {
         link.tracked = true;
-        std::vector<std::string_view> args;
-        resp::split_arguments(tracking_, args);
-        std::vector<std::string> words(args.begin(), args.end());
-        for (std::size_t i = 3; i + 1 < words.size(); ++i) {
-            int64_t id = 0;
-            if (!resp::is_word(words[i], "REDIRECT") || !resp::parse_int(words[i + 1], id))
-                continue;
-            if (id >= kFirstVirtualId)
-                words[i + 1] = std::to_string(worker_.state().ids.real(id, link.key.side));
-        }
-        out.clear();
-        resp::append_command(out, std::span<const std::string>(words));
-        swallow(link, out);
+        swallow(link, with_real_redirect(tracking_, link.key.side));
     }
     if (worker_.state().sharing && (sticky_ & (kTracking | kSubscribed)) != 0) {
         worker_.state().ids.set_real(virtual_id_, link.key.side, link.real_id);
@@ -196,7 +184,15 @@ void ClientSession::replay_multi(BackendLink& link) {
         worker_.expect(link, entry);
     }
     worker_.send(link, "*1\r\n$5\r\nMULTI\r\n");
-    worker_.send(link, multi_queue_);
+    std::string_view left = multi_queue_;
+    for (const QueuedChange& change : multi_changes_) {
+        if (change.tracking.empty()) continue;
+        const std::size_t at = multi_queue_.size() - left.size();
+        worker_.send(link, left.substr(0, change.at - at));
+        worker_.send(link, with_real_redirect(change.tracking, link.key.side));
+        left.remove_prefix(change.at - at + change.tracking.size());
+    }
+    worker_.send(link, left);
 }
 
 /// After a hold that changed nothing, for a client without replies: the fence may have refused what
@@ -281,7 +277,10 @@ void ClientSession::prepare_other_side() {
     }
 }
 
-void ClientSession::tick(int64_t) {
+void ClientSession::tick(int64_t now_us) {
+    for (SharedSlot* slot : slots_) {
+        if (slot != nullptr) slot->used_us = now_us;
+    }
     if (dead_) return;
     const Route& route = worker_.route();
     const bool away = leased() && link_->key.side != home();

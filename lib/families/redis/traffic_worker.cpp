@@ -181,6 +181,8 @@ void TrafficWorker::tick() {
     if (now - last_expiry_us_ > 1'000'000) {
         last_expiry_us_ = now;
         expire_idle(now);
+        expire_unused(slots_, now);
+        expire_unused(shadow_slots_, now);
     }
 }
 

@@ -156,6 +156,7 @@ class TrafficWorker final : public ProtocolWorker {
     void close_link(BackendLink& link);
     void retire(BackendLink& link);
     void expire_idle(int64_t now_us);
+    void expire_unused(std::vector<std::unique_ptr<SharedSlot>>& slots, int64_t now_us);
 
     // traffic_worker_replies.cpp
     void on_backend_bytes(BackendLink& link, std::string_view bytes);

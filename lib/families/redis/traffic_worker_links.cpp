@@ -33,6 +33,7 @@ SharedSlot* TrafficWorker::slot(const LinkKey& key) {
     }
     slots.push_back(std::make_unique<SharedSlot>());
     slots.back()->key = key;
+    slots.back()->used_us = io_.now_us();
     return slots.back().get();
 }
 
@@ -329,6 +330,20 @@ void TrafficWorker::expire_idle(int64_t now_us) {
         if (now_us - link->idle_since_us < limits::kRedisIdleLease_us) continue;
         discard(*link);
     }
+}
+
+/// Each is a login on a server: without this those of clients that went away stayed for ever. Our
+/// own stay. No session can hold the slot: ClientSession::tick() has just said which it uses.
+void TrafficWorker::expire_unused(std::vector<std::unique_ptr<SharedSlot>>& slots, int64_t now_us) {
+    std::erase_if(slots, [&](const std::unique_ptr<SharedSlot>& slot) {
+        if (slot->key.identity == kService ||
+            now_us - slot->used_us < limits::kRedisUnusedShared_us)
+            return false;
+        for (BackendLink* link : slot->links) {
+            if (link != nullptr) retire(*link);
+        }
+        return true;
+    });
 }
 
 void TrafficWorker::clean_session_from(BackendLink& link, const ClientSession& session) {

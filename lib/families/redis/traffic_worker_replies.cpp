@@ -351,7 +351,9 @@ BackendLink* TrafficWorker::shadow_link(Side side, const LinkKey& like) {
     LinkKey key = like;
     key.side = side;
     key.shadow = true;
-    BackendLink* link = shared_link(*slot(key));
+    SharedSlot& shadow = *slot(key);
+    shadow.used_us = io_.now_us();
+    BackendLink* link = shared_link(shadow);
     return link != nullptr && link->state == BackendLink::State::ready ? link : nullptr;
 }
 

@@ -405,7 +405,14 @@ class FakeServer {
         }
         if (sub == "ID") return number(conn.id);
         if (sub == "TRACKING") {
-            conn.redirect = upper(args[2]) != "ON" ? -1 : args.size() > 4 ? std::stoll(args[4]) : 0;
+            const bool on = upper(args[2]) == "ON";
+            const int64_t to = on && args.size() > 4 ? std::stoll(args[4]) : 0;
+            const bool known = std::any_of(conns.begin(), conns.end(), [to](const auto& entry) {
+                return entry.second.id == to;
+            });
+            if (on && args.size() > 4 && !known)
+                return "-ERR The client ID you want redirect to does not exist\r\n";
+            conn.redirect = on ? to : -1;
             return "+OK\r\n";
         }
         if (sub == "GETREDIR") return number(conn.redirect);
