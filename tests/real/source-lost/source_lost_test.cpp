@@ -77,13 +77,16 @@ TEST_CASE("a source that comes back empty behind the switch") {
     f.rig.source().kill();
     f.rig.source().start();
     f.rig.source().login(Rig::kOwnUser, Rig::kOwnPassword);
-    REQUIRE(eventually(
-        milliseconds(20'000),
-        [&] {
-            return movement_field(f.rig, "reverse", "blocked").find("source lost its data") !=
-                   std::string::npos;
-        },
-        milliseconds(200)));
+    const auto found_lost = [&] {
+        return eventually(
+            milliseconds(20'000),
+            [&] {
+                return movement_field(f.rig, "reverse", "blocked").find("source lost its data") !=
+                       std::string::npos;
+            },
+            milliseconds(200));
+    };
+    REQUIRE(found_lost());
     const std::string blocked = movement_field(f.rig, "reverse", "blocked");
     CHECK_MESSAGE(blocked.find(kWithoutProof) != std::string::npos, blocked);
     CHECK(status_of(f.rig).at("next") == nlohmann::json{"exodus events", kWithoutProof});
@@ -93,6 +96,7 @@ TEST_CASE("a source that comes back empty behind the switch") {
     CHECK((refused.out + refused.err).find(kWithoutProof) != std::string::npos);
     f.rig.kill_interlay();  // nor does another process fill it
     f.rig.start_interlay();
+    REQUIRE(found_lost());
     CHECK(key_count(f.rig.source()) == 0);
     const std::string said = f.rig.expect(0, skipping());
     INFO(said);
