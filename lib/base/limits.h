@@ -155,8 +155,9 @@ inline constexpr int64_t kPhasePoll_ms = 100;
 /// compare waits this long for a target that is away before it ends; a restart that loads its data
 /// is shorter, and run again it goes on.
 inline constexpr int64_t kCompareTargetAway_ms = 60'000;
-/// A commit waits this long for a source that does not answer: a restart of the server.
-inline constexpr int64_t kCommitSourceAway_ms = 30'000;
+/// A switch, a rollback or a commit waits this long for a side that does not answer, or takes
+/// nothing: a restart of the server.
+inline constexpr int64_t kSideAway_ms = 30'000;
 /// A data profile reads sampled keys; more time makes it no better.
 inline constexpr int64_t kProfile_ms_max = 60'000;
 /// A smoke or replay file is read into memory whole.

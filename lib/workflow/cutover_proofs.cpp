@@ -202,6 +202,9 @@ Status CutoverOperation::standstill() {
     if (workers_.size() == 0)
         return fail(ErrorCode::unreachable, "no interlay is registered any more",
                     "exodus interlay");
+    // A server that restarted behind C3 may have come back with the rules of before.
+    if (Status proven = fence_->prove(fence_text_, deadline()); !proven)
+        return fail(std::move(proven.error()), "proving the fence again");
     // A mover that was restarted after C5 keeps what was handed over only if it is told before the
     // authority moves.
     EXODUS_TRY(hand_over());

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
 #include "core/control.h"
 #include "core/family.h"
 #include "core/state.h"
@@ -101,8 +102,11 @@ struct PhaseContext {
     std::vector<std::string> command_line;  ///< for command_log; no secrets are ever on it
     milliseconds lock_timeout{0};
     milliseconds timeout{0};  ///< --timeout of the whole phase, 0: none
-    bool dry_run = false;     ///< says what it would do; changes nothing
-    std::stop_token stop;     ///< first SIGINT: stop at the next safe point
+    /// How long a switch, a rollback or a commit waits for a side that is away or takes nothing;
+    /// tests lower it.
+    milliseconds side_away{limits::kSideAway_ms};
+    bool dry_run = false;  ///< says what it would do; changes nothing
+    std::stop_token stop;  ///< first SIGINT: stop at the next safe point
     std::function<void(const Progress&)> progress;
     std::function<void(const Note&)> note;
     /// Success, or `approval_missing`. Never called with dry_run.
@@ -114,10 +118,10 @@ struct PhaseContext {
     /// The same with other settings (what the command line changed for one run). `changed` outlives
     /// the result.
     [[nodiscard]] PhaseContext with(const Settings& changed) const {
-        return PhaseContext{changed,      family,       dialer,  store,   journal,   divergences,
-                            interlay,     directory,    owner,   reason,  skip_gate, tool_version,
-                            command_line, lock_timeout, timeout, dry_run, stop,      progress,
-                            note,         confirm,      fault};
+        return PhaseContext{changed,      family,       dialer,  store,     journal,   divergences,
+                            interlay,     directory,    owner,   reason,    skip_gate, tool_version,
+                            command_line, lock_timeout, timeout, side_away, dry_run,   stop,
+                            progress,     note,         confirm, fault};
     }
     [[nodiscard]] FamilyContext family_context() const {
         return FamilyContext{settings, dialer, journal, directory};

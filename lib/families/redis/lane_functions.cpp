@@ -41,8 +41,12 @@ Status Lane::copy_functions(const StreamPlace& place, const StreamCommand* op) {
     auto replies = origin_->read_all();
     if (!replies) return tl::unexpected<Error>(std::move(replies).error());
     const Reply& exec = replies->back();
-    if ((*replies)[1].is_error() || exec.is_error() || exec.size() != 2 || exec[0].is_error())
-        return transact({}, 0, place, nullptr).map([](const Reply&) {});  // below 7.0: none to copy
+    if (error_word((*replies)[1]) == "ERR")  // below 7.0: none to copy
+        return transact({}, 0, place, nullptr).map([](const Reply&) {});
+    for (const ReplyView reply : {ReplyView((*replies)[1]), ReplyView(exec), exec[0]}) {
+        if (reply.is_error())
+            return tl::unexpected<Error>(error_of(reply, "origin: FUNCTION LIST"));
+    }
     const auto at = offset_of_info(exec[1].text(), flow_.followed());
     if (!at) return tl::unexpected<Error>(at.error());
     const Libraries here = libraries_of(exec[0]);
@@ -75,8 +79,7 @@ Status Lane::copy_functions(const StreamPlace& place, const StreamCommand* op) {
     for (const auto& name : changes.removed) append_command(body, {"FUNCTION", "DELETE", name});
     for (const auto& name : changes.loaded)
         append_command(body, {"FUNCTION", "LOAD", here.at(name).code});
-    auto ran =
-        transact(body, changes.removed.size() + changes.loaded.size(), place, nullptr);
+    auto ran = transact(body, changes.removed.size() + changes.loaded.size(), place, nullptr);
     if (!ran) return tl::unexpected<Error>(std::move(ran).error());
     for (std::size_t i = 0; i < changes.loaded.size(); ++i) {
         const ReplyView loaded = (*ran)[changes.removed.size() + i];

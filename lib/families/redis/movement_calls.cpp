@@ -208,16 +208,24 @@ Result<Position> RedisMovement::arm() {
     const std::lock_guard lock(calls_);
     if (mode_ != MovementMode::standby)
         return fail(ErrorCode::not_allowed, "arm: this direction is not in standby");
-    auto end = end_of_stream();
+    auto origin = side_client(origin_of(flow_.direction));
+    if (!origin) return tl::unexpected<Error>(std::move(origin).error());
+    auto end = origin_now(**origin);
     if (!end) return tl::unexpected<Error>(std::move(end).error());
     StreamPlace place;
     {
-        std::unique_lock marker_lock(marker_mutex_);
+        const std::lock_guard marker_lock(marker_mutex_);
         armed_.reset();
         arm_at_ = static_cast<uint64_t>(end->offset);
-        if (!marker_changed_.wait_for(marker_lock, milliseconds(limits::kRedisConnect_ms),
-                                      [&] { return armed_.has_value(); })) {
+    }
+    // In a hold the stream is silent, and the reader would look only when its wait is over.
+    const auto sent = (*origin)->ask({"PUBLISH", flow_.channel, "arm"});
+    {
+        std::unique_lock marker_lock(marker_mutex_);
+        if (!sent || !marker_changed_.wait_for(marker_lock, milliseconds(limits::kRedisConnect_ms),
+                                               [&] { return armed_.has_value(); })) {
             arm_at_.reset();
+            if (!sent) return fail(Error(sent.error()), "writing a marker");
             return fail(ErrorCode::timeout, "the reader did not reach the end of the stream",
                         "see the direction's status: it may not be attached");
         }

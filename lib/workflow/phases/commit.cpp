@@ -53,24 +53,26 @@ tl::unexpected<Error> no_proof(const std::string& why) {
 }
 
 /// The reverse stream waits for a source that is away as long as it takes; a commit does not.
-Status source_answers(PhaseRun& run, milliseconds away) {
+Status source_answers(PhaseRun& run) {
     EndpointHealth health;
-    const Status answers = wait_until(run, away, "the source", [&]() -> Result<bool> {
-        health = run.inspector().health(Side::source);
-        if (health.reachable) return true;
-        Progress line;
-        line.step = "proving the way back";
-        line.waiting_for = "the source: " + health.error;
-        run.progress(std::move(line));
-        return false;
-    });
+    const Status answers =
+        wait_until(run, run.context().side_away, "the source", [&]() -> Result<bool> {
+            health = run.inspector().health(Side::source);
+            if (health.reachable) return true;
+            Progress line;
+            line.step = "proving the way back";
+            line.waiting_for = "the source: " + health.error;
+            run.progress(std::move(line));
+            return false;
+        });
     if (answers || answers.error().code != ErrorCode::timeout || health.reachable) return answers;
     return no_proof(fmt::format("the source does not answer ({})", health.error));
 }
 
-Status prove_final(PhaseRun& run, milliseconds away) {
-    EXODUS_TRY(source_answers(run, away));
-    auto lag = wait_lag(run, Direction::reverse, run.settings().gates.ready_lag_ms, 0, away);
+Status prove_final(PhaseRun& run) {
+    EXODUS_TRY(source_answers(run));
+    auto lag = wait_lag(run, Direction::reverse, run.settings().gates.ready_lag_ms, 0,
+                        run.context().side_away);
     if (!lag && lag.error().code == ErrorCode::timeout) return no_proof(lag.error().message);
     if (!lag && lag.error().code == ErrorCode::safety) {
         lag.error().hint = std::string("without a way back, and without proof: ") + kWithoutProof;
@@ -212,7 +214,7 @@ Status body(PhaseRun& run, const CommitOptions& options) {
         if (!lines) return tl::unexpected(lines.error());
         lost = std::move(*lines);
     } else {
-        EXODUS_TRY(prove_final(run, options.source_away));
+        EXODUS_TRY(prove_final(run));
     }
     EXODUS_TRY(confirm_commit(run, lost));
     EXODUS_TRY(run.may_go_on());

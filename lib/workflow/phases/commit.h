@@ -11,8 +11,6 @@ namespace exodus {
 struct CommitOptions {
     std::optional<int64_t> watch_ms;  ///< none: settings.cutover.watch_ms
     bool keep_reverse = false;  ///< the reverse stream goes on feeding the source after the commit
-    /// How long a source may be away, or take nothing; tests lower it.
-    milliseconds source_away{limits::kCommitSourceAway_ms};
 };
 
 PhaseOutcome run_commit(PhaseContext& context, const CommitOptions& options);

@@ -253,9 +253,9 @@ TEST_CASE("commit: a source that dies behind its first answer, or takes nothing,
     SUBCASE("it was never caught up") {
         set([](FakeLane& lane) { lane.lag_ms.reset(); });
     }
-    CommitOptions options;
-    options.source_away = milliseconds(100);
-    const PhaseOutcome outcome = commit(stage, options);
+    auto context = stage.context();
+    context.side_away = milliseconds(100);
+    const PhaseOutcome outcome = run_commit(context, {});
     INFO(say(outcome));
     CHECK(outcome.exit_code == 69);
     CHECK(outcome.headline.find("nothing was changed") != std::string::npos);
@@ -263,7 +263,56 @@ TEST_CASE("commit: a source that dies behind its first answer, or takes nothing,
     CHECK(outcome.error->hint.find("exodus commit --skip-gate commit") != std::string::npos);
     CHECK(stage.row().state == S::switched);
     set([](FakeLane& lane) { lane.lag_ms = 0; });
-    EXPECT(commit(stage, options), 0);
+    EXPECT(commit(stage), 0);
+}
+
+TEST_CASE("switch and rollback do not wait for ever for a side that takes nothing") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    auto context = stage.context();
+    context.side_away = milliseconds(100);
+    const auto ends = [&](const PhaseOutcome& outcome, const std::string& side) {
+        INFO(say(outcome));
+        CHECK(outcome.exit_code == 69);
+        REQUIRE(outcome.error);
+        CHECK(outcome.error->hint.find("bring the " + side + " back") != std::string::npos);
+    };
+    const auto lag = [&](Direction direction, int64_t ms) {
+        stage.world.with(direction, [&](FakeLane& lane) { return lane.lag_ms = ms, 0; });
+    };
+    MigrateOptions switch_over;
+    switch_over.goal = MigrateGoal::switched;
+    lag(Direction::forward, 60'000);
+    ends(run_migrate(context, switch_over), "target");
+    CHECK(stage.row().route.authority == Side::source);
+    lag(Direction::forward, 0);
+    EXPECT(run_migrate(context, switch_over), 0);
+    lag(Direction::reverse, 60'000);
+    ends(run_rollback(context, {}), "source");
+    CHECK(stage.row().route.authority == Side::target);
+    lag(Direction::reverse, 0);
+    EXPECT(run_rollback(context, {}), 0);
+}
+
+TEST_CASE("switch: a fence that falls behind its proof aborts") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    auto context = stage.context();
+    context.fault = [&](std::string_view point) {
+        if (point != "C6.after-effect") return;
+        const std::scoped_lock lock(stage.world.mutex);
+        stage.world.fenced.erase(Side::source);
+    };
+    MigrateOptions options;
+    options.goal = MigrateGoal::switched;
+    const PhaseOutcome outcome = run_migrate(context, options);
+    INFO(say(outcome));
+    CHECK(outcome.exit_code == 5);
+    CHECK(outcome.headline.find("proving the fence again") != std::string::npos);
+    CHECK(stage.row().state == S::ready);
+    CHECK(stage.row().route.authority == Side::source);
 }
 
 TEST_CASE("what blocks one direction is not hidden by the other, which is well") {
