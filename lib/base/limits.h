@@ -396,6 +396,14 @@ inline constexpr std::size_t kHookOutput_bytes_max = 64 * 1024;
 // --------------------------------------------------------------------------------------
 /// Identities remembered per process; beyond, a login still works but on a connection of its own.
 inline constexpr std::size_t kRedisIdentities_max = 4'096;
+/// Users that came through the interlay count for the gate this long, as all evidence does; how
+/// exactly the time is known, and how soon it is in the journal.
+inline constexpr int64_t kRedisSeenUser_ms_max = 24LL * 3600 * 1000;
+inline constexpr int64_t kRedisSeenUserAgain_ms = 600'000;
+inline constexpr int64_t kRedisSeenUsersSave_ms = 1'000;
+/// Those of four processes that were full; and a name's beginning says enough.
+inline constexpr std::size_t kRedisSeenUsers_max = 16'384;
+inline constexpr std::size_t kRedisUserName_bytes_max = 512;
 /// A key that proves the fence is kept per identity; longer ones are not worth their memory.
 inline constexpr std::size_t kRedisSampleKey_bytes_max = 1024;
 inline constexpr std::size_t kRedisScripts_max = 10'000;
@@ -431,8 +439,8 @@ inline constexpr int64_t kClientPause_ms_max = 366LL * 24 * 3600 * 1000;
 /// Leased connections that wait for the next session, per worker, and how long.
 inline constexpr std::size_t kRedisIdleLeases_max = 64;
 inline constexpr int64_t kRedisIdleLease_us = 60LL * 1'000'000;
-/// A shared connection that no client has used for this long is closed: it is a login on the server.
-/// As long as a pause between two runs of a job that reconnects each time.
+/// A shared connection that no client has used for this long is closed: it is a login on the
+/// server. As long as a pause between two runs of a job that reconnects each time.
 inline constexpr int64_t kRedisUnusedShared_us = 60LL * 1'000'000;
 /// A reply that the session must see whole (AUTH, EVALSHA, CLIENT …) and that may be this long.
 inline constexpr std::size_t kRedisCollected_bytes_max = 1024 * 1024;

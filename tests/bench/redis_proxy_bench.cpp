@@ -1,15 +1,20 @@
 // CPU per request of the interlay beside its peers, in one alternated run: direct, HAProxy (TCP),
 // nutcracker, exodus forward, and exodus with every read mirrored to a target that follows. Prints
-// a table of medians; asserts nothing. Arguments: rounds (5), requests at depth 1 (200000).
+// a table of medians, and what an idle client costs in memory; asserts nothing. Arguments: rounds
+// (5; 0: memory only), requests at depth 1 (200000).
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
+#include "base/limits.h"
+#include "tests/support/raw_client.h"
 #include "tests/support/redis_server.h"
 
 using namespace exodus;
@@ -84,6 +89,7 @@ void wait_for_port(int port, Process& process) {
 
 constexpr const char* kOwnUser = "exodus";
 constexpr const char* kOwnPassword = "bench-secret-0123456789";
+constexpr int kIdleClients = 2'000;
 
 /// One migration of the bench: its directory, its interlay, and how to run commands on it.
 class Interlay {
@@ -161,6 +167,44 @@ std::string mirrored(Interlay& interlay) {
         get.value("not_comparable", 0), stats.value("shadow_dropped", 0));
 }
 
+double resident_kib(pid_t pid) {
+    std::istringstream status(read_file(fmt::format("/proc/{}/status", pid)));
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("VmRSS:")) return std::stod(line.substr(6));
+    }
+    throw std::runtime_error("no VmRSS");
+}
+
+/// Memory of the interlay per client that has asked once and is silent now, when the buffers that
+/// it used were given back.
+void print_idle(const Contestant& interlay) {
+    const std::string plain = request({"GET", "none"});
+    const std::string logged_in = request({"HELLO", "3", "AUTH", kOwnUser, kOwnPassword}) + plain;
+    std::vector<std::unique_ptr<RawClient>> clients;
+    const auto come = [&](const std::string& bytes, const char* answer, int count) {
+        for (int i = 0; i < count; ++i) {
+            clients.push_back(std::make_unique<RawClient>(interlay.port));
+            clients.back()->send(bytes);
+            if (!clients.back()->read_until(answer).ends_with(answer))
+                throw std::runtime_error("an idle client got no answer");
+        }
+        double last = 0;
+        eventually(
+            milliseconds(60'000),
+            [&] {
+                const double now = resident_kib(interlay.proxy);
+                return std::exchange(last, now) == now;
+            },
+            milliseconds(2 * limits::kBufferTrim_ms));
+        return last;
+    };
+    const double before = come(logged_in, "_\r\n", 10);
+    const double some = come(plain, "$-1\r\n", kIdleClients);
+    const double all = come(logged_in, "_\r\n", kIdleClients);
+    fmt::print("memory per idle client of {}: plain {:.1f} KiB, logged in with RESP3 {:.1f} KiB\n",
+               kIdleClients, (some - before) / kIdleClients, (all - some) / kIdleClients);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -204,6 +248,8 @@ int main(int argc, char** argv) try {
     }
     Interlay forward(source, target);
     contestants.push_back(forward.contestant("exodus forward"));
+    print_idle(contestants.back());
+    if (rounds == 0) return 0;
     Interlay mirror(source, target);
     mirror.mirror_all();
     contestants.push_back(mirror.contestant("exodus forward + mirror"));

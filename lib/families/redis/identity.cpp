@@ -5,6 +5,10 @@
 
 namespace exodus::redis {
 
+std::string name_of(const Identity& identity) {
+    return identity.id != kAnonymous && identity.user.empty() ? "default" : identity.user;
+}
+
 Identities::Identities() : hmac_key_(random_bytes(32)) { rows_[kAnonymous] = Identity{}; }
 
 /// The table is keyed by a keyed hash, so that no map node holds a password as plain text.
@@ -54,6 +58,12 @@ std::vector<Identity> Identities::all() const {
     std::vector<Identity> out;
     for (const auto& [id, row] : rows_) out.push_back(row);
     return out;
+}
+
+std::string Identities::name_of(IdentityId id) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = rows_.find(id);
+    return found == rows_.end() ? std::string() : redis::name_of(found->second);
 }
 
 bool Identities::saw_key(IdentityId id, std::string_view key, int database) {

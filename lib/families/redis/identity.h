@@ -30,6 +30,9 @@ struct Identity {
     bool used = false;  ///< a client sent requests as this identity, besides AUTH and the like
 };
 
+/// The user as a server knows it; empty: who has not logged in.
+std::string name_of(const Identity& identity);
+
 class Identities {
   public:
     Identities();
@@ -39,6 +42,7 @@ class Identities {
     /// A copy; the anonymous one for an unknown id.
     [[nodiscard]] Identity get(IdentityId id) const;
     [[nodiscard]] std::vector<Identity> all() const;
+    [[nodiscard]] std::string name_of(IdentityId id) const;
     /// Who has logged in with exactly these before; nullopt: nobody.
     [[nodiscard]] std::optional<IdentityId> find(std::string_view user,
                                                  std::string_view password) const;

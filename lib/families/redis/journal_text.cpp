@@ -10,13 +10,14 @@ namespace exodus::redis {
 Status save_text(Journal& journal, std::string_view direction, const std::string& name,
                  std::string_view text) {
     const std::size_t piece = limits::kJournalValue_bytes;
-    std::size_t count = 0;
-    for (std::size_t at = 0; at < text.size(); at += piece, ++count) {
-        EXODUS_TRY(journal.save_position(direction, name + ":" + std::to_string(count),
-                                         text.substr(at, piece)));
-    }
-    return journal.save_position(direction, name,
-                                 std::to_string(count) + " " + hex(xxh3_128(text)));
+    std::vector<std::string> names;
+    for (std::size_t at = 0; at < text.size(); at += piece)
+        names.push_back(name + ":" + std::to_string(names.size()));
+    std::vector<std::pair<std::string_view, std::string>> rows;
+    for (std::size_t i = 0; i < names.size(); ++i)
+        rows.emplace_back(names[i], text.substr(i * piece, piece));
+    rows.emplace_back(name, std::to_string(names.size()) + " " + hex(xxh3_128(text)));
+    return journal.save_positions(direction, rows);
 }
 
 Result<std::optional<std::string>> load_text(Journal& journal, std::string_view direction,

@@ -10,8 +10,7 @@
 
 namespace exodus::redis {
 
-/// Saves `text` of any length as `name:0…` and, last, how many pieces there are: a crash in between
-/// leaves the old count and at worst a mix that the reader's own parser refuses.
+/// Saves `text` of any length as `name:0…` and how many pieces there are, all or nothing.
 Status save_text(Journal& journal, std::string_view direction, const std::string& name,
                  std::string_view text);
 /// nullopt when nothing was saved.

@@ -61,18 +61,29 @@ std::optional<ClientLogin> ProcessState::login_for(Side side, IdentityId identit
         const Endpoint& endpoint = settings.endpoint(side);
         return ClientLogin{endpoint.user, endpoint.password};
     }
-    // Never our own user: a fence could not stop it without stopping us.
-    if (side == Side::target && target_service) {
-        if (settings.interlay.users.empty()) return std::nullopt;
-        return settings.interlay.users.front().target;
-    }
+    if (side == Side::target && target_service) return configured_login(side, {});
     Identity known = identities.get(identity);
     if (known.id != identity) return std::nullopt;
     if (!maps) return ClientLogin{known.user, std::move(known.password)};
-    for (const ClientUser& user : settings.interlay.users) {
-        if (user.name == known.user) return side == Side::source ? user.source : user.target;
+    return configured_login(side, known.user);
+}
+
+std::optional<ClientLogin> ProcessState::configured_login(Side side, std::string_view user) const {
+    // Never our own user: a fence could not stop it without stopping us.
+    const bool everybody = side == Side::target && target_service;
+    if (!everybody && !maps) return std::nullopt;
+    for (const ClientUser& known : settings.interlay.users) {
+        if (everybody || known.name == user)
+            return side == Side::source ? known.source : known.target;
     }
     return std::nullopt;
+}
+
+void ProcessState::saw_use(IdentityId identity, Side side, int64_t now_ms) {
+    identities.saw_use(identity);
+    const std::string name = identities.name_of(identity);
+    seen.saw(name, now_ms);
+    if (identity != kAnonymous) seen.tried(name, side, true, now_ms);
 }
 
 }  // namespace exodus::redis

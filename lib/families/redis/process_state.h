@@ -14,6 +14,7 @@
 #include "families/redis/identity.h"
 #include "families/redis/request_capture.h"
 #include "families/redis/script_cache.h"
+#include "families/redis/seen_users.h"
 #include "families/redis/virtual_id.h"
 
 namespace exodus::redis {
@@ -28,6 +29,12 @@ struct ProcessState {
     /// With what a connection to a side is logged in for an identity: nothing for one that is not
     /// logged in; nullopt when the identity is not valid any more.
     [[nodiscard]] std::optional<ClientLogin> login_for(Side side, IdentityId identity) const;
+    /// The same for a user of the configuration, or whom the target knows as everybody; nullopt:
+    /// only the client itself has the password.
+    [[nodiscard]] std::optional<ClientLogin> configured_login(Side side,
+                                                              std::string_view user) const;
+    /// A client sends its first request as this identity, on a connection that `side` let in.
+    void saw_use(IdentityId identity, Side side, int64_t now_ms);
 
     const Settings& settings;
     bool sharing = true;          ///< interlay.sharing
@@ -38,6 +45,7 @@ struct ProcessState {
     /// others ask behind it, the CLIENT UNPAUSE included. 0: not paused.
     std::atomic<int64_t> writes_paused_until_us{0};
     Identities identities;
+    SeenUsers seen;
     /// As of the newest route that a worker adopted.
     std::atomic<Side> authority{Side::source};
     ScriptCache scripts;

@@ -357,7 +357,7 @@ void ClientSession::forward(BackendLink& link, const resp::CommandRow& row,
                             uint32_t more) {
     if (!used_ && row.effect != resp::Effect::connection) [[unlikely]] {
         used_ = true;
-        worker_.state().identities.saw_use(identity_);
+        worker_.state().saw_use(identity_, link.key.side, worker_.io().wall_now_us() / 1000);
     }
     if (!sampled_ && row.writes()) [[unlikely]] {
         // The fence is proven with a key that this identity really writes.

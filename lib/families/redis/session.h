@@ -76,6 +76,10 @@ class ClientSession {
         return parked_.bytes.size() + backlog_.size() - backlog_at_;
     }
     [[nodiscard]] int protocol() const { return resp_; }
+    /// As whom it has sent requests; nullopt: none yet.
+    [[nodiscard]] std::optional<IdentityId> user() const {
+        return used_ ? std::optional(identity_) : std::nullopt;
+    }
     /// The reply of a large or slow kind was seen: the next requests use a lease for a while.
     void slow_until(int64_t at_us) { slow_until_us_ = at_us; }
     [[nodiscard]] BackendLink* link() const { return link_; }

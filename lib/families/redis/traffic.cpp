@@ -1,7 +1,10 @@
 #include "families/redis/traffic.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "families/redis/client.h"
 #include "families/redis/functions.h"
@@ -41,7 +44,10 @@ resp::Value value_of(const ReplyView& reply) {
 class RedisTraffic final : public TrafficShared {
   public:
     explicit RedisTraffic(const FamilyContext& context)
-        : context_(context), state_(context.settings) {}
+        : context_(context), state_(context.settings) {
+        state_.seen.keep_in(context.journal,
+                            {context.settings.source.address(), context.settings.target.address()});
+    }
 
     std::unique_ptr<ProtocolWorker> make_worker(WorkerIo& io) override {
         state_.commands.start([this](Side side) { return commands_of(side); });
@@ -51,27 +57,7 @@ class RedisTraffic final : public TrafficShared {
     }
 
     Status ready_for(Side side) override {
-        std::string refused;
-        for (const Identity& identity : state_.identities.all()) {
-            if (!identity.used) continue;
-            auto enters = may_enter(side, identity);
-            if (!enters) return fail(std::move(enters).error(), "ready for switch");
-            // A client that is not let in on either side sees the same before and after.
-            if (!*enters && identity.id == kAnonymous) {
-                auto before = may_enter(other(side), identity);
-                if (!before) return fail(std::move(before).error(), "ready for switch");
-                *enters = !*before;
-            }
-            if (!*enters) {
-                refused += (refused.empty() ? "" : ", ") +
-                           (identity.user.empty() ? "default" : identity.user);
-            }
-        }
-        if (!refused.empty()) {
-            return fail(ErrorCode::gate_not_met,
-                        "users cannot log in to " + std::string(to_string(side)) + ": " + refused,
-                        "create them there with the same passwords, or set redis.target.auth");
-        }
+        EXODUS_TRY(logins_proven(side));
         if (side == Side::target) EXODUS_TRY(functions_arrived());
         return load_scripts(side);
     }
@@ -85,7 +71,7 @@ class RedisTraffic final : public TrafficShared {
             // A made-up key proves nothing; who never wrote is covered by the fence's own ACL
             // DRYRUN of every user.
             if (identity.sample_key.empty()) continue;
-            auto client = connect_as(side, identity, deadline.left());
+            auto client = connect_as(side, state_.login_for(side, identity.id), deadline.left());
             if (!client) {
                 if (client.error().code == ErrorCode::permission) continue;  // not even let in
                 return fail(std::move(client).error(), "fence probe");
@@ -158,9 +144,61 @@ class RedisTraffic final : public TrafficShared {
         std::unique_ptr<Rechecker> inner_;
     };
 
-    /// False: refused by the server. Errors: everything else.
-    Result<bool> may_enter(Side side, const Identity& identity) {
-        auto client = connect_as(side, identity, milliseconds(limits::kRedisConnect_ms));
+    /// Every user of the last day. Those who came to an earlier process only cannot be tried
+    /// without their passwords: what that process proved counts as long as all evidence does.
+    Status logins_proven(Side side) {
+        auto lately = state_.seen.lately(wall_ms());
+        if (!lately) return fail(std::move(lately).error(), "ready for switch");
+        std::set<std::string> absent(lately->begin(), lately->end());
+        std::map<std::string, bool> tried;
+        for (const Identity& identity : state_.identities.all()) {
+            const std::string name = name_of(identity);
+            const bool anonymous = identity.id == kAnonymous;
+            if (!identity.used && !(anonymous && absent.contains(name))) continue;
+            auto enters = may_enter(side, state_.login_for(side, identity.id));
+            if (!enters) return fail(std::move(enters).error(), "ready for switch");
+            // A client that is not let in on either side sees the same before and after.
+            if (!*enters && anonymous) {
+                auto before = may_enter(other(side), ClientLogin{});
+                if (!before) return fail(std::move(before).error(), "ready for switch");
+                *enters = !*before;
+            }
+            absent.erase(name);
+            tried[name] = *enters && (!tried.contains(name) || tried[name]);
+        }
+        std::string unproven;
+        for (const std::string& name : absent) {
+            const auto login = state_.configured_login(side, name);
+            if (login) {
+                auto enters = may_enter(side, login);
+                if (!enters) return fail(std::move(enters).error(), "ready for switch");
+                tried[name] = *enters;
+            } else if (!state_.maps && !state_.seen.enters(name, side, wall_ms())) {
+                unproven += (unproven.empty() ? "" : ", ") + name;
+            }
+        }
+        std::string refused;
+        for (const auto& [name, enters] : tried) {
+            if (!name.empty()) state_.seen.tried(name, side, enters, wall_ms());
+            if (!enters)
+                refused += (refused.empty() ? "" : ", ") + (name.empty() ? "default" : name);
+        }
+        if (!refused.empty()) {
+            return fail(ErrorCode::gate_not_met,
+                        "users cannot log in to " + std::string(to_string(side)) + ": " + refused,
+                        "create them there with the same passwords, or set redis.target.auth");
+        }
+        if (unproven.empty()) return {};
+        return fail(ErrorCode::gate_not_met,
+                    "users that have not come again since the interlay was started, and were never "
+                    "proven on " +
+                        std::string(to_string(side)) + ": " + unproven +
+                        " (each is when it connects, and stops counting a day after it was seen)");
+    }
+
+    /// False: refused by the server, or nobody to be let in. Errors: everything else.
+    Result<bool> may_enter(Side side, const std::optional<ClientLogin>& login) {
+        auto client = connect_as(side, login, milliseconds(limits::kRedisConnect_ms));
         if (!client) {
             if (client.error().code == ErrorCode::permission) return false;
             return tl::unexpected<Error>(std::move(client).error());
@@ -170,11 +208,10 @@ class RedisTraffic final : public TrafficShared {
         return error_word(*reply) != "NOAUTH";
     }
 
-    Result<std::unique_ptr<Client>> connect_as(Side side, const Identity& identity,
+    Result<std::unique_ptr<Client>> connect_as(Side side, const std::optional<ClientLogin>& login,
                                                milliseconds timeout) {
         Endpoint endpoint = context_.settings.endpoint(side);
         endpoint.database = 0;
-        const auto login = state_.login_for(side, identity.id);
         if (!login) return fail(ErrorCode::permission, "this login is not valid any more");
         endpoint.user = login->user;
         endpoint.password = login->password;

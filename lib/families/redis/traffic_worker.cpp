@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "base/limits.h"
@@ -180,10 +181,20 @@ void TrafficWorker::tick() {
     }
     if (now - last_expiry_us_ > 1'000'000) {
         last_expiry_us_ = now;
+        note_users();
         expire_idle(now);
         expire_unused(slots_, now);
         expire_unused(shadow_slots_, now);
     }
+}
+
+void TrafficWorker::note_users() {
+    std::set<IdentityId> here;
+    for (const auto& [id, session] : sessions_) {
+        if (const auto user = session->user()) here.insert(*user);
+    }
+    for (const IdentityId identity : here)
+        state_.seen.saw(state_.identities.name_of(identity), io_.wall_now_us() / 1000);
 }
 
 void TrafficWorker::adopt(const Route& route) {

@@ -175,6 +175,7 @@ class TrafficWorker final : public ProtocolWorker {
     void drop_shadow();
     BackendLink* shadow_link(Side side, const LinkKey& like);
 
+    void note_users();
     void run_ready();
     void sweep();
     void tick();

@@ -1,15 +1,12 @@
 // Hazard: values as large as a server takes (512 MiB), and pipelines 10,000 deep. The interlay must
 // pass them on as they come, in order, with its own memory bounded however slow either end is.
 #include <algorithm>
-#include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <fstream>
-#include <poll.h>
 #include <stdexcept>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "tests/support/raw_client.h"
 #include "tests/support/rig.h"
 
 using namespace exodus;
@@ -21,70 +18,22 @@ constexpr std::size_t kLarge = std::size_t{512} << 20;
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 constexpr int64_t kRoom_bytes = int64_t{32} << 20;  // 7 MB were observed
 
-/// A client that sends and reads pieces, so that the test itself keeps no large value either.
-class RawClient {
-  public:
-    explicit RawClient(int port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(static_cast<uint16_t>(port));
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        if (::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
-            throw std::runtime_error("cannot connect");
+/// Sends and reads in pieces, so that the test itself keeps no large value either.
+struct Client : RawClient {
+    explicit Client(int port) : RawClient(port, milliseconds(120'000)) {
         send(fmt::format("AUTH {} {}\r\n", Rig::kUser, Rig::kPassword));
         REQUIRE(line() == "+OK");
     }
-    ~RawClient() { ::close(fd_); }
-    RawClient(const RawClient&) = delete;
-    RawClient& operator=(const RawClient&) = delete;
-
-    void send(std::string_view bytes) {
-        while (!bytes.empty()) {
-            wait(POLLOUT);
-            const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (n <= 0) throw std::runtime_error("connection lost while sending");
-            bytes.remove_prefix(static_cast<std::size_t>(n));
-        }
-    }
-    std::string line() {
-        for (;;) {
-            const auto end = kept_.find("\r\n");
-            if (end != std::string::npos) {
-                std::string out = kept_.substr(0, end);
-                kept_.erase(0, end + 2);
-                return out;
-            }
-            more();
-        }
-    }
     /// The next `size` bytes must be those of `pattern`, over and over.
     bool body_is(std::size_t size, std::string_view pattern) {
-        std::size_t at = 0;
-        while (at < size) {
-            if (kept_.empty()) more();
+        for (std::size_t at = 0; at < size;) {
             const std::size_t offset = at % pattern.size();
-            const std::size_t n = std::min({kept_.size(), size - at, pattern.size() - offset});
-            if (kept_.compare(0, n, pattern, offset, n) != 0) return false;
-            kept_.erase(0, n);
-            at += n;
+            const std::string piece = take(std::min(size - at, pattern.size() - offset));
+            if (pattern.substr(offset, piece.size()) != piece) return false;
+            at += piece.size();
         }
         return true;
     }
-
-  private:
-    void wait(short events) {
-        pollfd entry{fd_, events, 0};
-        if (::poll(&entry, 1, 120'000) != 1) throw std::runtime_error("nothing moves for 120 s");
-    }
-    void more() {
-        wait(POLLIN);
-        std::string buffer(64 * 1024, '\0');
-        const ssize_t n = ::recv(fd_, buffer.data(), buffer.size(), 0);
-        if (n <= 0) throw std::runtime_error("connection lost while reading");
-        kept_.append(buffer, 0, static_cast<std::size_t>(n));
-    }
-    int fd_;
-    std::string kept_;
 };
 
 std::string pattern() {
@@ -114,7 +63,7 @@ void check_peak(Rig& rig, int64_t before) {
 #endif
 }
 
-void send_set(RawClient& client, const std::string& key, const std::string& piece) {
+void send_set(Client& client, const std::string& key, const std::string& piece) {
     client.send(fmt::format("*3\r\n$3\r\nSET\r\n${}\r\n{}\r\n${}\r\n", key.size(), key, kLarge));
     for (std::size_t at = 0; at < kLarge; at += piece.size()) client.send(piece);
     client.send("\r\n");
@@ -137,8 +86,8 @@ TEST_CASE("a value of 512 MiB streams through in both directions, also inside MU
         rig.expect(0, {"init", "redis"});
         rig.start_interlay();
         const std::string piece = pattern();
-        RawClient client(rig.port());
-        RawClient other(rig.port());
+        Client client(rig.port());
+        Client other(rig.port());
         other.send("PING\r\n");
         REQUIRE(other.line() == "+PONG");
         const int64_t before = peak_bytes(rig.interlay_pid());
@@ -177,7 +126,7 @@ TEST_CASE("10,000 requests in flight: all answered, in order, with bounded memor
         Rig rig(rig_options(sharing));
         rig.expect(0, {"init", "redis"});
         rig.start_interlay();
-        RawClient client(rig.port());
+        Client client(rig.port());
         const int64_t before = peak_bytes(rig.interlay_pid());
         std::string text;
         for (int i = 0; i < 10'000; ++i) {

@@ -12,15 +12,11 @@ using namespace exodus::test;
 
 namespace {
 
-/// Waits until `text` has come; everything that came with it is returned.
+/// What comes up to `text`, which must come.
 std::string read_until(RawClient& client, std::string_view text) {
-    std::string all;
-    eventually(milliseconds(20'000), [&] {
-        all += client.read(1);
-        return all.find(text) != std::string::npos;
-    });
+    std::string all = client.read_until(text);
     INFO("waiting for ", std::string(text), " in ", all);
-    CHECK(all.find(text) != std::string::npos);
+    CHECK(all.ends_with(text));
     return all;
 }
 

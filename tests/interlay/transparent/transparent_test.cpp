@@ -1,15 +1,10 @@
 // Transparency byte by byte: each conversation is held with a server directly and through the
 // interlay (shared and own backend connections), and both sides must have said exactly the same,
 // closes included. What a server answers by its own nature (ids, addresses, times) is left out.
-#include <cstring>
 #include <doctest/doctest.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "tests/support/raw_client.h"
 #include "tests/support/rig.h"
 
 using namespace exodus;
@@ -19,69 +14,18 @@ namespace {
 
 constexpr const char* kEnd = "end-of-conversation";
 
-/// One raw connection that remembers everything it was told.
-class Wire {
-  public:
-    explicit Wire(int port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-        sockaddr_in to{};
-        to.sin_family = AF_INET;
-        to.sin_port = htons(static_cast<uint16_t>(port));
-        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        REQUIRE(::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0);
-        REQUIRE(::fcntl(fd_, F_SETFL, O_NONBLOCK) == 0);
-    }
-    ~Wire() { ::close(fd_); }
-    Wire(const Wire&) = delete;
-    Wire& operator=(const Wire&) = delete;
-
-    void send(std::string_view bytes) {
-        const Deadline deadline = Deadline::in(milliseconds(20'000));
-        while (!bytes.empty() && !ended_ && !deadline.passed()) {
-            const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-            if (n > 0) {
-                bytes.remove_prefix(static_cast<std::size_t>(n));
-                continue;
-            }
-            if (errno != EAGAIN) return;  // closed by the peer: what it said is read below
-            receive(10);
-        }
-    }
-    /// Reads until `text` was said or the peer closed.
+/// A connection, and all that was said on it.
+struct Wire {
+    explicit Wire(int port) : client(port, milliseconds(15'000)) {}
+    /// Until `text` was said, or the other end closed.
     bool wait_for(std::string_view text) {
-        const Deadline deadline = Deadline::in(milliseconds(15'000));
-        while (said.find(text, from_) == std::string::npos && !ended_) {
-            if (deadline.passed()) return false;
-            receive(20);
-        }
-        const auto at = said.find(text, from_);
-        if (at != std::string::npos) from_ = at + text.size();
-        return true;
+        const std::string next = client.read_until(text);
+        said += next;
+        return next.ends_with(text) || client.ended();
     }
-    void finish_sending() { ::shutdown(fd_, SHUT_WR); }
-    [[nodiscard]] bool ended() const { return ended_; }
-
+    RawClient client;
     std::string said;
-
-  private:
-    void receive(int timeout_ms) {
-        pollfd ready{fd_, POLLIN, 0};
-        if (::poll(&ready, 1, timeout_ms) <= 0) return;
-        char buffer[65536];
-        const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
-        if (n > 0) said.append(buffer, static_cast<std::size_t>(n));
-        if (n == 0 || (n < 0 && errno != EAGAIN)) ended_ = true;
-    }
-
-    int fd_;
-    bool ended_ = false;
-    std::size_t from_ = 0;
 };
-
-std::string request(const std::vector<std::string>& words) {
-    std::string out = fmt::format("*{}\r\n", words.size());
-    for (const auto& word : words) out += fmt::format("${}\r\n{}\r\n", word.size(), word);
-    return out;
-}
 
 /// What is sent on which connection; `until` must be answered there before the next step.
 struct Step {
@@ -344,13 +288,13 @@ std::vector<std::string> hold(const Conversation& talk, int port, std::size_t pi
     for (int i = 0; i < wires; ++i) {
         open.push_back(std::make_unique<Wire>(port));
         if (!talk.log_in) continue;
-        open.back()->send(request({"AUTH", Rig::kUser, Rig::kPassword}));
+        open.back()->client.send_and_listen(request({"AUTH", Rig::kUser, Rig::kPassword}));
         CHECK(open.back()->wait_for("+OK\r\n"));
     }
     for (const Step& step : talk.steps) {
         Wire& wire = *open[static_cast<std::size_t>(step.wire)];
         for (std::size_t at = 0; at < step.bytes.size(); at += piece)
-            wire.send(std::string_view(step.bytes).substr(at, piece));
+            wire.client.send_and_listen(std::string_view(step.bytes).substr(at, piece));
         if (step.until.empty()) continue;
         INFO("waiting for " << step.until << " in " << wire.said);
         CHECK(wire.wait_for(step.until));
@@ -358,11 +302,11 @@ std::vector<std::string> hold(const Conversation& talk, int port, std::size_t pi
     for (int i = 0; i < wires; ++i) {
         Wire& wire = *open[static_cast<std::size_t>(i)];
         const Ending ending = i == 0 ? talk.ending : Ending::echo;
-        if (ending == Ending::echo) wire.send(request({"ECHO", kEnd}));
-        if (ending == Ending::half_close) wire.finish_sending();
+        if (ending == Ending::echo) wire.client.send_and_listen(request({"ECHO", kEnd}));
+        if (ending == Ending::half_close) wire.client.end_of_input();
         INFO("heard so far: " << wire.said.substr(0, 2000));
         CHECK(wire.wait_for(ending == Ending::echo ? kEnd : "never said"));
-        said.push_back(without_id(wire.said) + (wire.ended() ? " (closed)" : ""));
+        said.push_back(without_id(wire.said) + (wire.client.ended() ? " (closed)" : ""));
     }
     return said;
 }

@@ -190,3 +190,51 @@ TEST_CASE("target.auth = same and service: who cannot log in is named; one user 
         }
     }
 }
+
+TEST_CASE("a restart of the interlay forgets neither who has to be proven nor what was") {
+    Rig rig;
+    for (const std::string user : {"ann", "bob"}) {
+        add_user(rig.source(), user, source_password(user));
+        add_user(rig.target(), user, source_password(user));
+    }
+    rig.expect(0, {"init", "redis"});
+    rig.start_interlay();
+    const auto visit = [&](const std::string& user) {
+        const auto context = connect_to(rig.port(), milliseconds(30'000));
+        CHECK(to_text(send_command(context.get(), {"AUTH", user, source_password(user)}).get()) ==
+              "OK");
+        CHECK(send_command(context.get(), {"INCR", "count:" + user})->type == REDIS_REPLY_INTEGER);
+    };
+    visit("bob");
+    Counter ann(rig.port(), "ann", source_password("ann"));
+    wait_for(ann);
+    rig.bring_to_ready();
+    ann.finish();
+    rig.kill_interlay();
+    rig.start_interlay();
+    rig.expect(0, {"migrate", "--until", "ready"});
+    rig.expect(0, {"approve", "switch", "--reason", "test"});
+    const auto refusal = [&] {
+        const RunResult refused =
+            rig.exodus({"migrate", "--switch", "--confirm", Rig::kName, "--reason", "test"});
+        CHECK(refused.code != 0);
+        CHECK(rig.authority() == "source");
+        return refused.out + refused.err;
+    };
+    CHECK(refusal().find("never proven on target: ann, bob") != std::string::npos);
+    visit("ann");
+    CHECK(refusal().find("never proven on target: bob") != std::string::npos);
+    visit("bob");
+    rig.do_switch();
+    // Both were let in on both sides, and nobody has come since.
+    for (const bool back : {true, false}) {
+        CHECK(rig.stop_interlay() == 0);
+        rig.start_interlay();
+        if (back) {
+            rig.do_rollback();
+        } else {
+            rig.do_switch();
+        }
+        CHECK(rig.authority() == (back ? "source" : "target"));
+    }
+}
