@@ -156,6 +156,16 @@ Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, i
     }
 }
 
+Result<LagWindow> wait_lag_of_hand_over(PhaseRun& run, Side gaining) {
+    const Direction feed = gaining == Side::target ? Direction::forward : Direction::reverse;
+    auto window =
+        wait_lag(run, feed, run.settings().cutover.max_lag_ms, 0, run.context().side_away);
+    if (window || window.error().code != ErrorCode::timeout) return window;
+    return fail(ErrorCode::unreachable, window.error().message,
+                fmt::format("nothing was changed; bring the {} back, then run the command again",
+                            to_string(gaining)));
+}
+
 Status prove_standby(PhaseRun& run, Direction direction) {
     const auto stands_by = [&]() -> Result<bool> {
         auto status = movement_status(run, direction);

@@ -101,8 +101,7 @@ Status verify_touched(PhaseRun& run, Direction direction, const std::string& whe
 }
 
 Status ready_to_switch(PhaseRun& run) {
-    auto lag = wait_lag(run, Direction::forward, run.settings().cutover.max_lag_ms, 0,
-                        run.context().side_away);
+    auto lag = wait_lag_of_hand_over(run, Side::target);
     if (!lag) return tl::unexpected(lag.error());
     return prove_standby(run, Direction::reverse);
 }

@@ -50,13 +50,7 @@ std::string capacity_problem(const EndpointHealth& gaining, const EndpointHealth
 Status measure_readiness(PhaseRun& run, Side gaining) {
     const Direction feed = feeding(gaining);
     const Direction back = opposite(feed);
-    auto window =
-        wait_lag(run, feed, run.settings().cutover.max_lag_ms, 0, run.context().side_away);
-    if (!window && window.error().code == ErrorCode::timeout) {
-        window.error().hint =
-            fmt::format("nothing was changed; bring the {} back, then run the command again",
-                        to_string(gaining));
-    }
+    auto window = wait_lag_of_hand_over(run, gaining);
     if (!window) return tl::unexpected(window.error());
     json problems = json::array();
     const Status way_back = prove_standby(run, back);
