@@ -56,7 +56,9 @@ struct ReplyReader::Objects {
         return nullptr;
     }
     static void* nil(const redisReadTask* task) noexcept try {
-        return make(task);
+        redisReply* reply = make(task);
+        reply->type = REDIS_REPLY_NIL;  // the task is one of a string or an array without value
+        return reply;
     } catch (const std::bad_alloc&) {
         return nullptr;
     }
