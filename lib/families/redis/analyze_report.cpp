@@ -57,9 +57,9 @@ void commands(const TrafficStats& stats, std::vector<std::string>& out) {
                               "p50", "p95", "p99", "p99.9", "errors"));
     for (std::size_t i = 0; i < std::min(rows.size(), kCommandsShown); ++i) {
         const auto& [name, row] = rows[i];
-        const auto ms = [&](double share) {
+        const auto ms = [&latency_us = row->latency_us](double share) {
             return fmt::format("{:.2f} ms",
-                               static_cast<double>(row->latency_us.percentile(share)) / 1000);
+                               static_cast<double>(latency_us.percentile(share)) / 1000);
         };
         out.push_back(
             fmt::format("          {:<14} {:>5.1f} %  {:>8} {:>8} {:>8} {:>8}  {:>6}", name,

@@ -167,7 +167,9 @@ class RedisRechecker final : public Rechecker {
             if (!pairs[question.index].aa)
                 by_database[pairs[question.index].database].push_back(&question);
         }
-        for (const auto& [database, asked] : by_database) {
+        for (const auto& entry : by_database) {
+            const int database = entry.first;
+            const auto& asked = entry.second;
             EXODUS_TRY(pair_.connect());
             EXODUS_TRY(pair_.authority_client().select(database));
             EXODUS_TRY(pair_.other_client().select(database));

@@ -200,13 +200,13 @@ TEST_CASE("a destination that is not empty, and a second writer") {
         return one.forward->status().blocked.find("second writer") != std::string::npos;
     }));
     require_equal(two, *two.forward, source, target);
-    // So is anybody else who writes there; what was under way is not applied, so nothing is
-    // doubled.
+    // Somebody else who writes there is told as such; what was under way is not applied, so nothing
+    // is doubled.
     const std::string key = redis::checkpoint_key_of(two.settings.migration, Direction::forward);
     target.text({"SET", key, "somebody"});
     source.text({"INCR", "counter"});
     REQUIRE(eventually(milliseconds(5'000), [&] {
-        return two.forward->status().blocked.find("second writer") != std::string::npos;
+        return two.forward->status().blocked.find("did not write") != std::string::npos;
     }));
     CHECK(target.text({"GET", "counter"}) == "(nil)");
     CHECK(target.text({"GET", key}) == "somebody");

@@ -144,7 +144,8 @@ TEST_CASE("a source that comes back empty before the first change came back to i
 TEST_CASE("a target that restarts behind the hand-over is found when it is asked again") {
     HandedOver h;
     CHECK(h.mover.forward->hand_over().has_value());  // the same one still
-    CHECK(h.mover.forward->status().stage == MovementStage::standby);
+    CHECK(eventually(milliseconds(5'000),
+                     [&] { return h.mover.forward->status().stage == MovementStage::standby; }));
     come_back_empty(h.target);
     REQUIRE(eventually(milliseconds(10'000), [&] { return h.mover.reverse->arm().has_value(); }));
     const auto again = h.mover.forward->hand_over();
