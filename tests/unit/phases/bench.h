@@ -32,9 +32,8 @@ class DispatchPort : public ControlPort {
 /// The interlay's process: mover, registration, traffic that grows with each look.
 class FakeInterlay {
   public:
-    FakeInterlay(World& world, Family& family, const Settings& settings, Dialer& dialer,
-                 const std::string& directory)
-        : world_(world) {
+    FakeInterlay(Family& family, const Settings& settings, Dialer& dialer,
+                 const std::string& directory) {
         state_ = *open_state_source(settings.state_path, settings.migration);
         mover_state_ = *open_state_source(settings.state_path, settings.migration);
         registry_ = *open_worker_registry(settings.state_path, settings.migration);
@@ -113,7 +112,6 @@ class FakeInterlay {
         return stats;
     }
 
-    World& world_;
     std::mutex mutex_;
     std::unique_ptr<StateSource> state_;
     std::unique_ptr<StateSource> mover_state_;
@@ -184,7 +182,7 @@ struct Stage : InterlayAccess {
     Result<ControlPort*> ensure(const std::stop_token&) override {
         if (!interlay) {
             ++spawned;
-            interlay = std::make_unique<FakeInterlay>(world, family, settings, dialer, directory);
+            interlay = std::make_unique<FakeInterlay>(family, settings, dialer, directory);
         }
         if (!kept_port) kept_port = open("control");
         return kept_port.get();
