@@ -228,7 +228,9 @@ class Listener {
 void check_ledger(World& world, const Ledger& ledger, Side authority) {
     Data& data = world.server(authority).data;
     const std::string& log = data.strings[0]["log"];
-    for (const auto& [token, fate] : ledger.writes) {
+    for (const auto& write : ledger.writes) {
+        const std::string& token = write.first;
+        const Ledger::Fate fate = write.second;
         int times = 0;
         for (auto at = log.find(token); at != std::string::npos; at = log.find(token, at + 1))
             ++times;
@@ -241,7 +243,9 @@ void check_ledger(World& world, const Ledger& ledger, Side authority) {
     }
     const auto& jobs = data.lists[0]["jobs"];
     uint64_t missing = 0;
-    for (const auto& [token, fate] : ledger.pushes) {
+    for (const auto& push : ledger.pushes) {
+        const std::string& token = push.first;
+        const Ledger::Fate fate = push.second;
         const auto left = std::count(jobs.begin(), jobs.end(), token);
         const auto found = ledger.popped.find(token);
         const auto times = left + (found == ledger.popped.end() ? 0 : found->second);
