@@ -178,7 +178,7 @@ std::shared_ptr<const BigKeyRound> Backfill::big_round() {
 Status Backfill::big_piece(const std::stop_token& stop) {
     const auto round = big_round();
     if (!round) return {};
-    const uint64_t id = flow_.queue.begin(flow_.link_end);
+    const uint64_t id = flow_.queue.begin(flow_.link_end, generation_);
     auto item = big_reader_.next(*origin_, *round, flow_.followed());
     if (!item) return tl::unexpected<Error>(std::move(item).error());
     const bool last = item->piece.last;
@@ -251,7 +251,7 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
             bytes += size;
             part.push_back(keys[at++]);
         }
-        const uint64_t id = flow_.queue.begin(flow_.link_end);
+        const uint64_t id = flow_.queue.begin(flow_.link_end, generation_);
         KeyReader::send(*origin_, part.empty() ? place_.db : part.front().db, part);
         sent.push_back({id, std::move(part), std::move(big)});
         in_pipe += bytes;
@@ -289,7 +289,7 @@ Status Backfill::sweep_page(const std::stop_token& stop) {
         if (next.cursor == "0") next_database(next);
         return next;
     }();
-    const uint64_t id = flow_.queue.begin(flow_.link_end);
+    const uint64_t id = flow_.queue.begin(flow_.link_end, generation_);
     origin_->append({"MULTI"});
     origin_->append({"SELECT", std::to_string(place_.db)});
     for (const auto& key : keys) origin_->append({"EXISTS", key.name});

@@ -51,7 +51,7 @@ Result<bool> Backfill::leave_equal(std::vector<Key>& keys, std::vector<int64_t>&
                                    const ScanPlace& after) {
     if (keys.empty()) return true;
     if (!wait_executed()) return false;
-    const uint64_t id = flow_.queue.begin(flow_.link_end);
+    const uint64_t id = flow_.queue.begin(flow_.link_end, generation_);
     std::vector<std::string_view> names;
     names.reserve(keys.size());
     for (const auto& key : keys) names.emplace_back(key.name);

@@ -26,13 +26,15 @@ std::optional<ScanPlace> ScanPlace::parse(std::string_view text) {
     return place;
 }
 
-uint64_t CopyQueue::begin(uint64_t floor) {
+uint64_t CopyQueue::begin(uint64_t floor, uint64_t generation) {
     const std::lock_guard lock(mutex_);
+    const uint64_t id = next_id_++;
+    if (generation != generation_) return id;
     Chunk chunk;
-    chunk.id = next_id_++;
+    chunk.id = id;
     chunk.floor = floor;
     chunks_.push_back(std::move(chunk));
-    return chunks_.back().id;
+    return id;
 }
 
 bool CopyQueue::deliver(uint64_t id, std::vector<CopyItem> items, const ScanPlace& after,

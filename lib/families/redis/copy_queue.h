@@ -32,8 +32,9 @@ struct ScanPlace {
 class CopyQueue {
   public:
     /// Before a chunk is read: no operation above `floor` may have been forgotten when it arrives.
-    /// Returns its id.
-    uint64_t begin(uint64_t floor);
+    /// Returns its id. `generation` is the copier's: when it has risen since, the chunk counts as
+    /// dropped at once, because the place behind it belongs to what is no longer copied.
+    uint64_t begin(uint64_t floor, uint64_t generation);
     /// Waits while the queue is full. False: the chunk was dropped meanwhile (or stop), the copier
     /// starts from place() again.
     bool deliver(uint64_t id, std::vector<CopyItem> items, const ScanPlace& after,

@@ -251,7 +251,7 @@ TEST_CASE(
     "before it") {
     CopyQueue queue;
     const std::stop_source stop;
-    const auto first = queue.begin(100);
+    const auto first = queue.begin(100, queue.generation());
     CHECK(queue.floor() == 100);
     CHECK(queue.deliver(first, {copy_of("a", 120)}, {ScanPlace::Phase::copy, false, 0, "7", "r"},
                         stop.get_token()));
@@ -262,10 +262,27 @@ TEST_CASE(
     queue.finish(batch.chunks);
     CHECK(queue.floor() == kNoOffset);
     CHECK(queue.place().cursor == "7");
-    const auto second = queue.begin(200);
+    const auto second = queue.begin(200, queue.generation());
     queue.drop_db(0);
     CHECK_FALSE(queue.deliver(second, {copy_of("a", 220)}, {}, stop.get_token()));
     CHECK(ScanPlace::parse(queue.place().text()) == queue.place());
+}
+
+TEST_CASE("copy queue: a page that was scanned before everything begins again moves no place") {
+    CopyQueue queue;
+    const std::stop_source stop;
+    const uint64_t generation = queue.generation();  // the copier looks, then scans a page …
+    const ScanPlace again{ScanPlace::Phase::copy, false, 0, "0", "r"};
+    queue.restart(again);  // … and meanwhile the lane met a SWAPDB
+    const auto late = queue.begin(300, generation);
+    CHECK_FALSE(queue.deliver(late, {copy_of("a", 320)},
+                              {ScanPlace::Phase::copy, false, 1, "7", "r"}, stop.get_token()));
+    CHECK(queue.idle());
+    CHECK(queue.take(10, 1 << 20).chunks == 0);
+    CHECK(queue.place() == again);
+    const auto next = queue.begin(300, queue.generation());
+    CHECK(queue.deliver(next, {copy_of("a", 320)}, {ScanPlace::Phase::copy, false, 0, "3", "r"},
+                        stop.get_token()));
 }
 
 TEST_CASE("scope globs match as servers do, and never a name of exodus") {
