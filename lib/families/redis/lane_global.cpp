@@ -92,8 +92,9 @@ Status Lane::swap(const StreamCommand& op) {
     if (others_live_there()) return fill_again(op, {a, b});
     std::string body;
     std::size_t commands = 0;
-    const bool verbatim = !flow_.fill_open && watermarks_.exact_db_at(a, op.end) &&
-                          watermarks_.exact_db_at(b, op.end) && !big_.any_in(a) && !big_.any_in(b);
+    const bool verbatim = !flow_.fill_open && watermarks_.exact_db_before(a, op.end) &&
+                          watermarks_.exact_db_before(b, op.end) && !big_.any_in(a) &&
+                          !big_.any_in(b);
     if (verbatim) {
         if (a == 0 ||
             b == 0) {  // what is exodus' own must not move along; the transaction writes it again

@@ -27,11 +27,11 @@ uint64_t Watermarks::doubt_max() const {
     return most;
 }
 
-bool Watermarks::exact_db_at(int db, uint64_t offset) const {
-    if (doubt(db) > offset) return false;
-    if (highest_ <= offset) return true;
+bool Watermarks::exact_db_before(int db, uint64_t end) const {
+    if (doubt(db) >= end) return false;
+    if (highest_ < end) return true;
     return std::none_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
-        return entry.second.db == db && entry.second.copied_at > offset;
+        return entry.second.db == db && entry.second.copied_at >= end;
     });
 }
 

@@ -64,8 +64,9 @@ class Watermarks {
     [[nodiscard]] bool exact_at(uint64_t applied) const {
         return applied >= doubt_max() && applied >= highest_;
     }
-    /// True when no key of this database is ahead of `offset` and none is unknown at it.
-    [[nodiscard]] bool exact_db_at(int db, uint64_t offset) const;
+    /// True when the destination's database is the origin's as it was before the operation that
+    /// ends at `end`: no key holds that operation already, and none is unknown to it.
+    [[nodiscard]] bool exact_db_before(int db, uint64_t end) const;
     [[nodiscard]] std::size_t size() const { return entries_.size(); }
 
   private:

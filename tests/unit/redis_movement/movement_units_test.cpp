@@ -133,6 +133,19 @@ TEST_CASE(
     CHECK(marks.find(h("b"))->copied_at == 20);
 }
 
+TEST_CASE("watermarks: a database with a key copied at the end of an operation holds it already") {
+    Watermarks marks(10);
+    marks.set_doubt(50);
+    CHECK(marks.exact_db_before(0, 100));
+    CHECK_FALSE(marks.exact_db_before(0, 50));  // unknown to what ends there
+    CHECK(marks.exact_db_before(0, 51));
+    // A SWAPDB that ends at 100 is in what was copied at 100: it must not be done again there.
+    marks.put(key_hash(0, "a"), {100, 100, 0, false});
+    CHECK_FALSE(marks.exact_db_before(0, 100));
+    CHECK(marks.exact_db_before(0, 101));
+    CHECK(marks.exact_db_before(1, 100));  // another database
+}
+
 TEST_CASE("watermarks: what a late chunk or a doubtful operation still needs is not evicted") {
     Watermarks marks(1);
     marks.set_doubt(5);
