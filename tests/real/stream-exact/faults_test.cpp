@@ -149,6 +149,24 @@ TEST_CASE("flushes, swaps and functions in the stream") {
     CHECK(target.text({"FUNCTION", "LIST"}).find("fa") == std::string::npos);
 }
 
+TEST_CASE("a source that refuses FUNCTION LIST is no source without functions") {
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    source.text({"SET", "a", "1"});
+    source.text({"FUNCTION", "LOAD",
+                 "#!lua name=a\nredis.register_function('fa', function(k,a) return 1 end)"});
+    source.text({"ACL", "SETUSER", "default", "-function|list"});
+    const TempDir directory;
+    Mover mover(settings_between(source.port(), target.port()), directory.path());
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    CHECK(eventually(milliseconds(10'000), [&] {
+        return mover.forward->status().blocked.find("FUNCTION LIST") != std::string::npos;
+    }));
+    source.text({"ACL", "SETUSER", "default", "+function|list"});
+    require_equal(mover, *mover.forward, source, target);
+    CHECK(target.text({"FUNCTION", "LIST"}).find("fa") != std::string::npos);
+}
+
 TEST_CASE("lost connections, a frozen destination, and one out of memory") {
     RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
