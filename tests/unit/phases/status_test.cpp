@@ -1,0 +1,166 @@
+// What status and the flags say, and which command is named next.
+#include "drive.h"
+
+using namespace exodus;
+using namespace exodus::test;
+
+TEST_CASE("what blocks one direction is not hidden by the other, which is well") {
+    Stage stage;
+    until_ready(stage);
+    REQUIRE(stage.store->set_flags(stage.row().id, Direction::reverse, {"", "no right to write"}));
+    EXPECT(migrate(stage), 0);  // asks the forward direction
+    CHECK(stage.row().reverse_flags.blocked == "no right to write");
+    CHECK(stage.row().forward_flags.blocked.empty());
+    stage.interlay.reset();
+    auto context = stage.context();
+    auto silent = read_status(context, {});
+    REQUIRE(silent);
+    CHECK(silent->flags == std::vector<std::string>{"blocked: reverse, no right to write"});
+}
+
+TEST_CASE("a lag that is not known yet is said so, and is no low one") {
+    Stage stage;
+    until_ready(stage);
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.lag_ms.reset(), 0; });
+    auto context = stage.context();
+    auto report = read_status(context, {});
+    REQUIRE(report);
+    CHECK(report->data_flow.find("not yet caught up") != std::string::npos);
+    CHECK(to_json(*report).at("forward").at("lag_ms").is_null());
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.lag_ms = 1'500, 0; });
+    report = read_status(context, {});
+    REQUIRE(report);
+    CHECK(report->data_flow.find("lag 1.50 s") != std::string::npos);
+    CHECK(to_json(*report).at("forward").at("lag_ms") == 1'500);
+}
+
+TEST_CASE("status shows both sides, flow, way back, gates and the next command") {
+    Stage stage;
+    auto context = stage.context();
+    auto fresh = read_status(context, {});
+    REQUIRE(fresh);
+    CHECK(fresh->gates.size() == 6);
+    CHECK(fresh->gates[0].verdict == "MISSING");
+    CHECK(fresh->next.front() == "exodus pretest");
+    CHECK(fresh->data_flow == "none");
+    until_ready(stage);
+    auto ready = read_status(context, {});
+    REQUIRE(ready);
+    CHECK(ready->explained == "switch waits for approval");
+    CHECK(ready->next.front() == "exodus approve switch --reason TEXT");
+    stage.world.target_down = true;
+    ready = read_status(context, {});
+    REQUIRE(ready);
+    CHECK(!ready->target.reachable);
+    CHECK(ready->target.version == "fake 2");
+    CHECK(ready->explained == "the target has trouble");
+    CHECK(ready->next.front() == "exodus status --watch");
+    CHECK(ready->data_flow.find("lag 0.00 s") != std::string::npos);
+    CHECK(ready->workers.size() == 1);
+    for (std::size_t i = 0; i < 5; ++i) {
+        CAPTURE(ready->gates[i].name);
+        CAPTURE(ready->gates[i].why);
+        CHECK(ready->gates[i].verdict == "PASS");
+    }
+    CHECK(ready->data_line.starts_with("100 of 100 keys"));
+    CHECK(to_json(*ready).at("authority") == "source");
+    stage.interlay.reset();
+    auto silent = read_status(context, {});
+    REQUIRE(silent);
+    CHECK(!silent->interlay_reachable);
+    CHECK(silent->data_flow == "stands still: no interlay runs");
+}
+
+TEST_CASE("the next command is one that would work, or one that removes what is in the way") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    const auto next = [&] {
+        auto context = stage.context();
+        auto report = read_status(context, {});
+        REQUIRE(report);
+        return report->next;
+    };
+    const auto has = [](const std::vector<std::string>& list, const std::string& word) {
+        return std::any_of(list.begin(), list.end(), [&](const std::string& line) {
+            return line.find(word) != std::string::npos;
+        });
+    };
+    const auto set = [&](Direction direction, auto change) {
+        stage.world.with(direction, [&](FakeLane& lane) { return change(lane), 0; });
+    };
+    CHECK(next().front() == "exodus migrate --switch");
+
+    set(Direction::forward, [](FakeLane& lane) { lane.blocked = "target lost its data"; });
+    CHECK(next().front() == "exodus events");
+    CHECK(has(next(), "exodus rollback"));
+    for (const char* word : {"migrate", "approve", "compare", "exodus test", "commit"}) {
+        CAPTURE(word);
+        CHECK_FALSE(has(next(), word));
+    }
+    const PhaseOutcome refused = migrate(stage, MigrateGoal::switched);
+    CHECK(refused.exit_code == 5);
+    CHECK(refused.next.front() == "exodus events");
+    CHECK_FALSE(has(refused.next, "migrate"));
+    set(Direction::forward, [](FakeLane& lane) { lane.blocked.clear(); });
+
+    set(Direction::reverse, [](FakeLane& lane) { lane.blocked = "no right to write"; });
+    CHECK(next().front() == "exodus events");
+    set(Direction::reverse, [](FakeLane& lane) { lane.blocked.clear(); });
+
+    set(Direction::forward, [](FakeLane& lane) { lane.failed_items = 2; });
+    CHECK(next().front() == "exodus errors");
+    CHECK_FALSE(has(next(), "migrate"));
+    {
+        auto context = stage.context();
+        CHECK(read_status(context, {})->explained.find("2 items") != std::string::npos);
+    }
+    set(Direction::forward, [](FakeLane& lane) { lane.failed_items = 0; });
+
+    set(Direction::forward, [](FakeLane& lane) { lane.degraded = "target: refused"; });
+    CHECK(next().front() == "exodus status --watch");
+    CHECK_FALSE(has(next(), "--switch"));
+    set(Direction::forward, [](FakeLane& lane) { lane.degraded.clear(); });
+
+    stage.settings.gates.evidence_age_ms = -1;  // whatever was measured is too old
+    CHECK(next().front() == "exodus compare");
+    CHECK_FALSE(has(next(), "--switch"));
+    stage.settings.gates.evidence_age_ms = Settings{}.gates.evidence_age_ms;
+
+    auto context = stage.context();
+    EXPECT(run_deny(context, "switch"), 0);
+    CHECK(next().front() == "exodus approve switch --reason TEXT");
+    EXPECT(approve(stage), 0);
+
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    CHECK(next().front() == "exodus commit");
+    CHECK(has(next(), "rollback"));
+    set(Direction::reverse, [](FakeLane& lane) { lane.blocked = "source lost its data"; });
+    CHECK(next() == std::vector<std::string>{"exodus events",
+                                             "exodus commit --skip-gate commit --reason TEXT"});
+    set(Direction::reverse, [](FakeLane& lane) {
+        lane.blocked.clear();
+        lane.degraded = "source: refused";
+    });
+    CHECK(next().front() == "exodus status --watch");
+    CHECK_FALSE(has(next(), "--skip-gate"));
+    stage.world.source_down = true;
+    CHECK(next() == std::vector<std::string>{"exodus status --watch",
+                                             "exodus commit --skip-gate commit --reason TEXT"});
+}
+
+TEST_CASE("a copy that rests is resumed before anything else") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    auto context = stage.context();
+    stage.world.with(Direction::forward,
+                     [](FakeLane& lane) { return lane.blocked = "stopped", 0; });
+    CHECK(migrate(stage).exit_code == 5);
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.blocked.clear(), 0; });
+    REQUIRE(stage.row().state == S::copying);
+    EXPECT(migrate(stage, MigrateGoal::pause), 0);
+    auto report = read_status(context, {});
+    REQUIRE(report);
+    CHECK(report->next.front() == "exodus migrate --resume");
+}
