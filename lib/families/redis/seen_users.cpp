@@ -52,13 +52,16 @@ void SeenUsers::keep_in(Journal& journal, const std::array<std::string, 2>& addr
 }
 
 void SeenUsers::run(const std::stop_token& stop) {
+    bool failing = false;  // told once until it works again
     while (!stop.stop_requested()) {
         {
             std::unique_lock lock(mutex_);
             if (!changed_.wait(lock, stop, [this] { return dirty_; })) return;
         }
-        if (auto saved = save(); !saved)
+        const Status saved = save();
+        if (!saved && !failing)
             spdlog::warn("users that were seen could not be kept: {}", saved.error().message);
+        failing = !saved;
         wait_unless_stopped(stop, milliseconds(limits::kRedisSeenUsersSave_ms));
     }
 }

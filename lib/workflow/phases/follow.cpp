@@ -156,10 +156,13 @@ Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, i
     }
 }
 
+Direction feeding(Side gaining) {
+    return gaining == Side::target ? Direction::forward : Direction::reverse;
+}
+
 Result<LagWindow> wait_lag_of_hand_over(PhaseRun& run, Side gaining) {
-    const Direction feed = gaining == Side::target ? Direction::forward : Direction::reverse;
-    auto window =
-        wait_lag(run, feed, run.settings().cutover.max_lag_ms, 0, run.context().side_away);
+    auto window = wait_lag(run, feeding(gaining), run.settings().cutover.max_lag_ms, 0,
+                           run.context().side_away);
     if (window || window.error().code != ErrorCode::timeout) return window;
     return fail(ErrorCode::unreachable, window.error().message,
                 fmt::format("nothing was changed; bring the {} back, then run the command again",

@@ -26,6 +26,9 @@ struct LagWindow {
 Result<LagWindow> wait_lag(PhaseRun& run, Direction direction, int64_t lag_ms, int64_t for_ms,
                            std::optional<milliseconds> patience = std::nullopt);
 
+/// The stream that feeds the side which shall gain the authority.
+Direction feeding(Side gaining);
+
 /// Waits for the lag at which the authority may go to `gaining` (cutover.max_lag). Error
 /// `unreachable` when that side takes nothing for PhaseContext::side_away.
 Result<LagWindow> wait_lag_of_hand_over(PhaseRun& run, Side gaining);

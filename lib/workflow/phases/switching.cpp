@@ -13,10 +13,6 @@ using nlohmann::json;
 
 namespace {
 
-/// The stream that feeds the side which shall gain the authority.
-Direction feeding(Side gaining) {
-    return gaining == Side::target ? Direction::forward : Direction::reverse;
-}
 Direction opposite(Direction direction) {
     return direction == Direction::forward ? Direction::reverse : Direction::forward;
 }
