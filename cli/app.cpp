@@ -6,9 +6,9 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/values.h"
 #include "cli/cli.h"
 #include "cli/exit_codes.h"
-#include "config/values.h"
 
 namespace exodus::cli {
 

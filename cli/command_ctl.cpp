@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "base/values.h"
 #include "cli/cli.h"
 #include "cli/exit_codes.h"
 #include "cli/workspace.h"
-#include "config/values.h"
 #include "workflow/mirror_knob.h"
 #include "workflow/mover.h"
 

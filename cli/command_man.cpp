@@ -7,10 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/values.h"
 #include "cli/cli.h"
 #include "cli/exit_codes.h"
 #include "cli/manual.h"
-#include "config/values.h"
 
 namespace exodus::cli {
 

@@ -2,12 +2,12 @@
 // outcome.
 #include <fmt/format.h>
 
+#include "base/values.h"
 #include "cli/cli.h"
 #include "cli/exit_codes.h"
 #include "cli/outcome.h"
 #include "cli/phase_run.h"
 #include "cli/tap.h"
-#include "config/values.h"
 #include "workflow/phases/analyze.h"
 #include "workflow/phases/commit.h"
 #include "workflow/phases/compare.h"

@@ -189,17 +189,6 @@ std::string with_thousands(uint64_t number) {
     return digits;
 }
 
-std::string human_bytes(double bytes) {
-    static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    std::size_t unit = 0;
-    while (bytes >= 1024 && unit + 1 < std::size(kUnits)) {
-        bytes /= 1024;
-        ++unit;
-    }
-    return unit == 0 ? fmt::format("{:.0f} B", bytes)
-                     : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
-}
-
 std::string human_duration(int64_t ms) {
     if (ms < 0) return "-" + human_duration(-ms);
     if (ms < 10'000) return fmt::format("{:.2f} s", static_cast<double>(ms) / 1000);

@@ -69,7 +69,6 @@ class Output {
 /// Bytes that a terminal could obey (control characters, invalid UTF-8) become visible escapes.
 std::string printable(std::string_view text);
 std::string with_thousands(uint64_t number);  ///< 1,284,019
-std::string human_bytes(double bytes);        ///< "12.1 MiB"
 std::string human_duration(int64_t ms);       ///< "0.08 s", "12 s", "4 min", "3 h 12 min"
 nlohmann::json to_json(const Error& error);
 nlohmann::json to_json(const Finding& finding);

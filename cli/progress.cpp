@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/values.h"
 
 namespace exodus::cli {
 
@@ -20,7 +21,7 @@ std::string progress_text(const Progress& p) {
     }
     if (p.rate > 0)
         add(fmt::format("{} {}/s", with_thousands(static_cast<uint64_t>(p.rate)), p.unit));
-    if (p.bytes_per_s > 0) add(human_bytes(p.bytes_per_s) + "/s");
+    if (p.bytes_per_s > 0) add(format_bytes(static_cast<uint64_t>(p.bytes_per_s)) + "/s");
     if (p.lag_ms) add("lag " + human_duration(*p.lag_ms));
     if (p.eta_ms) add("ETA ~" + human_duration(*p.eta_ms));
     if (!p.throttled.empty()) add("throttled: " + printable(p.throttled));

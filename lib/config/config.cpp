@@ -15,12 +15,12 @@
 
 #include "base/digest.h"
 #include "base/limits.h"
+#include "base/values.h"
 #include "config/keys.h"
 #include "config/resolve.h"
 #include "config/secrets.h"
 #include "config/uri.h"
 #include "config/users.h"
-#include "config/values.h"
 
 namespace exodus {
 

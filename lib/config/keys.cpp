@@ -6,7 +6,7 @@
 #include <fmt/ranges.h>
 #include <limits>
 
-#include "config/values.h"
+#include "base/values.h"
 
 namespace exodus {
 

@@ -11,9 +11,9 @@
 
 #include "base/digest.h"
 #include "base/limits.h"
+#include "base/values.h"
 #include "config/secrets.h"
 #include "config/uri.h"
-#include "config/values.h"
 
 namespace exodus {
 

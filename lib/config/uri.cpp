@@ -4,7 +4,7 @@
 #include <cctype>
 #include <fmt/format.h>
 
-#include "config/values.h"
+#include "base/values.h"
 
 namespace exodus {
 

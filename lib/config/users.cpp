@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "base/values.h"
 #include "config/secrets.h"
-#include "config/values.h"
 
 namespace exodus {
 

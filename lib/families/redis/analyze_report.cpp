@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/values.h"
 #include "families/redis/plan.h"
-#include "families/redis/text.h"
 
 namespace exodus::redis {
 

@@ -1,13 +1,13 @@
 // Checks about reaching the servers, rights, the fence and the change stream.
-#include <cstdlib>
 
 #include "base/limits.h"
+#include "base/values.h"
 #include "core/consent.h"
 #include "families/redis/acl.h"
 #include "families/redis/checks.h"
 #include "families/redis/fence.h"
 #include "families/redis/server_set.h"
-#include "families/redis/text.h"
+#include "families/redis/stream_command.h"
 
 namespace exodus::redis {
 
@@ -283,7 +283,7 @@ Findings check_psync(const Check& check, Endpoints& ends) {
     if (info->integer("repl_backlog_active") == 0) {
         const auto diskless = config_of(ends, Side::source, "repl-diskless-sync");
         const auto delay = config_of(ends, Side::source, "repl-diskless-sync-delay");
-        const bool quiet = diskless == "yes" && delay && std::atoi(delay->c_str()) >= 1;
+        const bool quiet = diskless == "yes" && delay && to_number(*delay).value_or(0) >= 1;
         auto filter = (*probe)->command({"REPLCONF", "rdb-filter-only", ""});
         if (!filter) return {failed(check, "source", filter.error())};
         if (!quiet && filter->is_error()) return {full_sync(check, ends)};
@@ -341,7 +341,7 @@ Findings check_min_replicas(const Check& check, Endpoints& ends) {
                                       ": exodus' link counts as one more replica, so this guard is "
                                       "weaker while it is attached",
                                   "CONFIG SET min-replicas-to-write " +
-                                      std::to_string(std::atoi(wanted->c_str()) + 1) +
+                                      std::to_string(to_number(*wanted).value_or(0) + 1) +
                                       " for the time of the migration"));
         }
     }

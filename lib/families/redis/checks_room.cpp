@@ -1,31 +1,20 @@
 // Checks about room: whether the target is empty and large enough, and how long the change stream
 // can be kept at the rate of today's writes.
 #include <algorithm>
-#include <map>
 #include <set>
 #include <sys/statvfs.h>
 #include <thread>
 
 #include "base/limits.h"
+#include "base/values.h"
 #include "families/redis/checks.h"
 #include "families/redis/flow.h"
 #include "families/redis/options.h"
 #include "families/redis/stream_command.h"
-#include "families/redis/text.h"
 
 namespace exodus::redis {
 
 namespace {
-
-/// "db3" → keys of INFO keyspace.
-std::map<int, uint64_t> keyspace_of(const Info& info) {
-    std::map<int, uint64_t> databases;
-    for (const auto& [name, text] : info.all()) {
-        if (!name.starts_with("db") || !text.starts_with("keys=")) continue;
-        databases[std::atoi(name.c_str() + 2)] = std::strtoull(text.c_str() + 5, nullptr, 10);
-    }
-    return databases;
-}
 
 /// The rate is measured over this many of kPretestRate_ms, about a second: less sees single bursts.
 constexpr int kRateWindows = 5;
@@ -78,7 +67,7 @@ Findings check_target_empty(const Check& check, Endpoints& ends) {
     if (!info) return out;
     uint64_t keys = 0;
     std::string where;
-    for (const auto& [db, count] : keyspace_of(*info)) {
+    for (const auto& [db, count] : info->keyspace()) {
         keys += count;
         where += " db" + std::to_string(db) + ": " + std::to_string(count);
     }
@@ -149,12 +138,12 @@ Findings check_databases(const Check& check, Endpoints& ends) {
     const auto info = info_of(check, ends, Side::source, "keyspace", out);
     if (!info) return out;
     int highest = 0;
-    for (const auto& [db, count] : keyspace_of(*info)) highest = std::max(highest, db);
+    for (const auto& [db, count] : info->keyspace()) highest = std::max(highest, db);
     const auto source = config_of(ends, Side::source, "databases");
     const auto target = config_of(ends, Side::target, "databases");
     if (!target)
         return {finding(check, Severity::info, "target", "the number of databases cannot be read")};
-    const int room = std::atoi(target->c_str());
+    const int64_t room = to_number(*target).value_or(0);
     const std::string text = "the source uses databases up to " + std::to_string(highest) + " of " +
                              source.value_or("?") + ", the target has " + *target;
     if (highest >= room) {
@@ -162,7 +151,7 @@ Findings check_databases(const Check& check, Endpoints& ends) {
                         "databases " + std::to_string(highest + 1) +
                             " in the target's configuration, then restart it")};
     }
-    const bool fewer = source && std::atoi(source->c_str()) > room;
+    const bool fewer = source && to_number(*source).value_or(0) > room;
     return {finding(
         check, fewer ? Severity::warn : Severity::pass, "target", text,
         fewer ? "an application that selects a higher one would stop the stream: databases " +

@@ -58,6 +58,17 @@ double Info::number(std::string_view name, double fallback) const {
     return error == std::errc() && end != begin ? value : fallback;
 }
 
+std::map<int, uint64_t> Info::keyspace() const {
+    std::map<int, uint64_t> databases;  // "db3:keys=12,expires=0,avg_ttl=0"
+    for (const auto& [name, text] : fields_) {
+        if (!name.starts_with("db") || !text.starts_with("keys=")) continue;
+        const auto db = to_number(std::string_view(name).substr(2));
+        const auto keys = to_number(std::string_view(text).substr(5, text.find(',') - 5));
+        if (db && keys) databases[static_cast<int>(*db)] = static_cast<uint64_t>(*keys);
+    }
+    return databases;
+}
+
 ServerVersion ServerVersion::of(const Info& info) {
     ServerVersion result;
     const std::string compat = info.get("redis_version");

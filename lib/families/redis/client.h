@@ -31,6 +31,8 @@ class Info {
     [[nodiscard]] int64_t integer(std::string_view name, int64_t fallback = 0) const;
     [[nodiscard]] double number(std::string_view name, double fallback = 0) const;
     [[nodiscard]] bool has(std::string_view name) const;
+    /// Section "keyspace": keys of each database that has some.
+    [[nodiscard]] std::map<int, uint64_t> keyspace() const;
     [[nodiscard]] const std::map<std::string, std::string, std::less<>>& all() const {
         return fields_;
     }

@@ -1,6 +1,7 @@
 #include "families/redis/inspector.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -75,11 +76,7 @@ class RedisInspector final : public Inspector {
         health.memory_used_bytes = static_cast<uint64_t>(info->integer("used_memory"));
         health.memory_max_bytes = static_cast<uint64_t>(info->integer("maxmemory"));
         health.replicas = static_cast<uint64_t>(info->integer("connected_slaves"));
-        for (const auto& [name, text] : info->all()) {
-            if (name.starts_with("db") && text.starts_with("keys=")) {
-                health.items += std::strtoull(text.c_str() + 5, nullptr, 10);
-            }
-        }
+        for (const auto& [db, keys] : info->keyspace()) health.items += keys;
         return health;
     }
 
@@ -176,9 +173,7 @@ class RedisInspector final : public Inspector {
         auto keyspace = (*client)->info("keyspace");
         if (!keyspace) return tl::unexpected<Error>(std::move(keyspace).error());
         std::set<std::string> found;
-        for (const auto& [name, text] : keyspace->all()) {
-            if (!name.starts_with("db") || !text.starts_with("keys=")) continue;
-            const int db = std::atoi(name.c_str() + 2);
+        for (const auto& [db, keys] : keyspace->keyspace()) {
             EXODUS_TRY((*client)->select(db));
             std::string cursor = "0";
             do {
@@ -186,7 +181,7 @@ class RedisInspector final : public Inspector {
                 if (!reply) return tl::unexpected<Error>(std::move(reply).error());
                 const auto names = (*reply)[1];
                 for (std::size_t i = 0; i < names.size(); ++i) {
-                    found.insert(name + " key " + escape_key(names[i].text()));
+                    found.insert(fmt::format("db{} key {}", db, escape_key(names[i].text())));
                 }
                 cursor = (*reply)[0].text();
             } while (cursor != "0" && found.size() < limits::kListedNames_max);

@@ -5,10 +5,10 @@
 
 #include "base/limits.h"
 #include "base/stop_token.h"
+#include "base/values.h"
 #include "core/consent.h"
 #include "families/redis/options.h"
 #include "families/redis/redis_movement.h"
-#include "families/redis/text.h"
 
 namespace exodus::redis {
 

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "base/values.h"
 #include "families/redis/redis_movement.h"
-#include "families/redis/text.h"
 
 namespace exodus::redis {
 
@@ -369,18 +369,18 @@ void RedisMovement::set_paused(bool paused) {
 
 Status RedisMovement::set_throttle(std::string_view key, std::string_view value) {
     if (key == "bytes_per_s") {
-        const auto bytes = parse_bytes(value);
-        if (!bytes) return tl::unexpected<Error>(bytes.error());
+        const auto bytes = parse_size_bytes(value);
+        if (!bytes)
+            return fail(ErrorCode::config, "not a size: " + std::string(value),
+                        "write it as 64GiB, 512MB or bytes");
         flow_.bytes_per_s = static_cast<int64_t>(*bytes);
         return {};
     }
     if (key == "origin_p99_ratio") {
-        char* end = nullptr;
-        const std::string text(value);
-        const double ratio = std::strtod(text.c_str(), &end);
-        if (end == text.c_str() || *end != '\0' || ratio < 0)
-            return fail(ErrorCode::config, "not a ratio: " + text);
-        flow_.origin_p99_percent = static_cast<int64_t>(ratio * 100);
+        const auto ratio = parse_number(value);
+        if (!ratio || *ratio < 0 || *ratio > 1e6)
+            return fail(ErrorCode::config, "not a ratio: " + std::string(value));
+        flow_.origin_p99_percent = static_cast<int64_t>(*ratio * 100);
         return {};
     }
     return fail(ErrorCode::config, "unknown throttle: " + std::string(key),

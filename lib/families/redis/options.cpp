@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/limits.h"
-#include "families/redis/text.h"
+#include "base/values.h"
 
 namespace exodus::redis {
 
@@ -124,8 +124,9 @@ void check_option(const std::string& name, const std::string& value, std::vector
             }
             break;
         case Kind::bytes:
-            if (auto bytes = parse_bytes(value); !bytes)
-                errors.push_back(std::move(bytes).error().with(full));
+            if (const auto bytes = parse_size_bytes(value); !bytes)
+                errors.push_back({ErrorCode::config, full + " is not a size: " + value,
+                                  "write it as 64GiB, 512MB or bytes"});
             else if (name == "spool.max" && *bytes < limits::kSpool_bytes_min)
                 errors.push_back({ErrorCode::config, full + " cannot be " + value,
                                   "at least " + format_bytes(limits::kSpool_bytes_min)});
@@ -192,7 +193,7 @@ void check_repair(const Settings& settings, std::vector<Error>& errors) {
 uint64_t spool_bytes_max(const Settings& settings, uint64_t free_bytes) {
     const auto it = settings.family_options.find("spool.max");
     if (it != settings.family_options.end()) {
-        if (const auto configured = parse_bytes(it->second)) return *configured;
+        if (const auto configured = parse_size_bytes(it->second)) return *configured;
     }
     return std::min<uint64_t>(limits::kSpool_bytes_max, free_bytes / 2);
 }

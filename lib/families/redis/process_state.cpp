@@ -1,7 +1,6 @@
 #include "families/redis/process_state.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/digest.h"
 
@@ -12,14 +11,6 @@ namespace {
 std::string option(const Settings& settings, const std::string& name, const char* fallback) {
     const auto found = settings.family_options.find(name);
     return found == settings.family_options.end() ? fallback : found->second;
-}
-
-int64_t duration_us(const std::string& text, int64_t fallback_us) {
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    if (end == text.c_str() || value < 0) return fallback_us;
-    const std::string unit(end);
-    return static_cast<int64_t>(value * (unit == "s" ? 1e6 : unit == "us" ? 1 : 1e3));
 }
 
 bool has_password(const ClientUser& user, std::string_view password) {
@@ -35,8 +26,7 @@ ProcessState::ProcessState(const Settings& settings_in)
     : settings(settings_in),
       sharing(option(settings_in, "interlay.sharing", "on") != "off"),
       maps(option(settings_in, "target.auth", "same") == "map"),
-      target_service(option(settings_in, "target.auth", "same") == "service"),
-      canary_max_lag_us(duration_us(option(settings_in, "canary.max_lag", "200ms"), 200'000)) {}
+      target_service(option(settings_in, "target.auth", "same") == "service") {}
 
 std::optional<IdentityId> ProcessState::judge(std::string_view user, std::string_view password) {
     const std::string_view name = user.empty() ? "default" : user;

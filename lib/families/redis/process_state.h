@@ -40,7 +40,6 @@ struct ProcessState {
     bool sharing = true;          ///< interlay.sharing
     bool maps = false;            ///< target.auth = map: clients are checked here
     bool target_service = false;  ///< target.auth = service: one user for everybody there
-    int64_t canary_max_lag_us = 200'000;
     /// CLIENT PAUSE by a client: until then a write on a shared connection would hold up what
     /// others ask behind it, the CLIENT UNPAUSE included. 0: not paused.
     std::atomic<int64_t> writes_paused_until_us{0};

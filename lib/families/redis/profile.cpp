@@ -116,14 +116,9 @@ Result<json> profile_keys(Client& client, int64_t time_ms_max) {
     const auto deadline = Deadline::in(milliseconds(time_ms_max));
     auto keyspace = client.info("keyspace");
     if (!keyspace) return tl::unexpected<Error>(std::move(keyspace).error());
-    std::map<int, uint64_t> databases;
+    const auto databases = keyspace->keyspace();
     uint64_t total = 0;
-    for (const auto& [name, text] : keyspace->all()) {
-        if (!name.starts_with("db") || !text.starts_with("keys=")) continue;
-        const auto keys = std::strtoull(text.c_str() + 5, nullptr, 10);
-        databases[std::atoi(name.c_str() + 2)] = keys;
-        total += keys;
-    }
+    for (const auto& [db, keys] : databases) total += keys;
     Counts counts;
     bool complete = true;
     for (const auto& [db, keys] : databases) {

@@ -57,8 +57,9 @@ Side ClientSession::side_for(const resp::CommandRow& row) const {
     // Only what can be compared may be answered by the side that follows, and never what the
     // session just wrote itself.
     if (row.compare == resp::CompareRule::never) return route.writes;
-    const int64_t since = worker_.io().now_us() - last_write_us_;
-    if (last_write_us_ != 0 && since < worker_.state().canary_max_lag_us) return route.writes;
+    const int64_t lag_us = worker_.state().settings.cutover.max_lag_ms * 1000;
+    const int64_t since_us = worker_.io().now_us() - last_write_us_;
+    if (last_write_us_ != 0 && since_us < lag_us) return route.writes;
     return canary ? Side::target : route.reads;
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
-#include <cstdlib>
 
 namespace exodus::redis {
 
@@ -165,43 +164,6 @@ void append_resp(ReplyView reply, std::string& out) {
             for (std::size_t i = 0; i < reply.size(); ++i) append_resp(reply[i], out);
             return;
     }
-}
-
-Result<uint64_t> parse_bytes(std::string_view text) {
-    const std::string copy(text);
-    char* end = nullptr;
-    const double value = std::strtod(copy.c_str(), &end);
-    if (end == copy.c_str() || value < 0) {
-        return fail(ErrorCode::config, "not a size: " + copy, "write it as 64GiB, 512MiB or bytes");
-    }
-    std::string unit;
-    for (const char* at = end; *at != '\0'; ++at) {
-        if (*at != ' ') unit += static_cast<char>(std::tolower(static_cast<unsigned char>(*at)));
-    }
-    static constexpr std::string_view kPowers = "bkmgt";
-    std::size_t power = 0;
-    if (!unit.empty()) {
-        power = kPowers.find(unit.front());
-        const auto rest = std::string_view(unit).substr(1);
-        if (power == std::string_view::npos || (!rest.empty() && rest != "b" && rest != "ib")) {
-            return fail(ErrorCode::config, "unknown unit of a size: " + copy,
-                        "write it as 64GiB, 512MiB or bytes");
-        }
-    }
-    return static_cast<uint64_t>(value * static_cast<double>(uint64_t{1} << (10 * power)));
-}
-
-std::string format_bytes(uint64_t bytes) {
-    static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    auto value = static_cast<double>(bytes);
-    std::size_t unit = 0;
-    while (value >= 1024 && unit + 1 < std::size(kUnits)) {
-        value /= 1024;
-        ++unit;
-    }
-    char text[32];
-    std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
-    return text;
 }
 
 }  // namespace exodus::redis

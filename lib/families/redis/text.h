@@ -26,9 +26,4 @@ std::string print_reply(ReplyView reply);
 /// The reply as RESP2 bytes again, for normalisers that work on frames.
 void append_resp(ReplyView reply, std::string& out);
 
-/// Number with a binary or plain unit: "64GiB", "100mb", "512k", "1000". Error config.
-Result<uint64_t> parse_bytes(std::string_view text);
-/// "1.5 GiB", for people.
-std::string format_bytes(uint64_t bytes);
-
 }  // namespace exodus::redis

@@ -135,17 +135,8 @@ class RedisVerifier final : public Verifier {
         for (Client* client : {&pair_.authority_client(), &pair_.other_client()}) {
             auto keyspace = client->info("keyspace");
             if (!keyspace) return tl::unexpected<Error>(std::move(keyspace).error());
-            for (const auto& [name, text] : keyspace->all()) {
-                int db = 0;
-                const auto [end, error] =
-                    std::from_chars(name.data() + 2, name.data() + name.size(), db);
-                if (!name.starts_with("db") || error != std::errc()) continue;
+            for (const auto& [db, keys] : keyspace->keyspace()) {
                 dbs.insert(db);
-                const auto from = text.find("keys=");
-                uint64_t keys = 0;
-                if (from != std::string::npos) {
-                    std::from_chars(text.data() + from + 5, text.data() + text.size(), keys);
-                }
                 progress_.total_estimate += keys;
             }
         }

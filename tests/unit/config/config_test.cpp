@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
-#include "config/values.h"
+#include "base/values.h"
 #include "tests/support/process.h"
 
 using namespace exodus;
@@ -295,6 +295,8 @@ TEST_CASE("durations, sizes, shares") {
     CHECK(parse_size_bytes("500 MB") == 500'000'000);
     CHECK(parse_size_bytes("4096") == 4096);
     CHECK_FALSE(parse_size_bytes("4 apples").has_value());
+    CHECK(format_bytes(1023) == "1023 B");
+    CHECK(format_bytes(1536) == "1.5 KiB");
     CHECK(parse_percent("5%") == 5.0);
     CHECK_FALSE(parse_percent("101").has_value());
     CHECK(format_duration_ms(86'400'000) == "24h");

@@ -27,3 +27,10 @@ TEST_CASE("the id of a stream's entry is read to its end, or not at all") {
         CHECK_FALSE(stream_id(bad));
     }
 }
+
+TEST_CASE("INFO keyspace is read whole or not at all") {
+    const Info info = Info::parse(
+        "# Keyspace\r\ndb0:keys=12,expires=3,avg_ttl=0\r\ndb15:keys=7\r\ndbx:keys=1\r\n"
+        "db2:keys=many,expires=0\r\ndb3:expires=4\r\nused_memory:1\r\n");
+    CHECK(info.keyspace() == std::map<int, uint64_t>{{0, 12}, {15, 7}});
+}

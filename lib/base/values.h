@@ -1,5 +1,5 @@
-// Words of a configuration file to values: durations, sizes, shares, booleans, and the nearest
-// known word to a misspelt one. Pure functions.
+// Words of configurations and command lines to values and back: durations, sizes, shares, booleans,
+// and the nearest known word to a misspelt one. Pure functions.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,7 @@ std::optional<bool> parse_bool(std::string_view text);
 
 /// The shortest exact form: 200 -> "200ms", 86400000 -> "24h".
 std::string format_duration_ms(int64_t ms);
+std::string format_bytes(uint64_t bytes);  ///< "12.1 MiB", for people
 
 /// The candidate that differs least from `word`, when it is near enough to be what was meant.
 std::optional<std::string> nearest(std::string_view word,

@@ -1,4 +1,4 @@
-#include "config/values.h"
+#include "base/values.h"
 
 #include <algorithm>
 #include <array>
@@ -173,6 +173,17 @@ std::optional<std::string> nearest(std::string_view word,
     const std::size_t near_enough = std::max<std::size_t>(2, word.size() / 3);
     if (found == nullptr || best > near_enough) return std::nullopt;
     return *found;
+}
+
+std::string format_bytes(uint64_t bytes) {
+    static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    auto value = static_cast<double>(bytes);
+    std::size_t unit = 0;
+    while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+        value /= 1024;
+        ++unit;
+    }
+    return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
 }  // namespace exodus
