@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include "tests/support/rig.h"
+#include "tests/support/scenario.h"
 
 using namespace exodus;
 using namespace exodus::test;
@@ -72,4 +72,33 @@ TEST_CASE("applications and exodus share a user: no fence is possible") {
     send_command(stray.get(), {"AUTH", Rig::kOwnUser, Rig::kOwnPassword});
     send_command(stray.get(), {"SET", "k", "v"});
     check_has(failing_pretest(rig), "redis.fence");
+}
+
+TEST_CASE("a source that would fork for all its data does so only when that was accepted") {
+    RigOptions options;
+    options.source_config = {"repl-diskless-sync no"};
+    Rig rig(options);
+    rig.source().command({"SET", "k", "v"});
+    // As a server below 7.0, it does not take rdb-filter-only.
+    rig.source().command(
+        {"ACL", "SETUSER", Rig::kOwnUser, "-replconf", "+replconf|capa", "+replconf|ack"});
+    const std::string refused = failing_pretest(rig);
+    check_has(refused, "forks and writes out everything once");
+    check_has(refused, "exodus pretest --accept-full-sync");
+    CHECK(rig.source().info("total_forks") == "0");
+    const std::vector<std::string> pretest{"pretest", "--ack", "tap,redis.backlog,redis.spool-room",
+                                           "--reason", "test"};
+    std::vector<std::string> accepting = pretest;
+    accepting.emplace_back("--accept-full-sync");
+    rig.expect(0, accepting);
+    check_has(rig.expect(0, pretest), "; accepted");  // kept
+    check_has(rig.expect(0, {"events"}), "accepts that an endpoint sends everything once");
+    rig.start_interlay();
+    Ledger ledger(load_through(rig));
+    ledger.start();
+    wait_for_load(ledger, 1'000);
+    rig.bring_to_ready();
+    CHECK(rig.source().info("total_forks") == "1");
+    check_equal(rig, ledger);
+    check_ledger(ledger, rig.source());
 }
