@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fmt/format.h>
 
 #include "workflow/gate_rules.h"
 #include "workflow/machine.h"
@@ -133,9 +134,8 @@ Status decide(WorkflowStore& store, const MigrationRow& row, bool approve, std::
               std::string_view reason, const Owner& owner, const std::string& config_hash) {
     const auto known = gate_from(gate);
     if (!known) {
-        std::string names;
-        for (const auto name : kNames) names += (names.empty() ? "" : ", ") + std::string(name);
-        return fail(ErrorCode::usage, "no gate is called " + std::string(gate), "gates: " + names);
+        return fail(ErrorCode::usage, fmt::format("no gate is called {}", gate),
+                    fmt::format("gates: {}", fmt::join(kNames, ", ")));
     }
     DecisionRow decision;
     decision.attempt = current_attempt(row);
