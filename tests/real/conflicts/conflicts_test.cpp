@@ -54,11 +54,11 @@ TEST_CASE("skip: the target's values stay, changes to them are dropped, counted 
     planted.migrate_through_a_kill();
     const auto kept_as_before = [&] {
         const auto now = planted.values(planted.rig.target(), "");
-        for (const auto& [key, value] : before) {
-            INFO(key);
-            const auto found = now.find(key);
+        for (const auto& entry : before) {
+            INFO(entry.first);
+            const auto found = now.find(entry.first);
             REQUIRE(found != now.end());
-            CHECK(found->second == value);
+            CHECK(found->second == entry.second);
         }
     };
     kept_as_before();

@@ -112,7 +112,6 @@ const Words kMigrate{"migrate",     "--until", "ready",    "--skip-gate",       
                      "--skip-gate", "test",    "--reason", "a test of the repair"};
 
 constexpr int kEach = 150;
-constexpr uint64_t kSeeded = 2 * 6 * kEach;
 
 }  // namespace
 

@@ -289,8 +289,7 @@ const std::vector<Case>& cases() {
 
 class Runner {
   public:
-    explicit Runner(RedisServer& server)
-        : server_(server), context_(server.connect()), name_(nullptr) {}
+    explicit Runner(RedisServer& server) : context_(server.connect()), name_(nullptr) {}
 
     void run(const char* name, const std::vector<Words>& commands) {
         name_ = name;
@@ -314,7 +313,6 @@ class Runner {
         CHECK((may_fail || !refused));
     }
 
-    RedisServer& server_;
     ContextPtr context_;
     const char* name_;
 };

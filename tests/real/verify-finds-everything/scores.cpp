@@ -52,10 +52,11 @@ TEST_CASE("scores: a copy by commands keeps -0, infinities and the smallest numb
         REQUIRE(replies);
         for (const auto& reply : *replies) CHECK_FALSE(reply.is_error());
         CHECK(target.text({"ZCARD", "z"}) == std::to_string(kScores.size()));
-        for (const auto& [member, score] : kScores) {
-            INFO(member);
-            const double there = std::strtod(target.text({"ZSCORE", "z", member}).c_str(), nullptr);
-            const double here = std::strtod(score.c_str(), nullptr);
+        for (const auto& entry : kScores) {
+            INFO(entry.first);
+            const std::string score = target.text({"ZSCORE", "z", entry.first});
+            const double there = std::strtod(score.c_str(), nullptr);
+            const double here = std::strtod(entry.second.c_str(), nullptr);
             CHECK(there == here);
             CHECK(std::signbit(there) == std::signbit(here));
         }
