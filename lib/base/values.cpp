@@ -92,20 +92,23 @@ std::optional<uint64_t> parse_size_bytes(std::string_view text) {
     const auto number = take_number(text);
     if (!number) return std::nullopt;
     text = trim(text);
-    constexpr std::array<std::pair<std::string_view, double>, 11> kUnits{
+    constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{
         {{"", 1},
-         {"B", 1},
-         {"kB", 1e3},
-         {"KB", 1e3},
-         {"KiB", 1024.0},
-         {"MB", 1e6},
-         {"MiB", 1048576.0},
-         {"GB", 1e9},
-         {"GiB", 1073741824.0},
-         {"TB", 1e12},
-         {"TiB", 1099511627776.0}}};
+         {"b", 1},
+         {"kb", 1e3},
+         {"kib", 1024.0},
+         {"mb", 1e6},
+         {"mib", 1048576.0},
+         {"gb", 1e9},
+         {"gib", 1073741824.0},
+         {"tb", 1e12},
+         {"tib", 1099511627776.0}}};
+    std::string word(text);
+    std::transform(word.begin(), word.end(), word.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
     for (const auto& [unit, factor] : kUnits) {
-        if (text != unit) continue;
+        if (word != unit) continue;
         const double bytes = *number * factor;
         if (bytes > 9e18) return std::nullopt;
         return static_cast<uint64_t>(bytes);

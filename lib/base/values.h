@@ -13,7 +13,7 @@ namespace exodus {
 /// "200ms", "3s", "10m", "24h", "2d", "1h30m", "0". A number without a unit is refused: nobody
 /// knows which it means.
 std::optional<int64_t> parse_duration_ms(std::string_view text);
-/// "64GiB", "500MB", "4096". KiB… are powers of 1024, kB… of 1000.
+/// "64GiB", "500MB", "100kb", "4096". KiB… are powers of 1024, kB… of 1000; case does not count.
 std::optional<uint64_t> parse_size_bytes(std::string_view text);
 /// "5", "5%", "0.5 %": 0 … 100.
 std::optional<double> parse_percent(std::string_view text);

@@ -294,6 +294,8 @@ TEST_CASE("durations, sizes, shares") {
     CHECK(parse_size_bytes("64GiB") == 64ULL << 30);
     CHECK(parse_size_bytes("500 MB") == 500'000'000);
     CHECK(parse_size_bytes("4096") == 4096);
+    CHECK(parse_size_bytes("100kb") == 100'000);
+    CHECK(parse_size_bytes("2mib") == 2 << 20);
     CHECK_FALSE(parse_size_bytes("4 apples").has_value());
     CHECK(format_bytes(1023) == "1023 B");
     CHECK(format_bytes(1536) == "1.5 KiB");
