@@ -47,14 +47,14 @@ Result<std::vector<std::string>> scripts_in(const std::string& directory) {
 std::vector<std::string> environment_of(const HookEvent& event) {
     std::vector<std::string> out;
     for (char** entry = environ; *entry != nullptr; ++entry) out.emplace_back(*entry);
-    out.push_back("EXODUS_PHASE=" + event.phase);
-    out.push_back("EXODUS_MOMENT=" + event.moment);
-    out.push_back("EXODUS_OUTCOME=" + event.outcome);
+    out.push_back("EXODUS_HOOK_PHASE=" + event.phase);
+    out.push_back("EXODUS_HOOK_MOMENT=" + event.moment);
+    out.push_back("EXODUS_HOOK_OUTCOME=" + event.outcome);
     for (const auto& [name, value] : event.more) {
         std::string upper = name;
         std::transform(upper.begin(), upper.end(), upper.begin(),
                        [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-        out.push_back("EXODUS_" + upper + "=" + value);
+        out.push_back("EXODUS_HOOK_" + upper + "=" + value);
     }
     return out;
 }
@@ -90,8 +90,12 @@ Result<HookResult> run_one(const std::string& script, const HookEvent& event, mi
     posix_spawn_file_actions_adddup2(&actions, pipe[1], STDERR_FILENO);
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
-    // A group of its own, so that a script that takes too long is ended with its children.
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    // A group of its own, so that a script that takes too long is ended with its children; and none
+    // of the signals that exodus keeps for a thread of its own is blocked in it.
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setpgroup(&attributes, 0);
     std::vector<std::string> arguments{script, event.moment, event.phase};
     std::vector<std::string> environment = environment_of(event);

@@ -16,9 +16,9 @@ namespace exodus {
 struct HookEvent {
     std::string phase;    ///< "migrate"
     std::string moment;   ///< "before" | "after"
-    std::string outcome;  ///< after: "done", "failed", "aborted"
+    std::string outcome;  ///< after: "done", "failed", "stopped"
     std::map<std::string, std::string>
-        more;  ///< EXODUS_<NAME>: migration, state, authority, epoch; never a secret
+        more;  ///< EXODUS_HOOK_<NAME>: migration, state, authority, epoch; never a secret
 };
 
 struct HookResult {
@@ -28,6 +28,9 @@ struct HookResult {
     int64_t took_ms = 0;
 };
 
+/// All it is told is in EXODUS_HOOK_…: EXODUS_STATE and the like are keys of the configuration, and
+/// a script that calls exodus must not change them unknowingly.
+///
 /// Runs the executable files of `directory` (missing: nothing to do) as `script MOMENT PHASE`. A
 /// failing script before a phase stops the phase: error `safety` with its name and last line. After
 /// a phase all run, failures are in the results. Files that others may write are refused: error

@@ -269,7 +269,16 @@ Status call_hooks(PhaseRun& run, const char* moment, const char* how) {
                   {"AUTHORITY", std::string(to_string(row.route.authority))},
                   {"EPOCH", std::to_string(row.route.epoch)},
                   {"EXIT_CODE", std::to_string(run.outcome.exit_code)}};
-    auto results = run_hooks(directory, event, milliseconds(limits::kHook_ms_max), context.stop);
+    // What is over is told also when it was stopped: those behind a phase are bounded by time
+    // alone.
+    const bool before = event.moment == "before";
+    auto results = run_hooks(directory, event, milliseconds(limits::kHook_ms_max),
+                             before ? context.stop : std::stop_token());
+    if (!results && before && event.phase == "rollback" && !context.stop.stop_requested()) {
+        // The way back is open whatever a script thinks of it.
+        run.note(Severity::warn, results.error().message + "; the rollback goes on");
+        return {};
+    }
     if (!results) return tl::unexpected(results.error());
     for (const HookResult& result : *results) {
         if (result.exit_code != 0)

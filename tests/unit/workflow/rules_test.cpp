@@ -84,7 +84,7 @@ TEST_CASE("a second command finds the lock taken and learns by whom") {
 TEST_CASE("a failing hook stops the phase, one that hangs is ended") {
     const MemoryDir dir;
     const std::string script = dir.file("10-check");
-    std::ofstream(script) << "#!/bin/sh\necho \"$EXODUS_PHASE not now\"\nexit 3\n";
+    std::ofstream(script) << "#!/bin/sh\necho \"$EXODUS_HOOK_PHASE not now\"\nexit 3\n";
     REQUIRE(::chmod(script.c_str(), 0700) == 0);
     const HookEvent before{"migrate", "before", "", {}};
     auto stopped = run_hooks(dir.path(), before, milliseconds(2'000), {});
