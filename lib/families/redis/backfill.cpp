@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/stop_token.h"
+#include "families/redis/copy_estimate.h"
 
 namespace exodus::redis {
 
@@ -65,6 +66,9 @@ Status Backfill::connect() {
     auto databases = origin_->config_get("databases");
     databases_ =
         databases && *databases ? static_cast<int>(to_number(**databases).value_or(16)) : 16;
+    auto keyspace = origin_->info("keyspace");
+    if (!keyspace) return tl::unexpected<Error>(std::move(keyspace).error());
+    keyspace_ = keyspace->keyspace();
     auto destination = flow_.connect(flow_.destination, "sweep");
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
     auto format = DestinationFormat::of(**destination, flow_.context.settings);
@@ -130,6 +134,11 @@ void Backfill::next_database(ScanPlace& place) const {
 Status Backfill::copy_page(const std::stop_token& stop) {
     if (place_.run_id != run_id_) place_.cursor = "0";  // hash seeds differ after a restart
     place_.run_id = run_id_;  // in place_ itself: chunks before the page's last one store it
+    {
+        const std::lock_guard lock(flow_.mutex);
+        flow_.status.items_total_estimate =
+            flow_.status.items_done + keys_left(keyspace_, flow_.queue.place());
+    }
     ScanPlace place = place_;
     auto keys = scan(*origin_, place);
     if (!keys) return tl::unexpected<Error>(std::move(keys).error());

@@ -3,6 +3,7 @@
 // lacks. One thread per movement; never writes to a server.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <stop_token>
 
@@ -60,7 +61,8 @@ class Backfill {
     int origin_rdb_ = 0;
     bool field_expiries_ = false;
     uint64_t generation_ = 0;
-    ScanPlace place_;  ///< of the next SCAN
+    ScanPlace place_;                   ///< of the next SCAN
+    std::map<int, uint64_t> keyspace_;  ///< keys of each database when it connected
     // throttle
     double tokens_ = 0;
     int64_t refilled_us_ = 0;

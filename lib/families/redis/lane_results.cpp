@@ -143,6 +143,7 @@ void Lane::publish() {
         flow_.fill_open || big_.filling()
             ? (flow_.queue.place().repair ? MovementStage::repairing : MovementStage::filling)
             : MovementStage::following;
+    if (status.stage == MovementStage::following) status.items_total_estimate = status.items_done;
     if (static_cast<uint64_t>(now - rate_us_) > kRateEvery_us) {
         const double span = static_cast<double>(now - rate_us_) * 1e-6;
         status.items_per_s = static_cast<double>(status.items_done - rate_items_) / span;
