@@ -1,6 +1,7 @@
 #include "base/values.h"
 
 #include <algorithm>
+#include <arpa/inet.h>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -176,6 +177,29 @@ std::optional<std::string> nearest(std::string_view word,
     const std::size_t near_enough = std::max<std::size_t>(2, word.size() / 3);
     if (found == nullptr || best > near_enough) return std::nullopt;
     return *found;
+}
+
+std::optional<HostPort> parse_host_port(std::string_view text) {
+    HostPort out;
+    const auto colon = text.rfind(':');
+    if (colon == std::string_view::npos || colon == 0) return std::nullopt;
+    out.host = text.substr(0, colon);
+    if (out.host.front() == '[') {
+        if (out.host.back() != ']') return std::nullopt;
+        out.host = out.host.substr(1, out.host.size() - 2);
+    } else if (out.host.find(':') != std::string::npos) {
+        return std::nullopt;
+    }
+    const auto port = parse_integer(text.substr(colon + 1));
+    if (!port || *port < 0 || *port > 65535 || out.host.empty()) return std::nullopt;
+    out.port = static_cast<int>(*port);
+    return out;
+}
+
+bool is_loopback(const std::string& host) {
+    in_addr v4{};
+    if (::inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+    return host == "localhost" || host == "::1";
 }
 
 std::string format_bytes(uint64_t bytes) {

@@ -29,6 +29,15 @@ std::string format_bytes(uint64_t bytes);  ///< "12.1 MiB", for people
 std::optional<std::string> nearest(std::string_view word,
                                    const std::vector<std::string>& candidates);
 
+struct HostPort {
+    std::string host;
+    int port = 0;
+};
+/// "db.internal:6379", "127.0.0.1:0", "[::1]:6379".
+std::optional<HostPort> parse_host_port(std::string_view text);
+/// Whether an address is of this machine alone: 127.0.0.0/8, ::1, localhost.
+bool is_loopback(const std::string& host);
+
 std::string_view trim(std::string_view text);
 std::vector<std::string> split_list(std::string_view text);
 

@@ -24,7 +24,8 @@ struct EndpointHealth {
     uint64_t memory_used_bytes = 0;
     uint64_t memory_max_bytes = 0;  ///< 0: no limit
     uint64_t replicas = 0;
-    std::string error;  ///< why it is not reachable
+    uint64_t replica_lag_bytes = 0;  ///< of its own slowest replica
+    std::string error;               ///< why it is not reachable
 };
 
 class Inspector {

@@ -66,6 +66,7 @@ struct MovementStatus {
     std::optional<int64_t> lag_ms;  ///< age of the oldest change not applied; none until all that
                                     ///< was read has been applied once
     uint64_t queue_bytes = 0;       ///< the replay queue (spool) on disk
+    uint64_t queue_max_bytes = 0;   ///< what it may take
     uint64_t retries = 0;
     uint64_t failed_items = 0;  ///< rows in the item-error table
     uint64_t repairs_open = 0;

@@ -142,6 +142,7 @@ class WorkflowStore {
     // -----------------------------------------------------------------------------------------------
     Result<int64_t> add_event(int64_t migration, std::string_view severity, std::string_view code,
                               std::string_view text, std::string_view data = "{}");
+    Result<int64_t> newest_event(int64_t migration);  ///< its id, 0 when there is none
     Result<std::vector<EventRow>> events_since(int64_t migration, int64_t id,
                                                std::size_t limit);  ///< oldest first
     Result<int64_t> begin_command(int64_t migration, std::string_view command, const Owner& owner);

@@ -66,6 +66,15 @@ Result<int64_t> WorkflowStore::add_event(int64_t migration, std::string_view sev
     });
 }
 
+Result<int64_t> WorkflowStore::newest_event(int64_t migration) {
+    return database_->read("reading events", [&](SQLite::Database& db) {
+        auto query = statement(db, "SELECT coalesce(max(id), 0) FROM event WHERE migration_id = ?",
+                               migration);
+        query.executeStep();
+        return int_at(query, 0);
+    });
+}
+
 Result<std::vector<EventRow>> WorkflowStore::events_since(int64_t migration, int64_t id,
                                                           std::size_t limit) {
     return database_->read("reading events", [&](SQLite::Database& db) {

@@ -132,6 +132,29 @@ std::string way_back_text(const MigrationRow& row, const MovementStatus& forward
                        span_text(std::max<int64_t>(0, now_ms - reverse.proven_ms)));
 }
 
+WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse, bool interlay,
+                     bool source_answers) {
+    if (row.state == MigrationState::committed)
+        return {false, "everything written since the switch: the migration is final"};
+    if (row.route.authority == Side::source) {
+        // A switch needs the stream back; before it, nothing is written anywhere else.
+        const bool armed = row.state != MigrationState::ready ||
+                           (reverse.stage == MovementStage::standby && reverse.blocked.empty());
+        return {armed, ""};
+    }
+    if (row.reverse != MovementMode::apply)
+        return {false, "everything written since the switch: no stream feeds the source"};
+    if (!reverse.blocked.empty())
+        return {false,
+                "what the source did not get since its stream is blocked: " + reverse.blocked};
+    const std::string behind = reverse.lag_ms
+                                   ? fmt::format("the last {}", span_text(*reverse.lag_ms))
+                                   : std::string("what it has not yet caught up with");
+    if (!interlay) return {false, behind + ", until an interlay runs"};
+    if (!source_answers) return {false, behind + ", until the source answers"};
+    return {true, ""};
+}
+
 std::string verify_text(const VerifyResult& result) {
     std::string text =
         fmt::format("{} of {} keys   missing {}   extra {}   different {}",

@@ -29,6 +29,12 @@ std::string data_flow_text(const MigrationRow& row, const MovementStatus& forwar
 /// "armed, idle (checked 12 s ago)"
 std::string way_back_text(const MigrationRow& row, const MovementStatus& forward,
                           const MovementStatus& reverse, int64_t now_ms);
+struct WayBack {
+    bool open = false;  ///< a rollback is possible now and loses nothing
+    std::string loses;  ///< what a return to the source would lose now; empty: nothing
+};
+WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse, bool interlay,
+                     bool source_answers);
 /// "41,220,118 of 41,220,118 keys   missing 0   extra 0   different 0"
 std::string verify_text(const VerifyResult& result);
 /// "12 of the target kept, 3 changes of the source to them dropped"; empty when there is nothing to

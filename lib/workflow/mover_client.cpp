@@ -53,6 +53,20 @@ Result<Direction> direction_from(std::string_view text) {
     return fail(ErrorCode::usage, "the direction must be forward or reverse");
 }
 
+namespace {
+
+/// Until everything that was there is copied; null when nobody can tell.
+json eta_ms(const MovementStatus& status) {
+    if (status.stage != MovementStage::filling && status.stage != MovementStage::repairing)
+        return {};
+    if (status.items_per_s <= 0 || status.items_total_estimate <= status.items_done) return {};
+    return static_cast<int64_t>(
+        static_cast<double>(status.items_total_estimate - status.items_done) * 1000 /
+        status.items_per_s);
+}
+
+}  // namespace
+
 json to_json(const MovementStatus& status) {
     return {{"stage", std::string(to_string(status.stage))},
             {"items_done", status.items_done},
@@ -60,10 +74,12 @@ json to_json(const MovementStatus& status) {
             {"bytes_copied", status.bytes_copied},
             {"changes_applied", status.changes_applied},
             {"items_per_s", status.items_per_s},
+            {"eta_ms_estimate", eta_ms(status)},
             {"changes_per_s", status.changes_per_s},
             {"lag_bytes", status.lag_bytes},
             {"lag_ms", status.lag_ms ? json(*status.lag_ms) : json()},
             {"queue_bytes", status.queue_bytes},
+            {"queue_max_bytes", status.queue_max_bytes},
             {"retries", status.retries},
             {"failed_items", status.failed_items},
             {"repairs_open", status.repairs_open},

@@ -12,6 +12,7 @@
 #include "families/redis/fence.h"
 #include "families/redis/plan.h"
 #include "families/redis/profile.h"
+#include "families/redis/server_set.h"
 #include "families/redis/stream_command.h"
 #include "families/redis/text.h"
 
@@ -75,7 +76,9 @@ class RedisInspector final : public Inspector {
         health.role = info->get("role") == "slave" ? "replica" : info->get("role");
         health.memory_used_bytes = static_cast<uint64_t>(info->integer("used_memory"));
         health.memory_max_bytes = static_cast<uint64_t>(info->integer("maxmemory"));
-        health.replicas = static_cast<uint64_t>(info->integer("connected_slaves"));
+        const Replicas replicas = replicas_behind(*info);
+        health.replicas = replicas.count;
+        health.replica_lag_bytes = replicas.lag_bytes;
         for (const auto& [db, keys] : info->keyspace()) health.items += keys;
         return health;
     }

@@ -89,6 +89,7 @@ MovementStatus RedisMovement::status() const {
     const std::lock_guard lock(flow.mutex);
     MovementStatus status = flow.status;
     status.proven_ms = proven_ms_;
+    status.queue_max_bytes = spool_max_;
     if (flow.spool) status.queue_bytes = flow.spool->bytes();
     // The lane's trouble first: it is about the data itself.
     for (const Trouble* trouble : {&flow.link_trouble, &flow.lane_trouble}) {

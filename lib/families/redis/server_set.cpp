@@ -1,6 +1,9 @@
 #include "families/redis/server_set.h"
 
+#include <algorithm>
 #include <charconv>
+
+#include "families/redis/stream_command.h"
 
 namespace exodus::redis {
 
@@ -58,6 +61,21 @@ std::vector<Endpoint> replicas_of(const Info& replication, const Endpoint& prima
         replicas.push_back(std::move(replica));
     }
     return replicas;
+}
+
+Replicas replicas_behind(const Info& replication) {
+    Replicas out;
+    const int64_t end = replication.integer("master_repl_offset");
+    const auto count = replication.integer("connected_slaves");
+    for (int64_t i = 0; i < count; ++i) {
+        const std::string text = replication.get("slave" + std::to_string(i));
+        if (item(text, "port") == "0") continue;  // exodus' own link
+        ++out.count;
+        const auto at = to_number(item(text, "offset"));
+        if (at && *at < end)
+            out.lag_bytes = std::max(out.lag_bytes, static_cast<uint64_t>(end - *at));
+    }
+    return out;
 }
 
 Result<std::vector<Node>> connect_group(Dialer& dialer, const Endpoint& endpoint,

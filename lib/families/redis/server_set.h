@@ -21,6 +21,13 @@ struct Node {
 /// left out.
 std::vector<Endpoint> replicas_of(const Info& replication, const Endpoint& primary);
 
+/// The replicas of others and how far the slowest of them is behind, from INFO replication.
+struct Replicas {
+    uint64_t count = 0;
+    uint64_t lag_bytes = 0;
+};
+Replicas replicas_behind(const Info& replication);
+
 /// The primary first. Errors: unreachable with the node's address; safety when the endpoint is
 /// itself a replica.
 Result<std::vector<Node>> connect_group(Dialer& dialer, const Endpoint& endpoint,

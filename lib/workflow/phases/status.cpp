@@ -4,10 +4,8 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
-#include "workflow/evidence.h"
 #include "workflow/gate_text.h"
 #include "workflow/next_step.h"
-#include "workflow/statistics.h"
 
 namespace exodus {
 
@@ -129,58 +127,14 @@ std::string explained(const StatusReport& out, const Obstacles& in_the_way) {
     return {};
 }
 
-Status read_evidence(PhaseContext& context, StatusReport& out) {
-    auto reads = context.store.latest_evidence(out.row.id, evidence_kind::kCompareReads);
-    if (!reads) return tl::unexpected(reads.error());
-    if (reads->has_value()) {
-        const json data = json::parse((*reads)->data, nullptr, false);
-        uint64_t total = 0;
-        uint64_t confirmed = 0;
-        uint64_t noise = 0;
-        uint64_t noise_total = 0;
-        for (const json& row : data.value("classes", json::array())) {
-            total += row.value("comparisons", uint64_t{0});
-            confirmed += row.value("confirmed", uint64_t{0});
-            noise += row.value("aa_confirmed", uint64_t{0});
-            noise_total += row.value("aa_comparisons", uint64_t{0});
-        }
-        const double confidence = context.settings.compare.confidence;
-        const double rate =
-            total == 0 ? 0 : static_cast<double>(confirmed) / static_cast<double>(total);
-        const double noise_rate =
-            noise_total == 0 ? 0 : static_cast<double>(noise) / static_cast<double>(noise_total);
-        out.compare_line = fmt::format(
-            "{} reads   {} confirmed   {:.1e} [{:.1e}, {:.1e}]   noise {:.1e}", grouped(total),
-            grouped(confirmed), rate,
-            lower_bound(confirmed, std::max<uint64_t>(1, total), confidence),
-            upper_bound(confirmed, std::max<uint64_t>(1, total), confidence), noise_rate);
-        out.numbers["compare"] = {{"reads", total},
-                                  {"confirmed", confirmed},
-                                  {"rate", rate},
-                                  {"noise", noise_rate},
-                                  {"at_ms", (*reads)->at_ms}};
-    }
-    std::optional<EvidenceRow> newest;
-    for (const char* kind : {evidence_kind::kCompareData, evidence_kind::kCommitVerify}) {
-        auto row = context.store.latest_evidence(out.row.id, kind);
-        if (!row) return tl::unexpected(row.error());
-        if (row->has_value() && (!newest || (*row)->at_ms > newest->at_ms)) newest = **row;
-    }
-    if (newest) {
-        const json data = json::parse(newest->data, nullptr, false);
-        VerifyResult result;
-        result.source_keys = data.value("source_keys", uint64_t{0});
-        result.target_keys = data.value("target_keys", uint64_t{0});
-        result.compared = data.value("compared", uint64_t{0});
-        result.missing = data.value("missing", uint64_t{0});
-        result.extra = data.value("extra", uint64_t{0});
-        result.different = data.value("different", uint64_t{0});
-        result.unresolved = data.value("unresolved", uint64_t{0});
-        result.kept = data.value("kept", uint64_t{0});
-        out.data_line = verify_text(result);
-        out.numbers["data"] = data;
-        out.numbers["data"]["at_ms"] = newest->at_ms;
-    }
+Status read_record(PhaseContext& context, StatusReport& out) {
+    auto record = recorded(context.store, out.row, context.settings.compare.confidence);
+    if (!record) return tl::unexpected(std::move(record.error()));
+    out.compare_line = compare_text(record->compare);
+    out.data_line = data_text(record->data);
+    if (!record->compare.is_null()) out.numbers["compare"] = record->compare;
+    if (!record->data.is_null()) out.numbers["data"] = record->data;
+    out.record = std::move(*record);
     return {};
 }
 
@@ -237,6 +191,7 @@ json health_json(const EndpointHealth& health) {
             {"memory_used_bytes", health.memory_used_bytes},
             {"memory_max_bytes", health.memory_max_bytes},
             {"replicas", health.replicas},
+            {"replica_lag_bytes", health.replica_lag_bytes},
             {"error", health.error}};
 }
 
@@ -248,6 +203,7 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
     if (!row) return tl::unexpected(row.error());
     out.row = std::move(*row);
     out.strategy = context.settings.migrate.strategy;
+    out.hold_timeout_ms = context.settings.cutover.hold_timeout_ms;
     out.source_address = context.settings.source.address();
     out.target_address = context.settings.target.address();
     auto endpoints = context.store.endpoints(out.row.id);
@@ -255,7 +211,11 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
     for (const EndpointRow& endpoint : *endpoints) {
         (endpoint.side == Side::source ? out.source : out.target).version = endpoint.version;
     }
-    if (options.probe_endpoints) {
+    if (options.probed) {
+        out.source = options.probed->at(0);
+        out.target = options.probed->at(1);
+        out.endpoints_probed = true;
+    } else if (options.probe_endpoints) {
         auto inspector = context.family.make_inspector(context.family_context());
         for (const Side side : {Side::source, Side::target}) {
             EndpointHealth& known = side == Side::source ? out.source : out.target;
@@ -278,10 +238,12 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
         out.data_flow = "stands still: no interlay runs";
         if (out.row.state != S::committed) out.way_back = "unknown: no interlay runs";
     }
+    out.way_back_now = way_back_now(out.row, out.reverse, out.interlay_reachable,
+                                    !out.endpoints_probed || out.source.reachable);
     out.items_line =
         conflicts_text(out.row.route.authority == Side::source ? out.forward : out.reverse);
     EXODUS_TRY(read_gates(context, out));
-    EXODUS_TRY(read_evidence(context, out));
+    EXODUS_TRY(read_record(context, out));
     EXODUS_TRY(read_decisions(context, out));
     read_flags(out);
     auto workers = context.store.workers(out.row.id);
@@ -340,8 +302,17 @@ json to_json(const StatusReport& report) {
         {"reverse", to_json(report.reverse)},
         {"data_flow", report.data_flow},
         {"way_back", report.way_back},
+        {"way_back_open", report.way_back_now.open},
+        {"paused", !row.flag_paused.empty()},
+        {"hold_timeout_ms", report.hold_timeout_ms},
+        {"way_back_loses", report.way_back_now.loses},
         {"gates", gates},
         {"decisions", report.decisions},
+        {"decision", report.record.decision},
+        {"findings", report.record.findings},
+        {"compare", report.record.compare},
+        {"data", report.record.data},
+        {"switches", report.record.switches},
         {"skipped", report.skipped},
         {"flags", report.flags},
         {"workers", workers},

@@ -2,8 +2,13 @@
 // takes no lock.
 #pragma once
 
+#include <array>
+#include <optional>
+
+#include "workflow/gate_text.h"
 #include "workflow/mover.h"
 #include "workflow/phase_context.h"
+#include "workflow/phases/status_record.h"
 
 namespace exodus {
 
@@ -16,6 +21,7 @@ struct GateLine {
 struct StatusReport {
     MigrationRow row;
     Strategy strategy = Strategy::big_bang;
+    int64_t hold_timeout_ms = 0;
     std::string explained;  ///< "switch waits for approval"
     EndpointHealth source;
     EndpointHealth target;
@@ -30,7 +36,9 @@ struct StatusReport {
     MovementStatus reverse;
     std::string data_flow;  ///< "source ──stream──▶ target  lag 0.08 s"
     std::string way_back;   ///< "armed, idle (checked 12 s ago)"
+    WayBack way_back_now;
     std::vector<GateLine> gates;
+    StatusRecord record;
     std::string compare_line;            ///< the numbers of the last compare; empty: none
     std::string data_line;               ///< of the last verify
     std::string items_line;              ///< kept and repaired items; empty: none
@@ -44,6 +52,8 @@ struct StatusReport {
 
 struct StatusOptions {
     bool probe_endpoints = true;  ///< versions and health; one round trip per side
+    /// Instead of a probe, what an earlier one found: source, target.
+    std::optional<std::array<EndpointHealth, 2>> probed = std::nullopt;
 };
 
 Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& options);

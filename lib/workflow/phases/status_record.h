@@ -1,0 +1,29 @@
+// What the state file remembers of a migration, for status, telemetry and report: the last
+// comparisons, findings, switches and the newest decision. JSON as exodus-json(7) describes it.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/error.h"
+#include "store/workflow_store.h"
+
+namespace exodus {
+
+struct StatusRecord {
+    nlohmann::json compare;   ///< null before the first one
+    nlohmann::json data;      ///< null before the first one
+    nlohmann::json findings;  ///< how many of each severity; `list`: the warnings and failures
+    nlohmann::json switches;  ///< newest first
+    nlohmann::json decision;  ///< the newest, null before the first one
+};
+
+/// `confidence` of the interval of the divergence rate.
+Result<StatusRecord> recorded(WorkflowStore& store, const MigrationRow& row, double confidence);
+
+/// "1,204 reads   0 confirmed   0.0e+00 [0.0e+00, 2.5e-03]   noise 0.0e+00"; empty for null.
+std::string compare_text(const nlohmann::json& compare);
+/// verify_text() of it; empty for null.
+std::string data_text(const nlohmann::json& data);
+
+}  // namespace exodus
