@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/stop_token.h"
 #include "cli/cli.h"
+#include "cli/event_json.h"
 #include "cli/exit_codes.h"
 #include "cli/signals.h"
 #include "cli/workspace.h"
@@ -11,18 +12,6 @@
 namespace exodus::cli {
 
 namespace {
-
-nlohmann::json event_json(const EventRow& event) {
-    nlohmann::json data = nlohmann::json::parse(event.data, nullptr, false);
-    if (data.is_discarded()) data = nlohmann::json::object();
-    return {{"type", "event"},
-            {"id", event.id},
-            {"at", iso8601(event.at_ms)},
-            {"severity", event.severity},
-            {"code", event.code},
-            {"text", event.text},
-            {"data", data}};
-}
 
 int show(Cli& cli, bool follow, int64_t since, std::size_t limit) {
     int exit_code = kDone;

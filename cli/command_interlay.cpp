@@ -13,6 +13,7 @@
 #include "cli/exit_codes.h"
 #include "cli/interlay_access.h"
 #include "cli/signals.h"
+#include "cli/telemetry.h"
 #include "cli/workspace.h"
 #include "interlay/interlay.h"
 #include "net/control_client.h"
@@ -37,6 +38,8 @@ struct Parts {
     std::unique_ptr<TrafficShared> traffic;
     std::unique_ptr<Mover> mover;
     std::unique_ptr<Interlay> interlay;
+    std::unique_ptr<TelemetrySource> telemetry_source;
+    std::unique_ptr<TelemetryServer> telemetry;  ///< null: off
     std::unique_ptr<ControlServer> control;
 };
 
@@ -80,8 +83,11 @@ ControlHandlers compose_handlers(Parts& parts) {
     };
     // A successor moves the data from here on: two movers at once would be two writers.
     handlers[control_op::kDrain] = [drain = handlers[control_op::kDrain],
-                                    mover = parts.mover.get()](const nlohmann::json& request) {
-        if (request.value("successor", false)) mover->stop();
+                                    &parts](const nlohmann::json& request) {
+        if (request.value("successor", false)) {
+            parts.mover->stop();
+            if (parts.telemetry) parts.telemetry->stop();  // the successor takes its port
+        }
         return drain(request);
     };
     return handlers;
@@ -102,6 +108,8 @@ void announce(Cli& cli, const Workspace& space, const Parts& parts, const Migrat
     cli.out.line(
         fmt::format("  SIGTERM lets clients finish (at most {}), a second one ends at once",
                     human_duration(space.settings.interlay.drain_timeout_ms)));
+    const std::string telemetry = parts.telemetry ? parts.telemetry->url() : "";
+    if (!telemetry.empty()) cli.out.line("  dashboard      " + telemetry);
     std::fflush(stdout);
     cli.out.object({{"type", "listening"},
                     {"addresses", parts.interlay->addresses()},
@@ -109,6 +117,7 @@ void announce(Cli& cli, const Workspace& space, const Parts& parts, const Migrat
                     {"state", to_string(row.state)},
                     {"epoch", row.route.epoch},
                     {"control", control},
+                    {"telemetry", telemetry},
                     {"pid", ::getpid()}});
 }
 
@@ -160,6 +169,16 @@ int serve(Cli& cli, const InterlayFlags& flags) {
         return cli.out.result("interlay", kDone, {{"headline", "dry run: nothing was started"}});
     }
     Parts parts;
+    const auto take_port = [&]() -> Status {
+        auto telemetry = bind_telemetry(settings);
+        if (!telemetry) return tl::unexpected<Error>(std::move(telemetry).error());
+        parts.telemetry = std::move(*telemetry);
+        return {};
+    };
+    // A predecessor has the port until it is asked to end.
+    if (!flags.takeover) {
+        if (auto status = take_port(); !status) return failed(status.error());
+    }
     if (auto status = open_state(settings, parts); !status) return failed(status.error());
     const FamilyContext context{settings, *space->dialer, *space->journal, space->directory};
     parts.traffic = space->family->make_traffic(context);
@@ -186,6 +205,9 @@ int serve(Cli& cli, const InterlayFlags& flags) {
         const auto drained = predecessor->call({{"op", control_op::kDrain}, {"successor", true}},
                                                milliseconds(limits::kInterlayStart_ms));
         if (!drained) return failed(drained.error());
+        // Applications are served by now: what only watches must not end that.
+        if (auto status = take_port(); !status)
+            cli.out.note(Severity::warn, status.error().message + "; " + status.error().hint);
     }
     auto control =
         ControlServer::start({.path = path,
@@ -197,14 +219,13 @@ int serve(Cli& cli, const InterlayFlags& flags) {
     if (auto status = parts.mover->start(); !status) return failed(status.error());
     auto row = parts.mover_state->read();
     if (!row) return failed(row.error());
+    if (parts.telemetry) {
+        parts.telemetry_source =
+            make_telemetry_source(cli, *space, compose_handlers(parts), *parts.divergences);
+        parts.telemetry->serve(*parts.telemetry_source);
+    }
     announce(cli, *space, parts, *row);
 
-    if (!settings.interlay.http.empty()) {
-        cli.out.note(Severity::warn,
-                     "interlay.http is set, but this version serves no telemetry; exodus status "
-                     "--json and exodus "
-                     "ctl traffic have the numbers");
-    }
     bool draining = false;
     while (!parts.interlay->wait_for(milliseconds(limits::kInterlayPoll_ms))) {
         if (signals.token().stop_requested() && !draining) {
@@ -214,6 +235,7 @@ int serve(Cli& cli, const InterlayFlags& flags) {
     }
     parts.interlay->wait();
     parts.control.reset();
+    if (parts.telemetry) parts.telemetry->stop();
     parts.mover->stop();
     const auto last = parts.mover_state->read();
     const std::string_view authority =

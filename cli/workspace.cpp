@@ -176,7 +176,8 @@ std::unique_ptr<Workspace> Workspace::open(Cli& cli, const WorkspaceOptions& opt
     return space;
 }
 
-PhaseContext Workspace::phase_context(Cli& cli, ProgressPrinter& printer, std::stop_token stop) {
+PhaseContext Workspace::phase_context(Cli& cli, ProgressPrinter& printer, std::stop_token stop,
+                                      InterlayAccess* own) {
     PhaseContext context{
         .settings = settings,
         .family = *family,
@@ -184,7 +185,7 @@ PhaseContext Workspace::phase_context(Cli& cli, ProgressPrinter& printer, std::s
         .store = *store,
         .journal = *journal,
         .divergences = divergences.get(),
-        .interlay = *interlay,
+        .interlay = own != nullptr ? *own : *interlay,
         .directory = directory,
         .owner = current_owner(),
         .reason = cli.globals.reason,

@@ -47,7 +47,9 @@ class Workspace {
     bool config_good = true;
 
     /// For run_*(). References point into this object and `cli`.
-    PhaseContext phase_context(Cli& cli, ProgressPrinter& progress, std::stop_token stop);
+    /// `own`: another way to the interlay than a process beside this one.
+    PhaseContext phase_context(Cli& cli, ProgressPrinter& progress, std::stop_token stop,
+                               InterlayAccess* own = nullptr);
 };
 
 /// Asks on the terminal, or checks --confirm and --reason.

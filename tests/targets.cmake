@@ -66,6 +66,7 @@ foreach(label unit wire sim interlay real cli tidy)
     if(EXISTS ${folder}/package.json)
       # npm packages go beside the build; node finds them through a copy of the script.
       set(EXODUS_NODE_DIR ${PROJECT_BINARY_DIR}/${target}-node)
+      file(GLOB scripts CONFIGURE_DEPENDS ${folder}/*.mjs)
       target_compile_definitions(${target} PRIVATE EXODUS_CLIENTS_DIR="${EXODUS_NODE_DIR}")
       add_custom_command(OUTPUT ${EXODUS_NODE_DIR}/node_modules/.package-lock.json
         COMMAND ${CMAKE_COMMAND} -E make_directory ${EXODUS_NODE_DIR}
@@ -73,7 +74,7 @@ foreach(label unit wire sim interlay real cli tidy)
         COMMAND npm ci --prefix ${EXODUS_NODE_DIR} --silent --no-audit --no-fund --ignore-scripts
         DEPENDS ${folder}/package.json ${folder}/package-lock.json)
       add_custom_target(${target}_node DEPENDS ${EXODUS_NODE_DIR}/node_modules/.package-lock.json
-        COMMAND ${CMAKE_COMMAND} -E copy ${folder}/clients.mjs ${EXODUS_NODE_DIR}/clients.mjs)
+        COMMAND ${CMAKE_COMMAND} -E copy ${scripts} ${EXODUS_NODE_DIR})
       add_dependencies(${target} ${target}_node)
     endif()
     if(TARGET exodus)
@@ -95,6 +96,11 @@ file(GLOB_RECURSE formatted CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/lib/*.cpp ${
      ${PROJECT_SOURCE_DIR}/cli/*.h ${PROJECT_SOURCE_DIR}/tests/*.cpp ${PROJECT_SOURCE_DIR}/tests/*.h)
 add_test(NAME tidy.format COMMAND clang-format --dry-run --Werror ${formatted})
 set_tests_properties(tidy.format PROPERTIES LABELS tidy TIMEOUT ${TIMEOUT_tidy})
+
+# The example for the site's own monitoring: rules, their tests, names of metrics.
+add_test(NAME tidy.monitoring COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tidy/monitoring/check.sh
+         ${PROJECT_SOURCE_DIR}/man/exodus-metrics.7)
+set_tests_properties(tidy.monitoring PROPERTIES LABELS tidy TIMEOUT ${TIMEOUT_tidy})
 
 foreach(folder fuzz bench conformance)
   if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/CMakeLists.txt)

@@ -123,6 +123,7 @@ say "a source with data, an empty target"
 start_server redis; source_port=$server_port
 start_server valkey; target_port=$server_port
 port=$(free_port)
+http=127.0.0.1:$(free_port)
 sed -e "s|@SOURCE_PORT@|$source_port|; s|@TARGET_PORT@|$target_port|; s|@PORT@|$port|; s|@DIR@|$dir|" "$here/exodus.toml.in" >exodus.toml
 exodus-ledger fill --port "$source_port" --user exodus --password-file exodus.secret --keys "$keys" --big-fields 150000
 echo "source: $(about "$source_port" redis), $keys keys and more: all types, TTLs, a hash above 8 MiB, streams with groups, a function"
@@ -130,10 +131,11 @@ echo "target: $(about "$target_port" valkey), empty"
 
 say "state file and interlay; applications move to port $port"
 run init redis
-exodus --no-input interlay >interlay.log 2>&1 &
+exodus --no-input interlay --http "$http" >interlay.log 2>&1 &
 pids+=($!)
 wait_port "$port"
 echo "the interlay listens on port $port; its output goes to interlay.log"
+echo "dashboard, while this runs: http://$http/"
 echo "$source_port" >authority
 exodus-ledger run --port "$port" --user app --password-file app.secret --authority-file authority --pause-us 4000 >load.log 2>&1 &
 load=$!

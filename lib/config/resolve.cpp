@@ -35,18 +35,10 @@ std::optional<Address> parse_address(const std::string& text) {
         if (out.unix_path.size() > kUnixPath_bytes_max) return std::nullopt;
         return out;
     }
-    const auto colon = text.rfind(':');
-    if (colon == std::string::npos || colon == 0) return std::nullopt;
-    out.host = text.substr(0, colon);
-    if (out.host.front() == '[') {
-        if (out.host.back() != ']') return std::nullopt;
-        out.host = out.host.substr(1, out.host.size() - 2);
-    } else if (out.host.find(':') != std::string::npos) {
-        return std::nullopt;
-    }
-    const auto port = parse_integer(text.substr(colon + 1));
-    if (!port || *port < 0 || *port > 65535 || out.host.empty()) return std::nullopt;
-    out.port = static_cast<int>(*port);
+    const auto found = parse_host_port(text);
+    if (!found) return std::nullopt;
+    out.host = found->host;
+    out.port = found->port;
     return out;
 }
 
@@ -194,6 +186,41 @@ class EndpointResolver {
     Endpoint& out_;
 };
 
+/// Where the telemetry server may be reached from elsewhere it asks for a token, over TLS.
+void check_telemetry(const ResolveContext& context) {
+    InterlaySettings& interlay = context.draft.settings.interlay;
+    if (interlay.http.empty()) return;
+    const auto address = parse_host_port(interlay.http);
+    if (!address)
+        return context.error("interlay.http", fmt::format("'{}' is not an address", interlay.http),
+                             "write HOST:PORT");
+    if (interlay.http_cert_file.empty() != interlay.http_key_file.empty())
+        context.error(
+            interlay.http_cert_file.empty() ? "interlay.http_tls_cert" : "interlay.http_tls_key",
+            "missing: TLS needs both cert and key");
+    const bool open = interlay.http_token_file.empty() || interlay.http_cert_file.empty();
+    if (open && !is_loopback(address->host))
+        context.error("interlay.http",
+                      fmt::format("{} can be reached from elsewhere, so a token and TLS are needed",
+                                  interlay.http),
+                      "set interlay.http_token_file, http_tls_cert and http_tls_key, or use "
+                      "127.0.0.1");
+    if (!context.input.read_secrets) return;
+    if (!interlay.http_token_file.empty()) {
+        auto token = secret_from_file(interlay.http_token_file);
+        if (!token)
+            context.error("interlay.http_token_file", token.error().message, token.error().hint);
+        else if (token->empty())
+            context.error("interlay.http_token_file", "the file is empty");
+        else
+            interlay.http_token = std::move(*token);
+    }
+    if (!interlay.http_key_file.empty()) {
+        if (auto status = check_secret_file(interlay.http_key_file); !status)
+            context.error("interlay.http_tls_key", status.error().message, status.error().hint);
+    }
+}
+
 void check_interlay(const ResolveContext& context) {
     InterlaySettings& interlay = context.draft.settings.interlay;
     if (interlay.listen.empty()) context.error("interlay.listen", "the list is empty");
@@ -216,10 +243,6 @@ void check_interlay(const ResolveContext& context) {
                               "the interlay needs an address of its own");
             }
         }
-    }
-    if (!interlay.http.empty() && !parse_address(interlay.http)) {
-        context.error("interlay.http", fmt::format("'{}' is not an address", interlay.http),
-                      "write HOST:PORT");
     }
     if (interlay.control.empty()) interlay.control = context.draft.settings.state_path + ".sock";
     if (interlay.control.size() > kUnixPath_bytes_max) {
@@ -296,6 +319,7 @@ void resolve(const ResolveContext& context) {
     EndpointResolver(context, Side::source).run();
     EndpointResolver(context, Side::target).run();
     check_interlay(context);
+    check_telemetry(context);
     check_together(context);
 }
 

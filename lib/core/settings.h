@@ -40,6 +40,10 @@ struct ClientUser {
 struct InterlaySettings {
     std::vector<std::string> listen = {"127.0.0.1:6400"};  ///< host:port, [v6]:port or unix:/path
     std::string http;                                      ///< telemetry address; empty: off
+    std::string http_token_file;
+    Secret http_token;           ///< what the file holds
+    std::string http_cert_file;  ///< TLS of the telemetry server; with http_key_file
+    std::string http_key_file;
     int threads = 1;
     std::string control;  ///< control socket; empty: <state>.sock
     int64_t drain_timeout_ms = 30'000;

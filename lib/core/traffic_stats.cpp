@@ -90,6 +90,9 @@ void TrafficStats::merge(const TrafficStats& other) {
     merge_counters(counters, other.counters);
     pipeline_depth.merge(other.pipeline_depth);
     hold_us.merge(other.hold_us);
+    for (std::size_t side = 0; side < 2; ++side)
+        for (std::size_t kind = 0; kind < 2; ++kind)
+            answered_us[side][kind].merge(other.answered_us[side][kind]);
     for (const auto& [name, text] : other.observations) observations.emplace(name, text);
 }
 
@@ -101,6 +104,9 @@ json TrafficStats::to_json() const {
     out["observations"] = observations;
     out["pipeline_depth"] = exodus::to_json(pipeline_depth);
     out["hold_us"] = exodus::to_json(hold_us);
+    json& answered = out["answered_us"] = json::array();
+    for (const auto& side : answered_us)
+        for (const Histogram& kind : side) answered.push_back(exodus::to_json(kind));
     json& rows = out["commands"] = json::object();
     for (const auto& [name, stats] : commands) {
         json& row = rows[name] = {{"is_write", stats.is_write},
@@ -120,6 +126,8 @@ TrafficStats TrafficStats::from_json(const json& in) {
     stats.observations = in.value("observations", stats.observations);
     stats.pipeline_depth = histogram_from_json(in.at("pipeline_depth"));
     stats.hold_us = histogram_from_json(in.at("hold_us"));
+    for (std::size_t i = 0; i < 4; ++i)
+        stats.answered_us[i / 2][i % 2] = histogram_from_json(in.at("answered_us").at(i));
     for (const auto& [name, row] : in.at("commands").items()) {
         CommandStats& command = stats.commands[name];
         visit_counters(command, [&, &fields = row](const char* field, uint64_t& value) {

@@ -3,6 +3,7 @@
 // over the control socket as JSON.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -48,7 +49,9 @@ struct TrafficStats {
     std::map<std::string, uint64_t> protocol_errors;  ///< by bounded reason
     Histogram pipeline_depth;                         ///< requests found in one read
     Histogram hold_us;                                ///< how long held requests waited
-    std::map<std::string, uint64_t> counters;         ///< the family's own, bounded names
+    /// What each side answered, mirrored requests too, by [side][write]; without blocking commands.
+    std::array<std::array<Histogram, 2>, 2> answered_us;
+    std::map<std::string, uint64_t> counters;  ///< the family's own, bounded names
     /// The family's own observations by name (hot keys, type mix, findings, ...): JSON objects,
     /// merged by the family.
     std::map<std::string, std::string> observations;

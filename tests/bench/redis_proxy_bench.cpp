@@ -1,7 +1,8 @@
 // CPU per request of the interlay beside its peers, in one alternated run: direct, HAProxy (TCP),
-// nutcracker, exodus forward, and exodus with every read mirrored to a target that follows. Prints
-// a table of medians, and what an idle client costs in memory; asserts nothing. Arguments: rounds
-// (5; 0: memory only), requests at depth 1 (200000).
+// nutcracker, exodus forward, the same with 200 clients that follow its telemetry and a scrape
+// every second, and exodus with every read mirrored to a target that follows. Prints a table of
+// medians, and what an idle client costs in memory; asserts nothing. Arguments: rounds (5; 0:
+// memory only), requests at depth 1 (200000).
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -11,6 +12,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
+#include <stop_token>
+#include <thread>
 #include <utility>
 
 #include "base/limits.h"
@@ -90,11 +93,13 @@ void wait_for_port(int port, Process& process) {
 constexpr const char* kOwnUser = "exodus";
 constexpr const char* kOwnPassword = "bench-secret-0123456789";
 constexpr int kIdleClients = 2'000;
+constexpr int kFollowers = 200;
 
 /// One migration of the bench: its directory, its interlay, and how to run commands on it.
 class Interlay {
   public:
-    Interlay(RedisServer& source, RedisServer& target) : port_(free_port()) {
+    Interlay(RedisServer& source, RedisServer& target)
+        : port_(free_port()), http_port_(free_port()) {
         write_file(directory_.file("own.secret"), kOwnPassword);
         write_file(directory_.file("exodus.toml"),
                    fmt::format("migration = \"bench\"\n"
@@ -103,10 +108,11 @@ class Interlay {
                                "[target]\nfamily = \"redis\"\n"
                                "uri = \"valkey://{0}@127.0.0.1:{2}/0\"\npassword_file = \"{4}\"\n"
                                "[interlay]\nlisten = [\"127.0.0.1:{3}\"]\nthreads = 1\n"
+                               "http = \"127.0.0.1:{5}\"\n"
                                "[gates]\nanalyze_duration = \"1s\"\nanalyze_requests_min = 10\n"
                                "ready_lag_for = \"500ms\"\n",
                                kOwnUser, source.port(), target.port(), port_,
-                               directory_.file("own.secret")));
+                               directory_.file("own.secret"), http_port_));
         exodus({"init", "redis"});
         process_ = Process({binary(), "--no-input", "interlay"},
                            {.environment = {},
@@ -140,6 +146,7 @@ class Interlay {
         return result.out;
     }
 
+    [[nodiscard]] int http_port() const { return http_port_; }
     [[nodiscard]] Contestant contestant(std::string name) const {
         return {std::move(name), port_, process_.pid()};
     }
@@ -152,7 +159,37 @@ class Interlay {
 
     TempDir directory_;
     int port_;
+    int http_port_;
     Process process_;
+};
+
+/// Clients that follow /events with the status, and one that scrapes /metrics every second.
+class Audience {
+  public:
+    Audience(int port, int followers) {
+        const std::string tail = " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        for (int i = 0; i < followers; ++i) {
+            auto client = std::make_unique<RawClient>(port);
+            client->send("GET /events?status=1" + tail);
+            followers_.push_back(std::move(client));
+        }
+        reader_ = std::jthread([this, port, tail](const std::stop_token& stop) {
+            while (!stop.stop_requested()) {
+                RawClient scrape(port);
+                scrape.send("GET /metrics" + tail);
+                static_cast<void>(scrape.read_until("exodus_telemetry_clients_dropped_total"));
+                const Deadline second = Deadline::in(milliseconds(1'000));
+                while (!second.passed() && !stop.stop_requested()) {
+                    for (const auto& client : followers_) client->discard();
+                    std::this_thread::sleep_for(milliseconds(50));
+                }
+            }
+        });
+    }
+
+  private:
+    std::vector<std::unique_ptr<RawClient>> followers_;
+    std::jthread reader_;
 };
 
 /// What came of the mirrored reads: a row of numbers from `ctl traffic`.
@@ -250,6 +287,9 @@ int main(int argc, char** argv) try {
     contestants.push_back(forward.contestant("exodus forward"));
     print_idle(contestants.back());
     if (rounds == 0) return 0;
+    Interlay watched(source, target);
+    contestants.push_back(watched.contestant("exodus forward, watched"));
+    const Audience audience(watched.http_port(), kFollowers);
     Interlay mirror(source, target);
     mirror.mirror_all();
     contestants.push_back(mirror.contestant("exodus forward + mirror"));

@@ -72,6 +72,11 @@ std::string RawClient::front(std::size_t size) {
     return out;
 }
 
+void RawClient::discard() {
+    while (read_some(milliseconds(0))) received_.clear();
+    received_.clear();
+}
+
 std::string RawClient::read(std::size_t size) {
     const Deadline deadline = Deadline::in(patience_);
     while (received_.size() < size && read_some(deadline.left())) {

@@ -33,6 +33,8 @@ class RawClient {
     std::string read_to_end();
     /// Something, at most `size` bytes; throws when nothing comes any more.
     std::string take(std::size_t size);
+    /// Reads what is there and forgets it; never waits.
+    void discard();
     /// A line without its end; throws like take().
     std::string line();
     /// The other end's close was read.

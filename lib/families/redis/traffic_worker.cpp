@@ -300,6 +300,7 @@ void TrafficWorker::collect(TrafficStats& out) const {
         mine.counters[kUnknownCommandCounter + name] = count;
     mine.pipeline_depth = pipeline_depth_;
     mine.hold_us = hold_us_;
+    mine.answered_us = answered_us_;
     out.merge(mine);
     profile_.add_to(out);
 }

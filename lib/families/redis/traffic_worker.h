@@ -226,6 +226,7 @@ class TrafficWorker final : public ProtocolWorker {
     std::unordered_map<std::string, uint64_t> counters_;
     Histogram pipeline_depth_;
     Histogram hold_us_;
+    std::array<std::array<Histogram, 2>, 2> answered_us_;  ///< by [side][write]
     TrafficProfile profile_;
     bool observe_ = true;
     std::unordered_set<uint64_t> scripts_seen_;

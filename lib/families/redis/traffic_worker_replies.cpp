@@ -271,7 +271,9 @@ void TrafficWorker::finish(BackendLink& link, std::size_t reply_bytes, bool erro
     if ((entry.flags & expects::kWrite) != 0) --writes_in_flight_;
     const int64_t now = io_.now_us();
     const auto latency = static_cast<uint64_t>(std::max<int64_t>(now - entry.sent_us, 0));
+    auto& answered = answered_us_[link.key.side == Side::target ? 1 : 0];
     if (entry.job == Job::mirror) {
+        answered[0].record(latency);
         if (entry.row != nullptr) stats_of(*entry.row).shadow_latency_us.record(latency);
     } else if ((entry.flags & expects::kCounted) != 0) {
         CommandStats& stats = stats_of(*entry.row);
@@ -280,6 +282,9 @@ void TrafficWorker::finish(BackendLink& link, std::size_t reply_bytes, bool erro
         stats.bytes_in += entry.request_bytes;
         stats.bytes_out += reply_bytes;
         stats.latency_us.record(latency);
+        // How long a blocking command waits says nothing about the server.
+        if ((entry.row->flags & resp::flag::kBlocking) == 0)
+            answered[stats.is_write ? 1 : 0].record(latency);
     }
     if (entry.pair != kNoPair) pair_done(entry.pair, entry.job != Job::mirror);
     if ((entry.flags & expects::kCounted) != 0 && entry.session != nullptr) {

@@ -182,6 +182,26 @@ TEST_CASE_FIXTURE(Fixture, "passwords: file, environment, command, credential") 
     CHECK(mentions(bad(with("password = \"x\"")), "unknown key"));
 }
 
+TEST_CASE_FIXTURE(Fixture, "telemetry elsewhere than on loopback needs a token and TLS") {
+    const auto with = [](const std::string& lines) { return "[interlay]\n" + lines + kEnds; };
+    CHECK(good(with("http = \"[::1]:9464\"\n")).interlay.http == "[::1]:9464");
+    CHECK(mentions(bad(with("http = \"9464\"\n")), "is not an address"));
+    const std::string open = "http = \"0.0.0.0:9464\"\n";
+    CHECK(mentions(bad(with(open)), "can be reached from elsewhere"));
+    write_file(directory.file("token"), "let-me-in\n", 0600);
+    write_file(directory.file("key.pem"), "", 0600);
+    const std::string token = "http_token_file = \"token\"\n";
+    CHECK(mentions(bad(with(open + token)), "can be reached from elsewhere"));
+    const std::string cert = "http_tls_cert = \"cert.pem\"\n";
+    CHECK(mentions(bad(with(open + token + cert)), "TLS needs both"));
+    const std::string key = "http_tls_key = \"key.pem\"\n";
+    CHECK(good(with(open + token + cert + key)).interlay.http_token == Secret("let-me-in"));
+    ::chmod(directory.file("token").c_str(), 0644);
+    const auto readable = bad(with(open + token + cert + key));
+    CHECK(mentions(readable, "can be read by others"));
+    CHECK_FALSE(mentions(readable, "let-me-in"));
+}
+
 TEST_CASE_FIXTURE(Fixture, "tables: family options, throttle, rules, canary") {
     const Settings s =
         good(kEnds +

@@ -1,0 +1,263 @@
+#include "cli/telemetry.h"
+
+#include <algorithm>
+#include <array>
+#include <mutex>
+#include <thread>
+
+#include "base/limits.h"
+#include "base/stop_token.h"
+#include "base/values.h"
+#include "cli/event_json.h"
+#include "workflow/phases/status.h"
+
+namespace exodus::cli {
+
+namespace {
+
+using nlohmann::json;
+
+/// This process' own operations, without a socket.
+class OwnPort final : public ControlPort {
+  public:
+    explicit OwnPort(ControlHandlers handlers) : handlers_(std::move(handlers)) {}
+    Result<json> call(const json& request, milliseconds) override {
+        const auto handler = handlers_.find(request.value("op", ""));
+        if (handler == handlers_.end()) return fail(ErrorCode::usage, "unknown operation");
+        return handler->second(request);
+    }
+
+  private:
+    ControlHandlers handlers_;
+};
+
+class OwnInterlay final : public InterlayAccess {
+  public:
+    explicit OwnInterlay(ControlPort& port) : port_(port) {}
+    Result<ControlPort*> connect() override { return &port_; }
+    Result<ControlPort*> ensure(const std::stop_token&) override { return &port_; }
+    std::unique_ptr<ControlPort> open(const std::string&) override { return nullptr; }
+
+  private:
+    ControlPort& port_;
+};
+
+/// Asks one endpoint again and again: one that hangs makes no snapshot late.
+class Probe {
+  public:
+    Probe(Family& family, const FamilyContext& context, Side side)
+        : inspector_(family.make_inspector(context)),
+          side_(side),
+          thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+    [[nodiscard]] EndpointHealth health() const {
+        const std::lock_guard lock(mutex_);
+        EndpointHealth health = health_;
+        const int64_t silent_us = steady_us() - answered_us_;
+        if (silent_us > 2 * limits::kTelemetryProbe_ms * 1000 && health.error.empty()) {
+            health.reachable = false;
+            health.error = "no answer for " + std::to_string(silent_us / 1'000'000) + " s";
+        }
+        return health;
+    }
+
+  private:
+    void run(const std::stop_token& stop) {
+        do {
+            EndpointHealth health = inspector_->health(side_);
+            const std::lock_guard lock(mutex_);
+            if (health.version.empty()) health.version = health_.version;
+            health_ = std::move(health);
+            answered_us_ = steady_us();
+        } while (wait_unless_stopped(stop, milliseconds(limits::kTelemetryProbe_ms)));
+    }
+
+    std::unique_ptr<Inspector> inspector_;
+    const Side side_;
+    mutable std::mutex mutex_;
+    EndpointHealth health_;
+    int64_t answered_us_ = steady_us();
+    std::jthread thread_;
+};
+
+json latency(const Histogram& all) {
+    return {{"count", all.count()},
+            {"p50_us", all.percentile(0.50)},
+            {"p95_us", all.percentile(0.95)},
+            {"p99_us", all.percentile(0.99)},
+            {"max_us", all.max()}};
+}
+
+json latency_of(const TrafficStats& traffic, Side side) {
+    const auto& kinds = traffic.answered_us[side == Side::target ? 1 : 0];
+    Histogram all = kinds[0];
+    all.merge(kinds[1]);
+    return latency(all);
+}
+
+json commands_of(const TrafficStats& traffic) {
+    std::vector<std::pair<std::string, const CommandStats*>> rows;
+    for (const auto& [name, stats] : traffic.commands) rows.emplace_back(name, &stats);
+    std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
+        return a.second->requests > b.second->requests;
+    });
+    if (rows.size() > limits::kTelemetryCommandsShown) rows.resize(limits::kTelemetryCommandsShown);
+    json out = json::array();
+    for (const auto& [name, stats] : rows) {
+        out.push_back({{"name", name},
+                       {"write", stats->is_write},
+                       {"requests", stats->requests},
+                       {"errors", stats->errors},
+                       {"p50_us", stats->latency_us.percentile(0.50)},
+                       {"p99_us", stats->latency_us.percentile(0.99)}});
+    }
+    return out;
+}
+
+json traffic_json(const TrafficStats& traffic, uint64_t held) {
+    uint64_t requests = 0;
+    uint64_t writes = 0;
+    uint64_t errors = 0;
+    json mirrored{{"mirrored", 0}, {"equal", 0}, {"candidates", 0}, {"not_comparable", 0}};
+    const auto add = [&](const char* name, uint64_t more) {
+        mirrored[name] = mirrored[name].get<uint64_t>() + more;
+    };
+    for (const auto& [name, stats] : traffic.commands) {
+        requests += stats.requests;
+        errors += stats.errors;
+        if (stats.is_write) writes += stats.requests;
+        add("mirrored", stats.mirrored);
+        add("equal", stats.equal);
+        add("candidates", stats.candidates);
+        add("not_comparable", stats.not_comparable);
+    }
+    json out{{"clients", traffic.clients_now},
+             {"clients_total", traffic.clients_total},
+             {"backend_connections", traffic.backend_connections},
+             {"bytes_from_clients", traffic.bytes_from_clients},
+             {"bytes_to_clients", traffic.bytes_to_clients},
+             {"requests", requests},
+             {"writes", writes},
+             {"errors", errors},
+             {"source", latency_of(traffic, Side::source)},
+             {"target", latency_of(traffic, Side::target)},
+             {"held", held},
+             {"hold", latency(traffic.hold_us)},
+             {"shadow_queued", traffic.shadow_queued},
+             {"shadow_queued_bytes", traffic.shadow_queued_bytes},
+             {"shadow_dropped", traffic.shadow_dropped},
+             {"comparator_dropped", traffic.comparator_dropped},
+             {"protocol_errors", traffic.protocol_errors},
+             {"commands", commands_of(traffic)}};
+    out.update(mirrored);
+    return out;
+}
+
+class Telemetry final : public TelemetrySource {
+  public:
+    Telemetry(Cli& cli, Workspace& space, ControlHandlers handlers, DivergenceLog& divergences)
+        : space_(space),
+          divergences_(divergences),
+          port_(std::move(handlers)),
+          interlay_(port_),
+          printer_(cli.out),
+          context_(space.phase_context(cli, printer_, {}, &interlay_)),
+          probes_{Probe(*space.family, context_.family_context(), Side::source),
+                  Probe(*space.family, context_.family_context(), Side::target)} {}
+
+    Result<TelemetrySnapshot> snapshot() override {
+        StatusOptions options;
+        options.probed = {probes_[0].health(), probes_[1].health()};
+        auto report = read_status(context_, options);
+        if (!report) return tl::unexpected<Error>(std::move(report).error());
+        TelemetrySnapshot out;
+        out.status = to_json(*report);
+        out.status["version"] = EXODUS_VERSION;
+        out.status["traffic"] = nullptr;
+        constexpr milliseconds kWait(limits::kControlTimeout_ms);
+        if (auto answer = port_.call({{"op", control_op::kTraffic}}, kWait)) {
+            out.traffic = TrafficStats::from_json(*answer);
+            auto now = port_.call({{"op", control_op::kQuiescence}}, kWait);
+            const uint64_t held = now ? now->value("held", uint64_t{0}) : 0;
+            out.status["traffic"] = traffic_json(out.traffic, held);
+        }
+        auto found = divergences();
+        if (!found) return tl::unexpected<Error>(std::move(found).error());
+        out.status["divergences"] = std::move(*found);
+        return out;
+    }
+
+    Result<std::vector<TelemetryEvent>> events_after(int64_t id, std::size_t limit) override {
+        auto rows = space_.store->events_since(space_.row.id, id, limit);
+        if (!rows) return tl::unexpected<Error>(std::move(rows).error());
+        std::vector<TelemetryEvent> out;
+        for (const EventRow& row : *rows)
+            out.push_back({row.id, row.severity,
+                           event_json(row).dump(-1, ' ', false, json::error_handler_t::replace)});
+        return out;
+    }
+
+    Result<int64_t> newest_event() override { return space_.store->newest_event(space_.row.id); }
+
+  private:
+    Result<json> divergences() {
+        json out{{"total", 0},
+                 {"unresolved", 0},
+                 {"by_class", json::object()},
+                 {"samples", json::array()}};
+        auto counts = divergences_.counts();
+        if (!counts) return tl::unexpected<Error>(std::move(counts).error());
+        for (const DivergenceCounts& row : *counts) {
+            if (row.aa) continue;
+            const char* field = row.outcome == "confirmed"    ? "total"
+                                : row.outcome == "unresolved" ? "unresolved"
+                                                              : nullptr;
+            if (field == nullptr) continue;
+            out[field] = out[field].get<uint64_t>() + row.count;
+            if (row.outcome == "confirmed")
+                out["by_class"][row.command] =
+                    out["by_class"].value(row.command, uint64_t{0}) + row.count;
+        }
+        auto samples = divergences_.samples(limits::kTelemetrySamples_max);
+        if (!samples) return tl::unexpected<Error>(std::move(samples).error());
+        for (const DivergenceSample& row : *samples) {
+            out["samples"].push_back({{"id", row.id},
+                                      {"at_ms", row.at_ms},
+                                      {"class", row.command},
+                                      {"kind", row.aa ? "noise" : row.outcome},
+                                      {"detail", row.reason}});
+        }
+        return out;
+    }
+
+    Workspace& space_;
+    DivergenceLog& divergences_;
+    OwnPort port_;
+    OwnInterlay interlay_;
+    ProgressPrinter printer_;
+    PhaseContext context_;
+    std::array<Probe, 2> probes_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<TelemetryServer>> bind_telemetry(const Settings& settings) {
+    const InterlaySettings& interlay = settings.interlay;
+    if (interlay.http.empty()) return std::unique_ptr<TelemetryServer>();
+    const auto address = parse_host_port(interlay.http);
+    if (!address)
+        return fail(ErrorCode::config, interlay.http + " is not an address", "write HOST:PORT");
+    return TelemetryServer::bind({.host = address->host,
+                                  .port = address->port,
+                                  .token = interlay.http_token,
+                                  .cert_file = interlay.http_cert_file,
+                                  .key_file = interlay.http_key_file});
+}
+
+std::unique_ptr<TelemetrySource> make_telemetry_source(Cli& cli, Workspace& space,
+                                                       ControlHandlers handlers,
+                                                       DivergenceLog& divergences) {
+    return std::make_unique<Telemetry>(cli, space, std::move(handlers), divergences);
+}
+
+}  // namespace exodus::cli

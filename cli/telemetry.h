@@ -1,0 +1,23 @@
+// What the interlay's process shows over HTTP: status of the migration, numbers of this process,
+// events of the state file.
+#pragma once
+
+#include <memory>
+
+#include "cli/workspace.h"
+#include "core/control.h"
+#include "core/telemetry.h"
+#include "telemetry/http_server.h"
+
+namespace exodus::cli {
+
+/// interlay.http taken, nothing answered yet; null when it is off.
+Result<std::unique_ptr<TelemetryServer>> bind_telemetry(const Settings& settings);
+
+/// `handlers` are this process' own, those of the control socket. All references outlive the
+/// result.
+std::unique_ptr<TelemetrySource> make_telemetry_source(Cli& cli, Workspace& space,
+                                                       ControlHandlers handlers,
+                                                       DivergenceLog& divergences);
+
+}  // namespace exodus::cli

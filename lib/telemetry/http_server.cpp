@@ -1,0 +1,264 @@
+#include "telemetry/http_server.h"
+
+#include <atomic>
+#include <charconv>
+#include <fmt/format.h>
+#include <httplib.h>
+#include <thread>
+
+#include "base/limits.h"
+#include "base/values.h"
+#include "telemetry/dashboard.h"
+#include "telemetry/event_stream.h"
+#include "telemetry/feed.h"
+#include "telemetry/growing_pool.h"
+#include "telemetry/metrics.h"
+
+namespace exodus {
+
+namespace {
+
+constexpr const char* kPolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' "
+    "data:; base-uri 'none'; frame-ancestors 'none'";
+
+std::string_view host_of(std::string_view address) {
+    if (address.starts_with('[')) return address.substr(1, address.find(']') - 1);
+    return address.substr(0, address.find(':'));
+}
+
+int64_t id_of(const std::string& text, int64_t otherwise) {
+    int64_t id = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+    return error == std::errc() && end == text.data() + text.size() && id >= 0 ? id : otherwise;
+}
+
+}  // namespace
+
+class TelemetryServer::Http {
+  public:
+    explicit Http(TelemetryOptions options) : options_(std::move(options)) {}
+    ~Http() { stop(); }
+
+    Status bind();
+    void serve(TelemetrySource& source);
+    void stop();
+    [[nodiscard]] std::string url() const;
+
+  private:
+    void add_routes();
+    [[nodiscard]] httplib::Server::HandlerResponse admit(const httplib::Request& request,
+                                                         httplib::Response& response) const;
+    void status(httplib::Response& response) const;
+    void metrics(httplib::Response& response);
+    void ready(httplib::Response& response) const;
+    void events(const httplib::Request& request, httplib::Response& response);
+
+    TelemetryOptions options_;
+    std::unique_ptr<httplib::Server> server_;
+    std::unique_ptr<Feed> feed_;
+    std::atomic<std::size_t> followers_{0};
+    std::atomic<uint64_t> dropped_{0};
+    std::mutex shown_mutex_;
+    ShownCommands shown_;
+    std::mutex ending_;
+    std::thread thread_;
+};
+
+Status TelemetryServer::Http::bind() {
+    const bool tls = !options_.cert_file.empty() && !options_.key_file.empty();
+    if (!is_loopback(options_.host) && (options_.token.empty() || !tls))
+        return fail(ErrorCode::config,
+                    "telemetry on " + options_.host + " needs a token and TLS: others can reach it",
+                    "set interlay.http_token_file, http_tls_cert and http_tls_key, or bind "
+                    "127.0.0.1");
+    if (tls)
+        server_ = std::make_unique<httplib::SSLServer>(options_.cert_file.c_str(),
+                                                       options_.key_file.c_str());
+    else
+        server_ = std::make_unique<httplib::Server>();
+    if (!server_->is_valid())
+        return fail(ErrorCode::config,
+                    fmt::format("the certificate {} or its key {} cannot be used",
+                                options_.cert_file, options_.key_file));
+    // Not SO_REUSEPORT, as the library has it: two processes would share the port in silence.
+    server_->set_socket_options([](socket_t socket) {
+        const int yes = 1;
+        ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    });
+    server_->set_tcp_nodelay(true);
+    server_->set_read_timeout(milliseconds(limits::kTelemetryRead_ms));
+    server_->set_write_timeout(milliseconds(limits::kTelemetryWrite_ms));
+    server_->set_payload_max_length(limits::kTelemetryRequest_bytes);
+    server_->new_task_queue = [] { return new GrowingPool(limits::kTelemetryThreads_max); };
+    bool bound = true;
+    if (options_.port == 0) {
+        options_.port = server_->bind_to_any_port(options_.host);
+        bound = options_.port > 0;
+    } else {
+        bound = server_->bind_to_port(options_.host, options_.port);
+    }
+    if (!bound)
+        return fail(
+            ErrorCode::unreachable,
+            fmt::format("telemetry cannot be served on {}:{}: the address is in use, or not "
+                        "of this machine",
+                        options_.host, options_.port),
+            "choose another with --http, or leave it out");
+    return {};
+}
+
+void TelemetryServer::Http::serve(TelemetrySource& source) {
+    feed_ = std::make_unique<Feed>(source);
+    add_routes();
+    thread_ = std::thread([this] { server_->listen_after_bind(); });
+}
+
+void TelemetryServer::Http::stop() {
+    const std::lock_guard lock(ending_);
+    if (feed_) feed_->stop();
+    if (thread_.joinable()) {
+        server_->stop();
+        thread_.join();
+    }
+    server_.reset();
+}
+
+std::string TelemetryServer::Http::url() const {
+    const bool v6 = options_.host.find(':') != std::string::npos;
+    return fmt::format("{}://{}{}{}:{}/", options_.cert_file.empty() ? "http" : "https",
+                       v6 ? "[" : "", options_.host, v6 ? "]" : "", options_.port);
+}
+
+void TelemetryServer::Http::add_routes() {
+    server_->set_default_headers({{"Cache-Control", "no-store"},
+                                  {"Content-Security-Policy", kPolicy},
+                                  {"Referrer-Policy", "no-referrer"},
+                                  {"X-Content-Type-Options", "nosniff"}});
+    server_->set_pre_routing_handler(
+        [this](const httplib::Request& request, httplib::Response& response) {
+            return admit(request, response);
+        });
+    const auto get = [&](const char* path, auto answer) {
+        server_->Get(path, [answer](const httplib::Request& request, httplib::Response& response) {
+            answer(request, response);
+        });
+    };
+    using Request = httplib::Request;
+    using Response = httplib::Response;
+    get("/status", [this](const Request&, Response& response) { status(response); });
+    get("/metrics", [this](const Request&, Response& response) { metrics(response); });
+    get("/events",
+        [this](const Request& request, Response& response) { events(request, response); });
+    get("/livez",
+        [](const Request&, Response& response) { response.set_content("ok\n", "text/plain"); });
+    get("/readyz", [this](const Request&, Response& response) { ready(response); });
+    for (const DashboardFile& file : dashboard_files()) {
+        const auto send = [file](const Request&, Response& response) {
+            response.set_content(file.text.data(), file.text.size(), std::string(file.type));
+        };
+        get(("/" + std::string(file.name)).c_str(), send);
+        if (file.name == "index.html") get("/", send);
+    }
+}
+
+/// With a token: nobody reads numbers or events without it (the page itself tells nothing). Without
+/// one: no page of elsewhere through a browser here, which names that page's host (DNS rebinding).
+httplib::Server::HandlerResponse TelemetryServer::Http::admit(const httplib::Request& request,
+                                                              httplib::Response& response) const {
+    const auto refuse = [&](int code, const char* text) {
+        response.status = code;
+        response.set_content(text, "text/plain");
+        return httplib::Server::HandlerResponse::Handled;
+    };
+    const auto pass = httplib::Server::HandlerResponse::Unhandled;
+    if (options_.token.empty()) {
+        const std::string host(host_of(request.get_header_value("Host")));
+        if (host == options_.host || is_loopback(host)) return pass;
+        return refuse(403, "this server answers to its own address only\n");
+    }
+    if (request.path != "/status" && request.path != "/metrics" && request.path != "/events")
+        return pass;
+    std::string given = request.get_param_value("token");  // EventSource sends no headers
+    constexpr std::string_view kBearer = "Bearer ";
+    const std::string header = request.get_header_value("Authorization");
+    if (header.starts_with(kBearer)) given = header.substr(kBearer.size());
+    if (Secret(std::move(given)) == options_.token) return pass;
+    response.set_header("WWW-Authenticate", "Bearer");
+    return refuse(401, "a token is needed: Authorization: Bearer TOKEN\n");
+}
+
+void TelemetryServer::Http::status(httplib::Response& response) const {
+    const Feed::Snapshot snapshot = feed_->snapshot();
+    if (snapshot.value)
+        return response.set_content(status_text(snapshot, followers_, dropped_),
+                                    "application/json");
+    response.status = 503;
+    response.set_content(nlohmann::json{{"error", snapshot.error}}.dump(), "application/json");
+}
+
+void TelemetryServer::Http::metrics(httplib::Response& response) {
+    const Feed::Snapshot snapshot = feed_->snapshot();
+    if (!snapshot.value) {
+        response.status = 503;
+        return response.set_content("# " + snapshot.error + "\n", "text/plain");
+    }
+    const std::lock_guard lock(shown_mutex_);
+    response.set_content(render_metrics(*snapshot.value,
+                                        {.snapshot_ms = snapshot.taken_ms,
+                                         .followers = followers_,
+                                         .followers_dropped = dropped_,
+                                         .events = feed_->event_counts()},
+                                        shown_),
+                         "text/plain; version=0.0.4; charset=utf-8");
+}
+
+/// Whether what is shown is live; an endpoint that is away does not matter.
+void TelemetryServer::Http::ready(httplib::Response& response) const {
+    if (feed_->live()) return response.set_content("ok\n", "text/plain");
+    response.status = 503;
+    const std::string error = feed_->snapshot().error;
+    response.set_content("stale: " + (error.empty() ? "no snapshot yet" : error) + "\n",
+                         "text/plain");
+}
+
+void TelemetryServer::Http::events(const httplib::Request& request, httplib::Response& response) {
+    if (followers_.fetch_add(1) >= limits::kTelemetryFollowers_max) {
+        --followers_;
+        response.status = 503;
+        response.set_header("Retry-After", "5");
+        return response.set_content("too many follow already\n", "text/plain");
+    }
+    const int64_t first =
+        std::max<int64_t>(0, feed_->newest_event() - limits::kTelemetryEventsFirst);
+    const int64_t since = id_of(request.get_param_value("since"), first);
+    const int64_t after = id_of(request.get_header_value("Last-Event-ID"), since);
+    auto stream =
+        std::make_shared<EventStream>(*feed_, after, request.get_param_value("status") == "1");
+    response.set_chunked_content_provider(
+        "text/event-stream",
+        [this, stream](std::size_t, httplib::DataSink& sink) {
+            const std::string bytes = stream->next(followers_, dropped_);
+            const int64_t began_us = steady_us();
+            if (bytes.empty()) return false;
+            if (sink.write(bytes.data(), bytes.size())) return true;
+            if (steady_us() - began_us >= limits::kTelemetryWrite_ms * 1000) ++dropped_;
+            return false;
+        },
+        [this](bool) { --followers_; });
+}
+
+TelemetryServer::TelemetryServer(std::unique_ptr<Http> http) : http_(std::move(http)) {}
+TelemetryServer::~TelemetryServer() = default;
+
+Result<std::unique_ptr<TelemetryServer>> TelemetryServer::bind(TelemetryOptions options) {
+    auto http = std::make_unique<Http>(std::move(options));
+    if (Status bound = http->bind(); !bound) return tl::unexpected<Error>(std::move(bound.error()));
+    return std::unique_ptr<TelemetryServer>(new TelemetryServer(std::move(http)));
+}
+
+void TelemetryServer::serve(TelemetrySource& source) { http_->serve(source); }
+void TelemetryServer::stop() { http_->stop(); }
+std::string TelemetryServer::url() const { return http_->url(); }
+
+}  // namespace exodus

@@ -1,0 +1,255 @@
+// Hazard: an operator decides by what telemetry shows. Its metrics must be those of the manual, an
+// endpoint that hangs must not stop it, and its events must be those of the state file, each once,
+// over a restart of the interlay.
+#include <atomic>
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <httplib.h>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "base/limits.h"
+#include "tests/support/scenario.h"
+
+using namespace exodus;
+using namespace exodus::test;
+using nlohmann::json;
+
+namespace {
+
+struct Watched {
+    explicit Watched(RigOptions options = {})
+        : port(free_port()), rig(with_http(std::move(options))) {
+        rig.expect(0, {"init", "redis"});
+        rig.start_interlay();
+    }
+    RigOptions with_http(RigOptions options) const {
+        options.config.emplace_back("interlay", fmt::format("http = \"127.0.0.1:{}\"", port));
+        return options;
+    }
+    [[nodiscard]] std::string get(const std::string& path) const {
+        httplib::Client client("127.0.0.1", port);
+        const auto answer = client.Get(path);
+        return answer && answer->status == 200 ? answer->body : std::string();
+    }
+    [[nodiscard]] json status() const { return json::parse(get("/status"), nullptr, false); }
+
+    const int port;
+    Rig rig;
+};
+
+/// What follows "event: event" of a stream, as (id, data); stops when `stop` says so.
+class Follower {
+  public:
+    explicit Follower(int port) : port_(port), thread_([this] { run(); }) {}
+    ~Follower() { end(); }
+    void end() {
+        stop_ = true;
+        if (thread_.joinable()) thread_.join();
+    }
+    std::vector<int64_t> ids() {
+        const std::lock_guard lock(mutex_);
+        return ids_;
+    }
+    [[nodiscard]] int connects() const { return connects_; }
+
+  private:
+    void run() {
+        while (!stop_) {
+            httplib::Client client("127.0.0.1", port_);
+            client.set_read_timeout(std::chrono::seconds(10));
+            std::string text;
+            ++connects_;
+            static_cast<void>(client.Get(
+                "/events?since=0",
+                last_.empty() ? httplib::Headers{} : httplib::Headers{{"Last-Event-ID", last_}},
+                [&](const char* data, std::size_t size) {
+                    text.append(data, size);
+                    take(text);
+                    return !stop_;
+                }));
+            sleep_ms(50);
+        }
+    }
+    void take(std::string& text) {
+        for (auto end = text.find("\n\n"); end != std::string::npos; end = text.find("\n\n")) {
+            const std::string block = text.substr(0, end);
+            text.erase(0, end + 2);
+            if (!block.starts_with("id: ")) continue;
+            last_ = block.substr(4, block.find('\n') - 4);
+            const std::lock_guard lock(mutex_);
+            ids_.push_back(std::stoll(last_));
+        }
+    }
+
+    const int port_;
+    std::atomic<bool> stop_{false};
+    std::atomic<int> connects_{0};
+    std::mutex mutex_;
+    std::vector<int64_t> ids_;
+    std::string last_;  ///< the follower's thread only
+    std::thread thread_;
+};
+
+/// Names of families in exposition text.
+void note_names(const std::string& text, std::set<std::string>& names) {
+    static const std::regex help("(?:^|\n)# TYPE (exodus_[a-z0-9_]+) ");
+    for (auto it = std::sregex_iterator(text.begin(), text.end(), help);
+         it != std::sregex_iterator(); ++it)
+        names.insert((*it)[1]);
+}
+
+std::set<std::string> documented() {
+    const std::string page = read_file(std::string(EXODUS_SOURCE_DIR) + "/man/exodus-metrics.7");
+    static const std::regex bold(R"(\\fB(exodus_[a-z0-9_]+)\\fR)");
+    std::set<std::string> names;
+    for (auto it = std::sregex_iterator(page.begin(), page.end(), bold);
+         it != std::sregex_iterator(); ++it)
+        names.insert((*it)[1]);
+    return names;
+}
+
+std::string listed(const std::set<std::string>& names, const std::set<std::string>& without) {
+    std::string out;
+    for (const std::string& name : names) {
+        if (!without.contains(name)) out += name + " ";
+    }
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("the metrics of a whole migration are those of exodus-metrics(7)") {
+    RigOptions options;
+    options.config = {{"compare", "budget = 0.05"},
+                      {"compare", "confidence = 0.9"},
+                      {"gates", "compare_samples_min = 300"},
+                      {"migrate.throttle", "bytes_per_s = \"2MiB\""}};
+    Watched watched(options);
+    Rig& rig = watched.rig;
+    fill_server(own(rig.source()).get(), 60'000, 3);
+    std::set<std::string> served;
+    std::string newest;
+    std::jthread scraper([&](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+            if (std::string text = watched.get("/metrics"); !text.empty()) {
+                note_names(text, served);
+                newest = std::move(text);
+            }
+            sleep_ms(100);
+        }
+    });
+    Ledger ledger(load_through(rig));
+    ledger.start();
+    wait_for_load(ledger, 1'000);
+    {
+        // Not RESP: a protocol error.
+        const auto broken = connect_to(rig.port(), milliseconds(2'000));
+        CHECK(::write(broken->fd, "*1\r\n$x\r\n", 8) == 8);
+    }
+    rig.bring_to_ready();
+    {
+        // One answer that differs for as long as compare looks.
+        send_command(own(rig.target()).get(), {"SET", "only:target", "x"});
+        const auto client = connect_to(rig.port(), milliseconds(2'000));
+        send_command(client.get(), {"AUTH", Rig::kUser, Rig::kPassword});
+        const std::jthread reader([&](const std::stop_token& stop) {
+            while (!stop.stop_requested()) {
+                send_command(client.get(), {"GET", "only:target"});
+                sleep_ms(20);
+            }
+        });
+        static_cast<void>(rig.exodus({"compare"}));
+    }
+    CHECK(watched.status().at("divergences").at("total") > 0);
+    send_command(own(rig.target()).get(), {"DEL", "only:target"});
+    rig.do_switch();
+    CHECK(eventually(milliseconds(10'000), [&] {
+        return watched.get("/metrics").find("\nexodus_authority{side=\"target\"} 1\n") !=
+               std::string::npos;
+    }));
+    CHECK(watched.status().at("switches").at(0).at("what") == "switch");
+    rig.do_rollback();
+    CHECK(eventually(milliseconds(10'000),
+                     [&] { return watched.status().value("authority", "") == "source"; }));
+    sleep_ms(1'500);
+    scraper.request_stop();
+    scraper.join();
+    CHECK(listed(served, documented()) == "");
+    CHECK(listed(documented(), served) == "");
+    write_file(rig.file("metrics"), newest);
+    Process lint({"promtool", "check", "metrics"}, {.environment = {},
+                                                    .directory = {},
+                                                    .output = rig.file("lint"),
+                                                    .errors = {},
+                                                    .input = rig.file("metrics")});
+    CHECK(lint.wait(milliseconds(10'000)).value_or(1) == 0);
+    CHECK(read_file(rig.file("lint")) == "");
+    check_ledger(ledger, rig.source());
+}
+
+TEST_CASE("events over a restart of the interlay: each once, none missing") {
+    Watched watched;
+    Rig& rig = watched.rig;
+    Follower follower(watched.port);
+    Ledger ledger(load_through(rig));
+    ledger.start();
+    wait_for_load(ledger, 1'000);
+    rig.bring_to_ready();
+    rig.kill_interlay();
+    rig.exodus({"approve", "switch", "--reason", "while no interlay runs"});
+    rig.start_interlay();
+    wait_for_load(ledger, 500);
+    rig.do_switch();
+    CHECK(rig.take_over() == 0);
+    rig.do_rollback();
+    check_ledger(ledger, rig.source());
+    std::vector<int64_t> rows;
+    std::istringstream lines(rig.expect(0, {"events", "--json"}));
+    for (std::string line; std::getline(lines, line);) {
+        const json row = json::parse(line, nullptr, false);
+        if (row.value("type", "") == "event") rows.push_back(row.at("id").get<int64_t>());
+    }
+    REQUIRE(rows.size() > 10);
+    CHECK(eventually(milliseconds(10'000), [&] { return follower.ids().size() >= rows.size(); }));
+    follower.end();
+    auto seen = follower.ids();
+    REQUIRE(seen.size() >= rows.size());
+    seen.resize(rows.size());  // what came behind the list
+    CHECK(seen == rows);
+    CHECK(follower.connects() > 2);
+}
+
+TEST_CASE("an endpoint that hangs is shown as such, and what is shown stays live") {
+    Watched watched;
+    Rig& rig = watched.rig;
+    Ledger ledger(load_through(rig));
+    ledger.start();
+    wait_for_load(ledger, 1'000);
+    rig.bring_to_ready();
+    REQUIRE(eventually(milliseconds(10'000), [&] {
+        return watched.status().at("target").at("health").at("reachable") == true;
+    }));
+    rig.target().freeze(true);
+    CHECK(eventually(milliseconds(20'000), [&] {
+        return watched.status().at("target").at("health").at("reachable") == false;
+    }));
+    for (int i = 0; i < 20; ++i) {
+        const json now = watched.status();
+        CHECK(now.at("now_ms").get<int64_t>() - now.at("at_ms").get<int64_t>() <=
+              limits::kTelemetryStale_ms);
+        CHECK(watched.get("/readyz") == "ok\n");
+        sleep_ms(200);
+    }
+    CHECK(watched.status().at("source").at("health").at("reachable") == true);
+    wait_for_load(ledger, 500);  // applications notice nothing
+    rig.target().freeze(false);
+    CHECK(eventually(milliseconds(20'000), [&] {
+        return watched.status().at("target").at("health").at("reachable") == true;
+    }));
+    check_equal(rig, ledger);
+    check_ledger(ledger, rig.source());
+}
