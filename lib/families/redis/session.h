@@ -99,7 +99,7 @@ class ClientSession {
         kReplyMode = 32,
         kFlags = 64,
         kWait = 128,
-        kOwn = 256,  ///< interlay.sharing = off, or an identity that could not be kept
+        kOwn = 256,  ///< interlay.sharing = off, REPLCONF, or an identity that could not be kept
         kTunnel = 512,
     };
     /// Losing these with their connection cannot be hidden: the client is closed as the server

@@ -331,7 +331,10 @@ bool ClientSession::dispatch_kind(const resp::CommandRow& row, Kind kind,
             const bool shared = row.connection == resp::ConnectionClass::shared ||
                                 row.effect == resp::Effect::connection;
             if (shared && row.known) return use_either(row, frame, Job::forward, Kind::plain);
-            return use_lease(row, frame, 0, Job::forward, Kind::plain, may_leave_state(row));
+            // REPLCONF says what the SYNC behind it means.
+            const bool pinned = row.connection == resp::ConnectionClass::pinned;
+            return use_lease(row, frame, pinned ? uint32_t{kOwn} : 0, Job::forward, Kind::plain,
+                             may_leave_state(row));
         }
         case Kind::auth:
             return do_auth(row, frame);

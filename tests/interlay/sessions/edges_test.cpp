@@ -142,3 +142,28 @@ TEST_CASE("a reader that stops: closed at the bound and counted, or held back on
     CHECK(patient.read(whole).size() == whole);
     CHECK(counter("slow_readers_closed") == 1);
 }
+
+TEST_CASE("REPLCONF counts for the SYNC behind it, whoever asks in between") {
+    Rig rig;
+    const auto source = own(rig.source());
+    for (int i = 0; i < 2'000; ++i)
+        send_command(source.get(), {"SET", "key:" + std::to_string(i), std::string(100, 'x')});
+    send_command(source.get(), {"CONFIG", "SET", "repl-diskless-sync-delay", "0"});
+    send_command(source.get(), {"ACL", "SETUSER", Rig::kUser, "+@all"});
+    rig.expect(0, {"init", "redis"});
+    rig.start_interlay();
+    RawClient replica(rig.port());
+    replica.send(login() + request({"REPLCONF", "capa", "eof"}) +
+                 request({"REPLCONF", "rdb-filter-only", "functions"}));
+    CHECK(replica.read_until("+OK\r\n+OK\r\n+OK\r\n").ends_with("+OK\r\n+OK\r\n+OK\r\n"));
+    RawClient other(rig.port());  // takes a connection that nobody keeps
+    other.send(login() + request({"CONFIG", "GET", "maxmemory"}));
+    CHECK(other.read_until("maxmemory").ends_with("maxmemory"));
+    replica.send(request({"SYNC"}));
+    const std::string begun = replica.read_until("REDIS");
+    INFO(begun);
+    const auto at = begun.find("$EOF:");
+    REQUIRE(at != std::string::npos);
+    const std::string mark = begun.substr(at + 5, 40);
+    CHECK(replica.read_until(mark).size() < 1'000);  // no key is in it
+}
