@@ -85,8 +85,8 @@ ControlHandlers compose_handlers(Parts& parts) {
     handlers[control_op::kDrain] = [drain = handlers[control_op::kDrain],
                                     &parts](const nlohmann::json& request) {
         if (request.value("successor", false)) {
-            parts.mover->stop();
             if (parts.telemetry) parts.telemetry->stop();  // the successor takes its port
+            parts.mover->stop();
         }
         return drain(request);
     };

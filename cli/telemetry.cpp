@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <mutex>
 #include <thread>
 
@@ -81,19 +82,37 @@ class Probe {
 };
 
 json latency(const Histogram& all) {
-    return {{"count", all.count()},
-            {"p50_us", all.percentile(0.50)},
-            {"p95_us", all.percentile(0.95)},
-            {"p99_us", all.percentile(0.99)},
-            {"max_us", all.max()}};
+    json out{{"count", all.count()}};
+    for (const auto& [name, share] :
+         {std::pair{"p50_us", 0.50}, {"p95_us", 0.95}, {"p99_us", 0.99}})
+        out[name] = all.count() == 0 ? json() : json(all.percentile(share));
+    out["max_us"] = all.count() == 0 ? json() : json(all.max());
+    return out;
 }
 
-json latency_of(const TrafficStats& traffic, Side side) {
-    const auto& kinds = traffic.answered_us[side == Side::target ? 1 : 0];
-    Histogram all = kinds[0];
-    all.merge(kinds[1]);
-    return latency(all);
-}
+/// What each side answered lately. Percentiles since the start of the process would hide what has
+/// just become slow.
+class Recent {
+  public:
+    std::array<Histogram, 2> of(const TrafficStats& now) {
+        std::array<Histogram, 2> all;
+        for (std::size_t side = 0; side < 2; ++side) {
+            for (const Histogram& kind : now.answered_us[side]) all[side].merge(kind);
+        }
+        past_.push_back({steady_us(), all});
+        while (past_.size() > 1 &&
+               past_.back().at_us - past_[1].at_us >= limits::kTelemetryWindow_ms * 1000)
+            past_.pop_front();
+        return {all[0].since(past_.front().answered[0]), all[1].since(past_.front().answered[1])};
+    }
+
+  private:
+    struct Moment {
+        int64_t at_us = 0;
+        std::array<Histogram, 2> answered;
+    };
+    std::deque<Moment> past_;
+};
 
 json commands_of(const TrafficStats& traffic) {
     std::vector<std::pair<std::string, const CommandStats*>> rows;
@@ -114,7 +133,8 @@ json commands_of(const TrafficStats& traffic) {
     return out;
 }
 
-json traffic_json(const TrafficStats& traffic, uint64_t held) {
+json traffic_json(const TrafficStats& traffic, const std::array<Histogram, 2>& recent,
+                  uint64_t held) {
     uint64_t requests = 0;
     uint64_t writes = 0;
     uint64_t errors = 0;
@@ -139,8 +159,8 @@ json traffic_json(const TrafficStats& traffic, uint64_t held) {
              {"requests", requests},
              {"writes", writes},
              {"errors", errors},
-             {"source", latency_of(traffic, Side::source)},
-             {"target", latency_of(traffic, Side::target)},
+             {"source", latency(recent[0])},
+             {"target", latency(recent[1])},
              {"held", held},
              {"hold", latency(traffic.hold_us)},
              {"shadow_queued", traffic.shadow_queued},
@@ -179,7 +199,7 @@ class Telemetry final : public TelemetrySource {
             out.traffic = TrafficStats::from_json(*answer);
             auto now = port_.call({{"op", control_op::kQuiescence}}, kWait);
             const uint64_t held = now ? now->value("held", uint64_t{0}) : 0;
-            out.status["traffic"] = traffic_json(out.traffic, held);
+            out.status["traffic"] = traffic_json(out.traffic, recent_.of(out.traffic), held);
         }
         auto found = divergences();
         if (!found) return tl::unexpected<Error>(std::move(found).error());
@@ -232,6 +252,7 @@ class Telemetry final : public TelemetrySource {
 
     Workspace& space_;
     DivergenceLog& divergences_;
+    Recent recent_;
     OwnPort port_;
     OwnInterlay interlay_;
     ProgressPrinter printer_;

@@ -12,6 +12,20 @@ void Histogram::merge(const Histogram& other) noexcept {
     max_ = std::max(max_, other.max_);
 }
 
+Histogram Histogram::since(const Histogram& earlier) const noexcept {
+    if (count_ < earlier.count_) return *this;
+    Histogram out;
+    for (int i = 0; i < kBuckets; ++i) {
+        if (bucket(i) <= earlier.bucket(i)) continue;
+        const auto index = static_cast<std::size_t>(i);
+        out.buckets_[index] = buckets_[index] - earlier.buckets_[index];
+        out.count_ += out.buckets_[index];
+        out.max_ = std::min(bucket_upper(i), max_);
+    }
+    out.sum_ = sum_ - std::min(sum_, earlier.sum_);
+    return out;
+}
+
 uint64_t Histogram::bucket_upper(int index) noexcept {
     if (index < (1 << kSubBits)) return static_cast<uint64_t>(index);
     const int power = (index >> kSubBits) - 1;

@@ -33,6 +33,9 @@ class Histogram {
         max_ = max;
     }
     void merge(const Histogram& other) noexcept;
+    /// What was recorded behind an earlier state of this one; all of it when that state has more
+    /// (whoever counted began again). The largest value is that of its bucket.
+    [[nodiscard]] Histogram since(const Histogram& earlier) const noexcept;
     void clear() noexcept { *this = Histogram{}; }
 
     [[nodiscard]] uint64_t count() const noexcept { return count_; }

@@ -486,11 +486,14 @@ inline constexpr std::size_t kTapSessions_max =
 inline constexpr std::size_t kStatusFindings_max = 50;
 inline constexpr std::size_t kStatusSwitches_max = 20;
 inline constexpr std::size_t kStatusEvidence_max = 500;
+/// Rows of one kind in a report.
+inline constexpr std::size_t kReportRows_max = 10'000;
 /// Commands and samples of divergences in /status.
 inline constexpr std::size_t kTelemetryCommandsShown = 30;
 inline constexpr std::size_t kTelemetrySamples_max = 20;
-/// A probe of an endpoint.
+/// A probe of an endpoint; the span over which latencies are shown.
 inline constexpr int64_t kTelemetryProbe_ms = 2'000;
+inline constexpr int64_t kTelemetryWindow_ms = 10'000;
 /// A new snapshot, a look for events; what is kept of them for clients that follow.
 inline constexpr int64_t kTelemetrySnapshot_ms = 1'000;
 inline constexpr int64_t kTelemetryEvents_ms = 200;

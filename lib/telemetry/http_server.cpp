@@ -87,6 +87,7 @@ Status TelemetryServer::Http::bind() {
         ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     });
     server_->set_tcp_nodelay(true);
+    server_->set_keep_alive_timeout(1);  // s; an idle client must not hold up the end
     server_->set_read_timeout(milliseconds(limits::kTelemetryRead_ms));
     server_->set_write_timeout(milliseconds(limits::kTelemetryWrite_ms));
     server_->set_payload_max_length(limits::kTelemetryRequest_bytes);
@@ -112,6 +113,10 @@ void TelemetryServer::Http::serve(TelemetrySource& source) {
     feed_ = std::make_unique<Feed>(source);
     add_routes();
     thread_ = std::thread([this] { server_->listen_after_bind(); });
+    // The library forgets a stop that comes before it runs.
+    const Deadline deadline = Deadline::in(milliseconds(limits::kTelemetryRead_ms));
+    while (!server_->is_running() && !deadline.passed())
+        std::this_thread::sleep_for(milliseconds(1));
 }
 
 void TelemetryServer::Http::stop() {

@@ -9,19 +9,6 @@ namespace {
 /// A restarted interlay counts from zero: then everything it has counted happened since.
 uint64_t minus(uint64_t end, uint64_t start) { return end >= start ? end - start : end; }
 
-Histogram minus(const Histogram& end, const Histogram& start) {
-    if (end.count() < start.count()) return end;
-    Histogram out;
-    for (int i = 0; i < Histogram::kBuckets; ++i) {
-        if (end.bucket(i) > start.bucket(i)) {
-            out.record_many(Histogram::bucket_upper(i),
-                            static_cast<uint32_t>(end.bucket(i) - start.bucket(i)));
-        }
-    }
-    out.set_totals(minus(end.sum(), start.sum()), end.max());
-    return out;
-}
-
 std::map<std::string, uint64_t> minus(const std::map<std::string, uint64_t>& end,
                                       const std::map<std::string, uint64_t>& start) {
     std::map<std::string, uint64_t> out;
@@ -38,8 +25,8 @@ CommandStats minus(const CommandStats& end, const CommandStats& start) {
     out.errors = minus(end.errors, start.errors);
     out.bytes_in = minus(end.bytes_in, start.bytes_in);
     out.bytes_out = minus(end.bytes_out, start.bytes_out);
-    out.latency_us = minus(end.latency_us, start.latency_us);
-    out.shadow_latency_us = minus(end.shadow_latency_us, start.shadow_latency_us);
+    out.latency_us = end.latency_us.since(start.latency_us);
+    out.shadow_latency_us = end.shadow_latency_us.since(start.shadow_latency_us);
     out.mirrored = minus(end.mirrored, start.mirrored);
     out.equal = minus(end.equal, start.equal);
     out.candidates = minus(end.candidates, start.candidates);
@@ -69,8 +56,8 @@ TrafficStats traffic_between(const TrafficStats& start, const TrafficStats& end)
     out.comparator_dropped = minus(end.comparator_dropped, start.comparator_dropped);
     out.protocol_errors = minus(end.protocol_errors, start.protocol_errors);
     out.counters = minus(end.counters, start.counters);
-    out.pipeline_depth = minus(end.pipeline_depth, start.pipeline_depth);
-    out.hold_us = minus(end.hold_us, start.hold_us);
+    out.pipeline_depth = end.pipeline_depth.since(start.pipeline_depth);
+    out.hold_us = end.hold_us.since(start.hold_us);
     return out;
 }
 

@@ -172,7 +172,7 @@ function specs(status) {
     const latency = {
         format: f.micros,
         axis: f.micros,
-        note: 'since the interlay started',
+        note: 'last 10 s',
         empty: status.traffic ? 'nothing answered yet' : kNoInterlay
     };
     return [

@@ -131,7 +131,7 @@ export function traffic(status, rates) {
                   said(errors.map(([reason, n]) => `${reason} ${f.count(n)}`).join(', ')), 'warn')),
         table(
             'Latency by side',
-            ['side', number('answers'), number('p50'), number('p95'), number('p99'), number('max')],
+            ['side', number('in the last 10 s'), number('p50'), number('p95'), number('p99'), number('max')],
             [side_answers('source', t.source), side_answers('target', t.target)]),
         t.commands?.length > 0 &&
             table(

@@ -1,7 +1,9 @@
 // Hazard: an operator decides by what telemetry shows. Its metrics must be those of the manual, an
 // endpoint that hangs must not stop it, and its events must be those of the state file, each once,
 // over a restart of the interlay.
+#include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <httplib.h>
@@ -252,4 +254,46 @@ TEST_CASE("an endpoint that hangs is shown as such, and what is shown stays live
     }));
     check_equal(rig, ledger);
     check_ledger(ledger, rig.source());
+}
+
+TEST_CASE("soak: the number of series stays, whatever comes" * doctest::skip()) {
+    // Ten minutes, or EXODUS_SOAK_S: new keys, clients and made-up commands all the time.
+    const char* named = std::getenv("EXODUS_SOAK_S");
+    const int64_t span_s = named != nullptr ? std::stoll(named) : 600;
+    Watched watched;
+    Rig& rig = watched.rig;
+    Ledger ledger(load_through(rig));
+    ledger.start();
+    wait_for_load(ledger, 1'000);
+    rig.bring_to_ready();
+    std::vector<std::unique_ptr<Follower>> followers;
+    for (int i = 0; i < 20; ++i) followers.push_back(std::make_unique<Follower>(watched.port));
+    std::jthread odd([&](const std::stop_token& stop) {
+        for (uint64_t i = 0; !stop.stop_requested(); ++i) {
+            const auto client = connect_to(rig.port(), milliseconds(5'000));
+            send_command(client.get(), {"AUTH", Rig::kUser, Rig::kPassword});
+            send_command(client.get(), {fmt::format("MADE.UP{}", i), "x"});
+            send_command(client.get(), {"SET", fmt::format("odd:{}", i), "1", "EX", "60"});
+            if (i % 50 == 0) static_cast<void>(::write(client->fd, "*1\r\n$x\r\n", 8));
+            sleep_ms(20);
+        }
+    });
+    const auto series = [&] {
+        const std::string text = watched.get("/metrics");
+        return std::count(text.begin(), text.end(), '\n') -
+               std::count(text.begin(), text.end(), '#');
+    };
+    sleep_ms(20'000);
+    const auto first = series();
+    auto most = first;
+    const Deadline end = Deadline::in(milliseconds(span_s * 1'000));
+    while (!end.passed()) {
+        most = std::max(most, series());
+        sleep_ms(1'000);
+    }
+    MESSAGE("series after 20 s: ", first, ", at most: ", most, " within ", span_s, " s");
+    CHECK(most <= first + 10);
+    odd.request_stop();
+    odd.join();
+    ledger.stop();
 }

@@ -70,3 +70,19 @@ TEST_CASE("a secret compares by value and is gone after a move") {
 TEST_CASE("timestamps are ISO 8601 in UTC") {
     CHECK(iso8601(1'772'446'272'345) == "2026-03-02T10:11:12.345Z");
 }
+
+TEST_CASE("a histogram since an earlier state of it") {
+    Histogram histogram;
+    for (const uint64_t value : {5, 900, 70'000}) histogram.record(value);
+    const Histogram earlier = histogram;
+    CHECK(histogram.since(earlier).count() == 0);
+    for (int i = 0; i < 99; ++i) histogram.record(10);
+    histogram.record(2'000);
+    const Histogram recent = histogram.since(earlier);
+    CHECK(recent.count() == 100);
+    CHECK(recent.sum() == 99 * 10 + 2'000);
+    CHECK(recent.percentile(0.5) == 10);
+    CHECK(recent.max() >= 2'000);
+    CHECK(recent.max() < 2'200);                                 // not the 70,000 of before
+    CHECK(earlier.since(histogram).count() == earlier.count());  // counted anew
+}

@@ -178,6 +178,30 @@ TEST_CASE("elsewhere than on loopback a token and TLS are needed; a taken port i
     CHECK(again.error().message.find(std::to_string(served.port)) != std::string::npos);
 }
 
+TEST_CASE("over TLS, with a certificate that clients verify") {
+    const TempDir directory;
+    const std::string cert = directory.file("cert.pem");
+    const std::string key = directory.file("key.pem");
+    const RunResult made = run(
+        {"openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+         "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert},
+        milliseconds(30'000));
+    REQUIRE_MESSAGE(made.code == 0, made.err);
+    const Served served({.token = Secret("t"), .cert_file = cert, .key_file = key});
+    CHECK(served.server->url().starts_with("https://127.0.0.1:"));
+    httplib::SSLClient client("127.0.0.1", served.port);
+    client.set_ca_cert_path(cert.c_str());
+    client.enable_server_certificate_verification(true);
+    REQUIRE(eventually(milliseconds(5'000), [&] {
+        const auto answer = client.Get("/status?token=t");
+        return answer && answer->status == 200;
+    }));
+    CHECK_FALSE(served.client().Get("/livez"));  // not in the clear
+    const auto bound = TelemetryServer::bind({.cert_file = key, .key_file = key});
+    REQUIRE_FALSE(bound);
+    CHECK(bound.error().code == ErrorCode::config);
+}
+
 TEST_CASE("followers are bounded; one that does not read is dropped and counted") {
     Served served;
     auto client = served.client();
