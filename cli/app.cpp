@@ -203,6 +203,7 @@ int run(int argc, char** argv) {
     add_divergences(cli);
     add_errors(cli);
     add_events(cli);
+    add_report(cli);
     add_ctl(cli);
     add_config(cli);
     add_completion(cli);

@@ -66,6 +66,7 @@ void add_decisions(Cli& cli);
 void add_divergences(Cli& cli);
 void add_errors(Cli& cli);
 void add_events(Cli& cli);
+void add_report(Cli& cli);
 void add_ctl(Cli& cli);
 void add_config(Cli& cli);
 void add_completion(Cli& cli);

@@ -63,6 +63,8 @@ inline constexpr const char* kCommitLag = "commit.lag";
 inline constexpr const char* kCommitVerify = "commit.verify";
 /// {"given_up":["text"]}: what a commit whose gate was skipped did not prove, and what it ends.
 inline constexpr const char* kCommitGivenUp = "commit.given_up";
+/// {"residue":["text"]}: what of exodus is left on a server, and what is to be done by hand.
+inline constexpr const char* kCommitResidue = "commit.residue";
 }  // namespace evidence_kind
 
 /// Which parts of the context a kind depends on; a change of another part leaves it valid.

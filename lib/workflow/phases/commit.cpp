@@ -177,7 +177,9 @@ Status clean_up(PhaseRun& run, bool source_lost) {
         run.detail("residue   none on either side");
         run.outcome.numbers["residue"] = json::array();
     }
-    return {};
+    return run.evidence(evidence_kind::kCommitResidue,
+                        left == 0 ? EvidenceVerdict::pass : EvidenceVerdict::warn,
+                        {{"residue", run.outcome.numbers["residue"]}});
 }
 
 Status body(PhaseRun& run, const CommitOptions& options) {

@@ -1,0 +1,110 @@
+// exodus report: the migration as one file, for the owner who signs it and for who reads it later.
+// Reads the state file only.
+#include <cerrno>
+#include <cstdio>
+#include <fmt/format.h>
+#include <fstream>
+#include <sys/stat.h>
+
+#include "base/limits.h"
+#include "cli/cli.h"
+#include "cli/exit_codes.h"
+#include "cli/report_document.h"
+#include "cli/workspace.h"
+#include "workflow/report.h"
+
+namespace exodus::cli {
+
+namespace {
+
+struct ReportFlags {
+    std::string file;
+    std::string format;
+};
+
+/// By --format, else by the end of the file's name, else Markdown.
+Result<std::string> format_of(const ReportFlags& flags) {
+    if (!flags.format.empty()) return flags.format;
+    if (flags.file.empty()) return std::string("markdown");
+    for (const auto& [end, format] : {std::pair{".html", "html"},
+                                      {".htm", "html"},
+                                      {".md", "markdown"},
+                                      {".markdown", "markdown"},
+                                      {".json", "json"}}) {
+        if (flags.file.ends_with(end)) return std::string(format);
+    }
+    return fail(ErrorCode::usage, flags.file + " does not say what to write",
+                "name it .html, .md or .json, or give --format");
+}
+
+std::string as_text(const nlohmann::json& report, const std::string& format) {
+    if (format == "json")
+        return report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    const ReportDocument document = make_document(report);
+    return format == "html" ? to_html(document) : to_markdown(document);
+}
+
+/// Whole or not at all, and private: a report names addresses and people.
+Status write_whole(const std::string& path, const std::string& text) {
+    const std::string temporary = path + ".part";
+    const auto mask = ::umask(077);
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    ::umask(mask);
+    out << text;
+    out.close();
+    if (!out) return fail(ErrorCode::cannot_create, temporary + ": cannot be written");
+    if (std::rename(temporary.c_str(), path.c_str()) != 0) return fail_errno(path, errno);
+    return {};
+}
+
+int report(Cli& cli, const ReportFlags& flags) {
+    const auto format = format_of(flags);
+    if (!format) return cli.out.error("report", format.error());
+    int exit_code = kDone;
+    auto space = Workspace::open(cli,
+                                 {.mode = OpenMode::read_only,
+                                  .require_endpoints = false,
+                                  .read_secrets = false,
+                                  .tolerate_config_errors = true},
+                                 exit_code);
+    if (!space) return exit_code;
+    auto collected = collect_report(*space->store, space->row, space->settings.compare.confidence);
+    if (!collected) return cli.out.error("report", collected.error());
+    nlohmann::json& object = *collected;
+    object["version"] = EXODUS_VERSION;
+    object["config_hash"] = space->settings.config_hash;
+    auto& values = object["configuration"] = nlohmann::json::array();
+    std::vector<ConfigValue> list;
+    static_cast<void>(
+        load(cli, {.require_endpoints = false, .read_secrets = false, .values = &list}));
+    for (const ConfigValue& value : list) {
+        if (value.origin == "default") continue;
+        values.push_back({{"key", value.key}, {"value", value.value}, {"origin", value.origin}});
+    }
+    if (flags.file.empty() && cli.globals.json)
+        return cli.out.result("report", kDone, {{"report", object}});
+    const std::string text = as_text(object, *format);
+    if (flags.file.empty()) {
+        std::fwrite(text.data(), 1, text.size(), stdout);
+        return kDone;
+    }
+    if (auto status = write_whole(flags.file, text); !status)
+        return cli.out.error("report", status.error());
+    cli.out.line(fmt::format("{} written: {}", flags.file, *format));
+    return cli.out.result("report", kDone, {{"file", flags.file}, {"format", *format}});
+}
+
+}  // namespace
+
+void add_report(Cli& cli) {
+    auto flags = std::make_shared<ReportFlags>();
+    CLI::App* sub = cli.add("report", "the migration as one file: HTML, Markdown or JSON",
+                            [&cli, flags] { return report(cli, *flags); });
+    sub->add_option("-o,--output", flags->file, "where to write it; stdout when left out")
+        ->type_name("FILE");
+    sub->add_option("--format", flags->format, "when the file's name does not say it")
+        ->check(CLI::IsMember({"html", "markdown", "json"}))
+        ->type_name("FORMAT");
+}
+
+}  // namespace exodus::cli
