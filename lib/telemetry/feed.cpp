@@ -7,14 +7,6 @@
 
 namespace exodus {
 
-namespace {
-
-std::string printed(const nlohmann::json& status) {
-    return status.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-}  // namespace
-
 Feed::Feed(TelemetrySource& source) : source_(source) {
     for (const char* severity : {"info", "warn", "critical"}) counts_[severity] = 0;
     newest_ = kept_behind_ = source_.newest_event().value_or(0);
@@ -33,23 +25,41 @@ void Feed::stop() {
 }
 
 void Feed::take_snapshots(const std::stop_token& stop) {
+    Snapshot now;
     do {
         const int64_t began_us = steady_us();
         auto taken = source_.snapshot();
-        auto text = taken ? std::make_shared<const std::string>(printed(taken->status)) : nullptr;
-        const std::lock_guard lock(mutex_);
-        if (taken) {
-            snapshot_.text = std::move(text);
-            snapshot_.value = std::make_shared<const TelemetrySnapshot>(std::move(*taken));
-            snapshot_.taken_ms = wall_ms();
-            snapshot_.took_us = steady_us() - began_us;
-            snapshot_.error.clear();
-            ++snapshot_.version;
-            changed_.notify_all();
-        } else {
+        if (!taken) {
+            const std::lock_guard lock(mutex_);
             snapshot_.error = taken.error().message;
+            continue;
         }
+        now.text = std::make_shared<const std::string>(
+            taken->status.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+        now.value = std::make_shared<const TelemetrySnapshot>(std::move(*taken));
+        now.taken_ms = wall_ms();
+        now.took_us = steady_us() - began_us;
+        ++now.version;
+        auto status = std::make_shared<const std::string>(printed(now));
+        const std::lock_guard lock(mutex_);
+        snapshot_ = now;
+        status_ = std::move(status);
+        changed_.notify_all();
     } while (wait_unless_stopped(stop, milliseconds(limits::kTelemetrySnapshot_ms)));
+}
+
+/// One object of two: the status is large, and the same for everybody.
+std::string Feed::printed(const Snapshot& snapshot) const {
+    const nlohmann::json now{{"at_ms", snapshot.taken_ms},
+                             {"now_ms", wall_ms()},
+                             {"telemetry",
+                              {{"clients", followers.load()},
+                               {"dropped", dropped.load()},
+                               {"snapshot_us", snapshot.took_us},
+                               {"error", snapshot.error}}}};
+    std::string text = *snapshot.text;
+    text.back() = text.size() > 2 ? ',' : ' ';
+    return text + now.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(1);
 }
 
 void Feed::read_events(const std::stop_token& stop) {
@@ -77,22 +87,14 @@ Feed::Snapshot Feed::snapshot() const {
     return snapshot_;
 }
 
+std::string Feed::status() const {
+    const Snapshot now = snapshot();
+    return now.value ? printed(now) : std::string();
+}
+
 bool Feed::live() const {
     const std::lock_guard lock(mutex_);
     return snapshot_.value && wall_ms() - snapshot_.taken_ms <= limits::kTelemetryStale_ms;
-}
-
-Result<std::vector<TelemetryEvent>> Feed::events_after(int64_t id) {
-    {
-        const std::lock_guard lock(mutex_);
-        if (id >= kept_behind_) {
-            const auto first =
-                std::find_if(events_.begin(), events_.end(),
-                             [&](const TelemetryEvent& event) { return event.id > id; });
-            return std::vector<TelemetryEvent>(first, events_.end());
-        }
-    }
-    return source_.events_after(id, limits::kTelemetryEvents_max);
 }
 
 int64_t Feed::newest_event() const {
@@ -105,13 +107,30 @@ std::map<std::string, uint64_t> Feed::event_counts() const {
     return counts_;
 }
 
-bool Feed::wait(int64_t event, uint64_t version, milliseconds span) {
+bool Feed::next(Place& place, milliseconds span, News& news) {
+    news = {};
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, span, [&] {
-        return stopped_ || newest_ > event ||
-               (version != kEventsOnly && snapshot_.version != version);
+        return stopped_ || newest_ > place.event ||
+               (place.status && snapshot_.version != place.version);
     });
-    return !stopped_;
+    if (stopped_) return false;
+    if (place.status && snapshot_.version != place.version) {
+        place.version = snapshot_.version;
+        news.status = status_;
+    }
+    if (place.event >= kept_behind_) {
+        const auto first =
+            std::find_if(events_.begin(), events_.end(),
+                         [&](const TelemetryEvent& event) { return event.id > place.event; });
+        news.events.assign(first, events_.end());
+    } else {
+        lock.unlock();
+        if (auto older = source_.events_after(place.event, limits::kTelemetryEvents_max))
+            news.events = std::move(*older);
+    }
+    if (!news.events.empty()) place.event = news.events.back().id;
+    return true;
 }
 
 }  // namespace exodus

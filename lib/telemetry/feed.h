@@ -1,8 +1,9 @@
-// What all telemetry clients share: the newest snapshot, taken once a second however many look, and
-// the newest events. Owns two threads, so that an endpoint that hangs holds up no event.
-// Thread-safe.
+// What all telemetry clients share: the newest snapshot, taken and printed once a second however
+// many look, and the newest events. Owns two threads, so that an endpoint that hangs holds up no
+// event. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -28,39 +29,52 @@ class Feed {
 
     struct Snapshot {
         std::shared_ptr<const TelemetrySnapshot> value;  ///< null: there was none yet
-        std::shared_ptr<const std::string> text;         ///< its status, printed once for all
+        std::shared_ptr<const std::string> text;         ///< its status as JSON
         uint64_t version = 0;                            ///< grows
         int64_t taken_ms = 0;                            ///< Unix ms
         int64_t took_us = 0;
         std::string error;  ///< why the newest could not be taken; `value` is the last that could
     };
     [[nodiscard]] Snapshot snapshot() const;
-    /// Its age is not above limits::kTelemetryStale_ms.
+    /// The object of /status: the snapshot, the server's clock, its own counts.
+    [[nodiscard]] std::string status() const;
+    /// The snapshot's age is not above limits::kTelemetryStale_ms.
     [[nodiscard]] bool live() const;
-
-    /// Events behind `id`, oldest first, at most limits::kTelemetryEvents_max.
-    Result<std::vector<TelemetryEvent>> events_after(int64_t id);
     [[nodiscard]] int64_t newest_event() const;
     /// Events since this process started, by severity.
     [[nodiscard]] std::map<std::string, uint64_t> event_counts() const;
 
-    /// Waits until there is an event behind `event` or a snapshot other than `version`, at most
-    /// `span`; false when the feed ends. kEventsOnly as `version` waits for events alone.
-    bool wait(int64_t event, uint64_t version, milliseconds span);
-    static constexpr uint64_t kEventsOnly = UINT64_MAX;
+    /// Where a client that follows stands.
+    struct Place {
+        int64_t event = 0;     ///< the last one it has
+        uint64_t version = 0;  ///< of the snapshot that it has
+        bool status = false;   ///< it wants snapshots, too
+    };
+    struct News {
+        std::vector<TelemetryEvent> events;         ///< oldest first
+        std::shared_ptr<const std::string> status;  ///< null: nothing new
+    };
+    /// What is new behind `place`, which moves on; waits for it at most `span`. False when the feed
+    /// ended.
+    bool next(Place& place, milliseconds span, News& news);
     /// Ends every wait.
     void stop();
+
+    std::atomic<std::size_t> followers{0};  ///< clients of next() now
+    std::atomic<uint64_t> dropped{0};       ///< of them dropped, being too slow
 
   private:
     void take_snapshots(const std::stop_token& stop);
     void read_events(const std::stop_token& stop);
+    [[nodiscard]] std::string printed(const Snapshot& snapshot) const;
 
     TelemetrySource& source_;
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     bool stopped_ = false;
     Snapshot snapshot_;
-    std::deque<TelemetryEvent> events_;  ///< the newest, without a gap
+    std::shared_ptr<const std::string> status_;  ///< printed(snapshot_) when it was taken
+    std::deque<TelemetryEvent> events_;          ///< the newest, without a gap
     int64_t newest_ = 0;
     int64_t kept_behind_ = 0;  ///< events behind this id are all in events_
     std::map<std::string, uint64_t> counts_;

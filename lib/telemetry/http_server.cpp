@@ -1,6 +1,5 @@
 #include "telemetry/http_server.h"
 
-#include <atomic>
 #include <charconv>
 #include <fmt/format.h>
 #include <httplib.h>
@@ -57,8 +56,6 @@ class TelemetryServer::Http {
     TelemetryOptions options_;
     std::unique_ptr<httplib::Server> server_;
     std::unique_ptr<Feed> feed_;
-    std::atomic<std::size_t> followers_{0};
-    std::atomic<uint64_t> dropped_{0};
     std::mutex shown_mutex_;
     ShownCommands shown_;
     std::mutex ending_;
@@ -194,12 +191,11 @@ httplib::Server::HandlerResponse TelemetryServer::Http::admit(const httplib::Req
 }
 
 void TelemetryServer::Http::status(httplib::Response& response) const {
-    const Feed::Snapshot snapshot = feed_->snapshot();
-    if (snapshot.value)
-        return response.set_content(status_text(snapshot, followers_, dropped_),
-                                    "application/json");
+    if (const std::string text = feed_->status(); !text.empty())
+        return response.set_content(text, "application/json");
     response.status = 503;
-    response.set_content(nlohmann::json{{"error", snapshot.error}}.dump(), "application/json");
+    response.set_content(nlohmann::json{{"error", feed_->snapshot().error}}.dump(),
+                         "application/json");
 }
 
 void TelemetryServer::Http::metrics(httplib::Response& response) {
@@ -211,8 +207,8 @@ void TelemetryServer::Http::metrics(httplib::Response& response) {
     const std::lock_guard lock(shown_mutex_);
     response.set_content(render_metrics(*snapshot.value,
                                         {.snapshot_ms = snapshot.taken_ms,
-                                         .followers = followers_,
-                                         .followers_dropped = dropped_,
+                                         .followers = feed_->followers,
+                                         .followers_dropped = feed_->dropped,
                                          .events = feed_->event_counts()},
                                         shown_),
                          "text/plain; version=0.0.4; charset=utf-8");
@@ -228,8 +224,8 @@ void TelemetryServer::Http::ready(httplib::Response& response) const {
 }
 
 void TelemetryServer::Http::events(const httplib::Request& request, httplib::Response& response) {
-    if (followers_.fetch_add(1) >= limits::kTelemetryFollowers_max) {
-        --followers_;
+    if (feed_->followers.fetch_add(1) >= limits::kTelemetryFollowers_max) {
+        --feed_->followers;
         response.status = 503;
         response.set_header("Retry-After", "5");
         return response.set_content("too many follow already\n", "text/plain");
@@ -243,14 +239,14 @@ void TelemetryServer::Http::events(const httplib::Request& request, httplib::Res
     response.set_chunked_content_provider(
         "text/event-stream",
         [this, stream](std::size_t, httplib::DataSink& sink) {
-            const std::string bytes = stream->next(followers_, dropped_);
+            const std::string bytes = stream->next();
             const int64_t began_us = steady_us();
             if (bytes.empty()) return false;
             if (sink.write(bytes.data(), bytes.size())) return true;
-            if (steady_us() - began_us >= limits::kTelemetryWrite_ms * 1000) ++dropped_;
+            if (steady_us() - began_us >= limits::kTelemetryWrite_ms * 1000) ++feed_->dropped;
             return false;
         },
-        [this](bool) { --followers_; });
+        [this](bool) { --feed_->followers; });
 }
 
 TelemetryServer::TelemetryServer(std::unique_ptr<Http> http) : http_(std::move(http)) {}
