@@ -22,6 +22,7 @@ void Feed::stop() {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
     changed_.notify_all();
+    happened_.notify_all();
 }
 
 void Feed::take_snapshots(const std::stop_token& stop) {
@@ -79,6 +80,7 @@ void Feed::read_events(const std::stop_token& stop) {
         }
         newest_ = seen;
         changed_.notify_all();
+        happened_.notify_all();
     }
 }
 
@@ -110,7 +112,7 @@ std::map<std::string, uint64_t> Feed::event_counts() const {
 bool Feed::next(Place& place, milliseconds span, News& news) {
     news = {};
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, span, [&] {
+    (place.status ? changed_ : happened_).wait_for(lock, span, [&] {
         return stopped_ || newest_ > place.event ||
                (place.status && snapshot_.version != place.version);
     });

@@ -70,7 +70,8 @@ class Feed {
 
     TelemetrySource& source_;
     mutable std::mutex mutex_;
-    std::condition_variable changed_;
+    std::condition_variable changed_;   ///< of those that want snapshots, too
+    std::condition_variable happened_;  ///< of those that want events alone
     bool stopped_ = false;
     Snapshot snapshot_;
     std::shared_ptr<const std::string> status_;  ///< printed(snapshot_) when it was taken

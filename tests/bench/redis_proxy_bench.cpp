@@ -163,14 +163,14 @@ class Interlay {
     Process process_;
 };
 
-/// Clients that follow /events with the status, and one that scrapes /metrics every second.
+/// Clients that follow /events, and one that scrapes /metrics every second.
 class Audience {
   public:
     Audience(int port, int followers) {
         const std::string tail = " HTTP/1.1\r\nHost: localhost\r\n\r\n";
         for (int i = 0; i < followers; ++i) {
             auto client = std::make_unique<RawClient>(port);
-            client->send("GET /events?status=1" + tail);
+            client->send("GET /events" + tail);
             followers_.push_back(std::move(client));
         }
         reader_ = std::jthread([this, port, tail](const std::stop_token& stop) {
