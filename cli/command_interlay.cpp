@@ -85,8 +85,8 @@ ControlHandlers compose_handlers(Parts& parts) {
     handlers[control_op::kDrain] = [drain = handlers[control_op::kDrain],
                                     &parts](const nlohmann::json& request) {
         if (request.value("successor", false)) {
-            if (parts.telemetry) parts.telemetry->stop();  // the successor takes its port
             parts.mover->stop();
+            if (parts.telemetry) parts.telemetry->close();  // the successor takes its port
         }
         return drain(request);
     };
@@ -235,7 +235,7 @@ int serve(Cli& cli, const InterlayFlags& flags) {
     }
     parts.interlay->wait();
     parts.control.reset();
-    if (parts.telemetry) parts.telemetry->stop();
+    parts.telemetry.reset();
     parts.mover->stop();
     const auto last = parts.mover_state->read();
     const std::string_view authority =

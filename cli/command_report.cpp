@@ -2,9 +2,9 @@
 // Reads the state file only.
 #include <cerrno>
 #include <cstdio>
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "cli/cli.h"
@@ -47,14 +47,23 @@ std::string as_text(const nlohmann::json& report, const std::string& format) {
 /// Whole or not at all, and private: a report names addresses and people.
 Status write_whole(const std::string& path, const std::string& text) {
     const std::string temporary = path + ".part";
-    const auto mask = ::umask(077);
-    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-    ::umask(mask);
-    out << text;
-    out.close();
-    if (!out) return fail(ErrorCode::cannot_create, temporary + ": cannot be written");
-    if (std::rename(temporary.c_str(), path.c_str()) != 0) return fail_errno(path, errno);
-    return {};
+    static_cast<void>(::unlink(temporary.c_str()));
+    const int file =
+        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (file < 0) return fail_errno(temporary, errno);
+    std::string_view left = text;
+    int why = 0;
+    while (!left.empty() && why == 0) {
+        const ssize_t count = ::write(file, left.data(), left.size());
+        if (count < 0 && errno != EINTR) why = errno;
+        if (count > 0) left.remove_prefix(static_cast<std::size_t>(count));
+    }
+    if (why == 0 && ::fsync(file) != 0) why = errno;
+    ::close(file);
+    if (why == 0 && std::rename(temporary.c_str(), path.c_str()) != 0) why = errno;
+    if (why == 0) return {};
+    static_cast<void>(::unlink(temporary.c_str()));
+    return fail_errno(path, why);
 }
 
 int report(Cli& cli, const ReportFlags& flags) {

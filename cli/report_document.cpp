@@ -60,10 +60,10 @@ ReportSection summary(const json& report) {
         ReportTable{{"side", "address", "server", "user of exodus", "TLS"}, std::move(rows), {}});
     const json& data = member(report, "data");
     if (data.is_object()) {
-        const uint64_t wrong =
-            count_of(data, "missing") + count_of(data, "extra") + count_of(data, "different");
+        const uint64_t wrong = count_of(data, "missing") + count_of(data, "extra") +
+                               count_of(data, "different") + count_of(data, "unresolved");
         out.blocks.emplace_back(verdict(
-            wrong == 0,
+            wrong == 0 && count_of(data, "compared") > 0,
             fmt::format("Last comparison of all data, {}: {} of {} items compared, {} "
                         "missing, {} extra, {} different, {} unresolved.",
                         moment(data.value("at_ms", int64_t{0})), number(data, "compared"),
@@ -74,14 +74,14 @@ ReportSection summary(const json& report) {
     int64_t longest = 0;
     std::size_t done = 0;
     for (const json& row : switches) {
-        if (text_of(row, "outcome") != "done") continue;
-        ++done;
         longest = std::max(longest, row.value("hold_us", int64_t{0}));
+        if (text_of(row, "outcome") == "done") ++done;
     }
-    if (done > 0)
-        out.blocks.emplace_back(
-            plain(fmt::format("{} hand-overs of the authority; writes waited {} at the longest.",
-                              done, span_of_us(static_cast<double>(longest)))));
+    if (!switches.empty())
+        out.blocks.emplace_back(plain(fmt::format(
+            "{} hand-overs of the authority among the last {} tries and rehearsals; writes waited "
+            "{} at the longest.",
+            done, switches.size(), span_of_us(static_cast<double>(longest)))));
     if (!target && state != "committed")
         out.blocks.emplace_back(plain("The source has everything; nothing was given up."));
     return out;
@@ -193,7 +193,7 @@ ReportSection findings(const json& report) {
     const json& found = member(report, "findings");
     ReportSection out{"Compatibility findings", {}};
     out.blocks.emplace_back(
-        verdict(count_of(found, "fail") == 0,
+        verdict(count_of(found, "fail") == 0 && count_of(found, "pass") > 0,
                 fmt::format("{} failures, {} warnings, {} remarks, {} checks passed.",
                             count_of(found, "fail"), count_of(found, "warn"),
                             count_of(found, "info"), count_of(found, "pass"))));
@@ -215,7 +215,7 @@ ReportSection comparison(const json& report) {
         return out;
     }
     out.blocks.emplace_back(verdict(
-        count_of(compare, "confirmed") == 0,
+        count_of(compare, "confirmed") == 0 && count_of(compare, "reads") > 0,
         fmt::format("{} mirrored reads, {} confirmed divergences: {} with an interval from {} to "
                     "{}; noise (one side against itself) {}.",
                     number(compare, "reads"), number(compare, "confirmed"),

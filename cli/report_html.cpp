@@ -19,7 +19,8 @@ body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; font: 15px/1.5 system-
 h1 { margin: 0; font-size: 1.8rem; } h2 { margin: 2rem 0 .5rem; font-size: 1.2rem; border-bottom: 1px solid var(--edge); }
 .sub { color: var(--soft); margin: .2rem 0 0; } .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: .5rem 0 1rem; font-size: .9rem; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--edge); overflow-wrap: anywhere; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--edge); overflow-wrap: break-word; }
+td:first-child { min-width: 7rem; } td:last-child { min-width: 9rem; }
 th { color: var(--soft); font-weight: 600; } .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figure { margin: .5rem 0 1rem; } figcaption { color: var(--soft); font-weight: 600; font-size: .9rem; }
 svg { max-width: 100%; height: auto; } svg text { fill: var(--text); font: 12px system-ui, sans-serif; } rect.bar { fill: var(--bar); } polyline { fill: none; stroke: var(--bar); stroke-width: 1.5; } line { stroke: var(--edge); }

@@ -25,7 +25,11 @@ class OwnPort final : public ControlPort {
     Result<json> call(const json& request, milliseconds) override {
         const auto handler = handlers_.find(request.value("op", ""));
         if (handler == handlers_.end()) return fail(ErrorCode::usage, "unknown operation");
-        return handler->second(request);
+        try {
+            return handler->second(request);
+        } catch (const std::exception& error) {
+            return fail(ErrorCode::internal, error.what());
+        }
     }
 
   private:
@@ -62,14 +66,26 @@ class Probe {
         return health;
     }
 
+    /// Whether health() says anything.
+    [[nodiscard]] bool known() const {
+        const std::lock_guard lock(mutex_);
+        return asked_ || steady_us() - answered_us_ > 2 * limits::kTelemetryProbe_ms * 1000;
+    }
+
   private:
     void run(const std::stop_token& stop) {
         do {
-            EndpointHealth health = inspector_->health(side_);
+            EndpointHealth health;
+            try {
+                health = inspector_->health(side_);
+            } catch (const std::exception& error) {
+                health.error = error.what();
+            }
             const std::lock_guard lock(mutex_);
             if (health.version.empty()) health.version = health_.version;
             health_ = std::move(health);
             answered_us_ = steady_us();
+            asked_ = true;
         } while (wait_unless_stopped(stop, milliseconds(limits::kTelemetryProbe_ms)));
     }
 
@@ -77,6 +93,7 @@ class Probe {
     const Side side_;
     mutable std::mutex mutex_;
     EndpointHealth health_;
+    bool asked_ = false;  ///< there was an answer, or none in time
     int64_t answered_us_ = steady_us();
     std::jthread thread_;
 };
@@ -186,6 +203,8 @@ class Telemetry final : public TelemetrySource {
                   Probe(*space.family, context_.family_context(), Side::target)} {}
 
     Result<TelemetrySnapshot> snapshot() override {
+        if (!probes_[0].known() || !probes_[1].known())
+            return fail(ErrorCode::timeout, "the endpoints have not answered yet");
         StatusOptions options;
         options.probed = {probes_[0].health(), probes_[1].health()};
         auto report = read_status(context_, options);
@@ -196,11 +215,12 @@ class Telemetry final : public TelemetrySource {
         out.status["traffic"] = nullptr;
         constexpr milliseconds kWait(limits::kControlTimeout_ms);
         if (auto answer = port_.call({{"op", control_op::kTraffic}}, kWait)) {
-            out.traffic = TrafficStats::from_json(*answer);
+            traffic_ = TrafficStats::from_json(*answer);
             auto now = port_.call({{"op", control_op::kQuiescence}}, kWait);
             const uint64_t held = now ? now->value("held", uint64_t{0}) : 0;
-            out.status["traffic"] = traffic_json(out.traffic, recent_.of(out.traffic), held);
+            out.status["traffic"] = traffic_json(traffic_, recent_.of(traffic_), held);
         }
+        out.traffic = traffic_;  // the last that was told: a counter never falls to nothing
         auto found = divergences();
         if (!found) return tl::unexpected<Error>(std::move(found).error());
         out.status["divergences"] = std::move(*found);
@@ -253,6 +273,7 @@ class Telemetry final : public TelemetrySource {
     Workspace& space_;
     DivergenceLog& divergences_;
     Recent recent_;
+    TrafficStats traffic_;
     OwnPort port_;
     OwnInterlay interlay_;
     ProgressPrinter printer_;

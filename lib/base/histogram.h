@@ -23,7 +23,7 @@ class Histogram {
         if (value > max_) max_ = value;
     }
     /// `times` records of one value; for rebuilding a histogram from its buckets.
-    void record_many(uint64_t value, uint32_t times) noexcept {
+    void record_many(uint64_t value, uint64_t times) noexcept {
         buckets_[static_cast<std::size_t>(bucket_of(value))] += times;
         count_ += times;
     }
@@ -60,7 +60,7 @@ class Histogram {
     }
 
   private:
-    std::array<uint32_t, kBuckets> buckets_{};
+    std::array<uint64_t, kBuckets> buckets_{};
     uint64_t count_ = 0;
     uint64_t sum_ = 0;
     uint64_t max_ = 0;

@@ -390,6 +390,7 @@ inline constexpr int64_t kCutoverResume_ms_min = 500;
 inline constexpr int64_t kTouchedSpan_ms = 2'000;
 /// A hook that takes longer is ended.
 inline constexpr int64_t kHook_ms_max = 30'000;
+inline constexpr int64_t kHookOfRollback_ms = 5'000;
 inline constexpr std::size_t kHookOutput_bytes_max = 64 * 1024;
 
 // --- families/redis session
@@ -507,6 +508,7 @@ inline constexpr int64_t kTelemetryStale_ms = 5'000;
 inline constexpr std::size_t kTelemetryFollowers_max = 256;
 inline constexpr std::size_t kTelemetryThreads_max = 320;
 inline constexpr int64_t kTelemetryWrite_ms = 5'000;
+inline constexpr int64_t kTelemetryEnd_ms = 8'000;
 inline constexpr int64_t kTelemetryRead_ms = 5'000;
 inline constexpr int64_t kTelemetryHeartbeat_ms = 5'000;
 inline constexpr std::size_t kTelemetryRequest_bytes = 16 * 1024;

@@ -12,7 +12,7 @@ Histogram histogram_from_json(const json& value) {
     Histogram histogram;
     for (const auto& entry : value.at("buckets")) {
         const auto upper = Histogram::bucket_upper(entry.at(0).get<int>());
-        histogram.record_many(upper, entry.at(1).get<uint32_t>());
+        histogram.record_many(upper, entry.at(1).get<uint64_t>());
     }
     histogram.set_totals(value.at("sum").get<uint64_t>(), value.at("max").get<uint64_t>());
     return histogram;

@@ -1,15 +1,30 @@
 #include "telemetry/feed.h"
 
 #include <algorithm>
+#include <exception>
+#include <optional>
 
 #include "base/limits.h"
 #include "base/stop_token.h"
 
 namespace exodus {
 
+namespace {
+
+/// What a source asks may be of another version of exodus: nothing it throws may end this process.
+template <class Ask>
+auto guarded(Ask ask) -> decltype(ask()) {
+    try {
+        return ask();
+    } catch (const std::exception& error) {
+        return fail(ErrorCode::internal, error.what());
+    }
+}
+
+}  // namespace
+
 Feed::Feed(TelemetrySource& source) : source_(source) {
     for (const char* severity : {"info", "warn", "critical"}) counts_[severity] = 0;
-    newest_ = kept_behind_ = source_.newest_event().value_or(0);
     snapshot_thread_ = std::jthread([this](const std::stop_token& stop) { take_snapshots(stop); });
     event_thread_ = std::jthread([this](const std::stop_token& stop) { read_events(stop); });
 }
@@ -19,29 +34,33 @@ Feed::~Feed() { stop(); }
 void Feed::stop() {
     snapshot_thread_.request_stop();
     event_thread_.request_stop();
-    const std::lock_guard lock(mutex_);
-    stopped_ = true;
-    changed_.notify_all();
-    happened_.notify_all();
+    {
+        const std::lock_guard lock(mutex_);
+        stopped_ = true;
+        changed_.notify_all();
+        happened_.notify_all();
+    }
+    if (snapshot_thread_.joinable()) snapshot_thread_.join();
+    if (event_thread_.joinable()) event_thread_.join();
 }
 
 void Feed::take_snapshots(const std::stop_token& stop) {
     Snapshot now;
     do {
         const int64_t began_us = steady_us();
-        auto taken = source_.snapshot();
-        if (!taken) {
-            const std::lock_guard lock(mutex_);
-            snapshot_.error = taken.error().message;
-            continue;
+        auto taken = guarded([this] { return source_.snapshot(); });
+        if (taken) {
+            now.text = std::make_shared<const std::string>(
+                taken->status.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+            now.value = std::make_shared<const TelemetrySnapshot>(std::move(*taken));
+            now.taken_ms = wall_ms();
+            now.taken_us = steady_us();
+            now.took_us = now.taken_us - began_us;
         }
-        now.text = std::make_shared<const std::string>(
-            taken->status.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-        now.value = std::make_shared<const TelemetrySnapshot>(std::move(*taken));
-        now.taken_ms = wall_ms();
-        now.took_us = steady_us() - began_us;
-        ++now.version;
-        auto status = std::make_shared<const std::string>(printed(now));
+        now.error = taken ? "" : taken.error().message;
+        // One that could not be taken is news, too: the old one with its age, and why.
+        if (now.value) ++now.version;
+        auto status = now.value ? std::make_shared<const std::string>(printed(now)) : nullptr;
         const std::lock_guard lock(mutex_);
         snapshot_ = now;
         status_ = std::move(status);
@@ -64,9 +83,18 @@ std::string Feed::printed(const Snapshot& snapshot) const {
 }
 
 void Feed::read_events(const std::stop_token& stop) {
-    int64_t seen = newest_event();
-    while (wait_unless_stopped(stop, milliseconds(limits::kTelemetryEvents_ms))) {
-        auto found = source_.events_after(seen, limits::kTelemetryEvents_max);
+    constexpr milliseconds kPause(limits::kTelemetryEvents_ms);
+    auto newest = guarded([this] { return source_.newest_event(); });
+    while (!newest && wait_unless_stopped(stop, kPause))
+        newest = guarded([this] { return source_.newest_event(); });
+    int64_t seen = newest.value_or(0);
+    {
+        const std::lock_guard lock(mutex_);
+        newest_ = kept_behind_ = seen;
+    }
+    while (wait_unless_stopped(stop, kPause)) {
+        auto found =
+            guarded([&] { return source_.events_after(seen, limits::kTelemetryEvents_max); });
         if (!found || found->empty()) continue;  // a locked file is read again
         seen = found->back().id;
         const std::lock_guard lock(mutex_);
@@ -96,7 +124,7 @@ std::string Feed::status() const {
 
 bool Feed::live() const {
     const std::lock_guard lock(mutex_);
-    return snapshot_.value && wall_ms() - snapshot_.taken_ms <= limits::kTelemetryStale_ms;
+    return snapshot_.value && steady_us() - snapshot_.taken_us <= limits::kTelemetryStale_ms * 1000;
 }
 
 int64_t Feed::newest_event() const {
@@ -117,20 +145,31 @@ bool Feed::next(Place& place, milliseconds span, News& news) {
                (place.status && snapshot_.version != place.version);
     });
     if (stopped_) return false;
+    std::optional<Snapshot> first;
     if (place.status && snapshot_.version != place.version) {
+        // Printed anew for who has just come: what was printed before knows no age.
+        if (place.version == 0) first = snapshot_;
         place.version = snapshot_.version;
         news.status = status_;
     }
     if (place.event >= kept_behind_) {
-        const auto first =
+        const auto behind =
             std::find_if(events_.begin(), events_.end(),
                          [&](const TelemetryEvent& event) { return event.id > place.event; });
-        news.events.assign(first, events_.end());
+        news.events.assign(behind, events_.end());
     } else {
         lock.unlock();
-        if (auto older = source_.events_after(place.event, limits::kTelemetryEvents_max))
+        auto older = guarded(
+            [&] { return source_.events_after(place.event, limits::kTelemetryEvents_max); });
+        if (older) {
             news.events = std::move(*older);
+        } else {
+            lock.lock();
+            happened_.wait_for(lock, span, [&] { return stopped_; });
+        }
     }
+    if (lock.owns_lock()) lock.unlock();
+    if (first) news.status = std::make_shared<const std::string>(printed(*first));
     if (!news.events.empty()) place.event = news.events.back().id;
     return true;
 }

@@ -32,6 +32,7 @@ class Feed {
         std::shared_ptr<const std::string> text;         ///< its status as JSON
         uint64_t version = 0;                            ///< grows
         int64_t taken_ms = 0;                            ///< Unix ms
+        int64_t taken_us = 0;                            ///< the same, steady
         int64_t took_us = 0;
         std::string error;  ///< why the newest could not be taken; `value` is the last that could
     };
@@ -57,7 +58,7 @@ class Feed {
     /// What is new behind `place`, which moves on; waits for it at most `span`. False when the feed
     /// ended.
     bool next(Place& place, milliseconds span, News& news);
-    /// Ends every wait.
+    /// Ends every wait and both threads.
     void stop();
 
     std::atomic<std::size_t> followers{0};  ///< clients of next() now
@@ -74,7 +75,7 @@ class Feed {
     std::condition_variable happened_;  ///< of those that want events alone
     bool stopped_ = false;
     Snapshot snapshot_;
-    std::shared_ptr<const std::string> status_;  ///< printed(snapshot_) when it was taken
+    std::shared_ptr<const std::string> status_;  ///< printed(snapshot_) when it changed last
     std::deque<TelemetryEvent> events_;          ///< the newest, without a gap
     int64_t newest_ = 0;
     int64_t kept_behind_ = 0;  ///< events behind this id are all in events_

@@ -1,14 +1,23 @@
 #include "telemetry/growing_pool.h"
 
+#include <exception>
+#include <system_error>
+
 namespace exodus {
 
 void GrowingPool::enqueue(std::function<void()> work) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    room_.wait(lock, [this] { return ending_ || queue_.size() < threads_max_; });
     queue_.push_back(std::move(work));
-    if (queue_.size() > idle_ && threads_.size() < threads_max_)
-        threads_.emplace_back([this] { run(); });
-    else
-        changed_.notify_one();
+    if (queue_.size() > idle_ && threads_.size() < threads_max_) {
+        try {
+            threads_.emplace_back([this] { run(); });
+            return;
+        } catch (const std::system_error&) {
+            // No more threads in this system: those that there are do it.
+        }
+    }
+    changed_.notify_one();
 }
 
 void GrowingPool::run() {
@@ -20,8 +29,13 @@ void GrowingPool::run() {
         if (queue_.empty()) return;
         const auto work = std::move(queue_.front());
         queue_.pop_front();
+        room_.notify_one();
         lock.unlock();
-        work();
+        try {
+            work();
+        } catch (const std::exception&) {
+            // It was about one client, whose connection is gone.
+        }
         lock.lock();
     }
 }
@@ -32,6 +46,7 @@ void GrowingPool::shutdown() {
         ending_ = true;
     }
     changed_.notify_all();
+    room_.notify_all();
     for (std::thread& thread : threads_) thread.join();
 }
 

@@ -1,5 +1,5 @@
 // Threads for a server whose clients mostly wait: one more is started when none is idle, up to a
-// bound; work beyond it queues.
+// bound. As much work again queues; more than that waits outside, in the kernel's backlog.
 #pragma once
 
 #include <condition_variable>
@@ -25,6 +25,7 @@ class GrowingPool final : public httplib::TaskQueue {
     const std::size_t threads_max_;
     std::mutex mutex_;
     std::condition_variable changed_;
+    std::condition_variable room_;
     std::deque<std::function<void()>> queue_;
     std::vector<std::thread> threads_;
     std::size_t idle_ = 0;

@@ -1,8 +1,11 @@
 #include "telemetry/http_server.h"
 
+#include <atomic>
 #include <charconv>
+#include <exception>
 #include <fmt/format.h>
 #include <httplib.h>
+#include <spdlog/spdlog.h>
 #include <thread>
 
 #include "base/limits.h"
@@ -37,11 +40,12 @@ int64_t id_of(const std::string& text, int64_t otherwise) {
 class TelemetryServer::Http {
   public:
     explicit Http(TelemetryOptions options) : options_(std::move(options)) {}
-    ~Http() { stop(); }
 
     Status bind();
     void serve(TelemetrySource& source);
-    void stop();
+    void close();
+    /// False when a client holds an answer open: its thread uses this object still.
+    bool end();
     [[nodiscard]] std::string url() const;
 
   private:
@@ -59,6 +63,7 @@ class TelemetryServer::Http {
     std::mutex shown_mutex_;
     ShownCommands shown_;
     std::mutex ending_;
+    std::atomic<bool> ended_{true};  ///< nobody is answered any more
     std::thread thread_;
 };
 
@@ -107,23 +112,40 @@ Status TelemetryServer::Http::bind() {
 }
 
 void TelemetryServer::Http::serve(TelemetrySource& source) {
+    const std::lock_guard lock(ending_);
+    if (!server_) return;  // closed meanwhile
     feed_ = std::make_unique<Feed>(source);
     add_routes();
-    thread_ = std::thread([this] { server_->listen_after_bind(); });
+    ended_ = false;
+    thread_ = std::thread([this] {
+        try {
+            server_->listen_after_bind();
+        } catch (const std::exception& error) {
+            spdlog::warn("telemetry ended: {}", error.what());
+        }
+        ended_ = true;
+    });
     // The library forgets a stop that comes before it runs.
     const Deadline deadline = Deadline::in(milliseconds(limits::kTelemetryRead_ms));
-    while (!server_->is_running() && !deadline.passed())
+    while (!server_->is_running() && !ended_ && !deadline.passed())
         std::this_thread::sleep_for(milliseconds(1));
 }
 
-void TelemetryServer::Http::stop() {
+void TelemetryServer::Http::close() {
     const std::lock_guard lock(ending_);
     if (feed_) feed_->stop();
-    if (thread_.joinable()) {
+    if (!thread_.joinable())
+        server_.reset();
+    else
         server_->stop();
-        thread_.join();
-    }
-    server_.reset();
+}
+
+bool TelemetryServer::Http::end() {
+    close();
+    const Deadline deadline = Deadline::in(milliseconds(limits::kTelemetryEnd_ms));
+    while (!ended_ && !deadline.passed()) std::this_thread::sleep_for(milliseconds(2));
+    if (thread_.joinable()) ended_ ? thread_.join() : thread_.detach();
+    return ended_;
 }
 
 std::string TelemetryServer::Http::url() const {
@@ -174,6 +196,11 @@ httplib::Server::HandlerResponse TelemetryServer::Http::admit(const httplib::Req
         return httplib::Server::HandlerResponse::Handled;
     };
     const auto pass = httplib::Server::HandlerResponse::Unhandled;
+    if (request.method != "GET" && request.method != "HEAD") {
+        // Here, before the library reads a body, which it does not bound.
+        response.set_header("Connection", "close");
+        return refuse(405, "read-only\n");
+    }
     if (options_.token.empty()) {
         const std::string host(host_of(request.get_header_value("Host")));
         if (host == options_.host || is_loopback(host)) return pass;
@@ -194,7 +221,8 @@ void TelemetryServer::Http::status(httplib::Response& response) const {
     if (const std::string text = feed_->status(); !text.empty())
         return response.set_content(text, "application/json");
     response.status = 503;
-    response.set_content(nlohmann::json{{"error", feed_->snapshot().error}}.dump(),
+    response.set_content(nlohmann::json{{"error", feed_->snapshot().error}}.dump(
+                             -1, ' ', false, nlohmann::json::error_handler_t::replace),
                          "application/json");
 }
 
@@ -250,7 +278,10 @@ void TelemetryServer::Http::events(const httplib::Request& request, httplib::Res
 }
 
 TelemetryServer::TelemetryServer(std::unique_ptr<Http> http) : http_(std::move(http)) {}
-TelemetryServer::~TelemetryServer() = default;
+TelemetryServer::~TelemetryServer() {
+    // A client that takes its answer drop by drop must not keep the process alive.
+    if (!http_->end()) static_cast<void>(http_.release());
+}
 
 Result<std::unique_ptr<TelemetryServer>> TelemetryServer::bind(TelemetryOptions options) {
     auto http = std::make_unique<Http>(std::move(options));
@@ -259,7 +290,7 @@ Result<std::unique_ptr<TelemetryServer>> TelemetryServer::bind(TelemetryOptions 
 }
 
 void TelemetryServer::serve(TelemetrySource& source) { http_->serve(source); }
-void TelemetryServer::stop() { http_->stop(); }
+void TelemetryServer::close() { http_->close(); }
 std::string TelemetryServer::url() const { return http_->url(); }
 
 }  // namespace exodus

@@ -24,14 +24,15 @@ class TelemetryServer {
     /// Takes the port, answers nothing yet. Errors: config (elsewhere than loopback without a token
     /// and TLS, or files that cannot be used), unreachable (the address cannot be bound).
     static Result<std::unique_ptr<TelemetryServer>> bind(TelemetryOptions options);
+    /// Ends all answers; one that a client draws out is left to the end of the process.
     ~TelemetryServer();
     TelemetryServer(const TelemetryServer&) = delete;
     TelemetryServer& operator=(const TelemetryServer&) = delete;
 
     /// Begins to answer; once. `source` outlives the server.
     void serve(TelemetrySource& source);
-    /// Ends all answers and gives the port back. From any thread; idempotent.
-    void stop();
+    /// Gives the port back and wakes who follows; waits for no client. From any thread; idempotent.
+    void close();
     /// "http://127.0.0.1:9464/"
     [[nodiscard]] std::string url() const;
 

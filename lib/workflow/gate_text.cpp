@@ -139,19 +139,26 @@ WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse, boo
     if (row.route.authority == Side::source) {
         // A switch needs the stream back; before it, nothing is written anywhere else.
         const bool armed = row.state != MigrationState::ready ||
-                           (reverse.stage == MovementStage::standby && reverse.blocked.empty());
+                           (reverse.stage == MovementStage::standby && reverse.proven_ms != 0 &&
+                            reverse.blocked.empty());
         return {armed, ""};
     }
     if (row.reverse != MovementMode::apply)
         return {false, "everything written since the switch: no stream feeds the source"};
-    if (!reverse.blocked.empty())
-        return {false,
-                "what the source did not get since its stream is blocked: " + reverse.blocked};
     const std::string behind = reverse.lag_ms
                                    ? fmt::format("the last {}", span_text(*reverse.lag_ms))
                                    : std::string("what it has not yet caught up with");
     if (!interlay) return {false, behind + ", until an interlay runs"};
     if (!source_answers) return {false, behind + ", until the source answers"};
+    if (!reverse.blocked.empty())
+        return {false,
+                "what the source did not get since its stream is blocked: " + reverse.blocked};
+    if (reverse.failed_items > 0)
+        return {false, fmt::format("{} items that could not be moved (exodus errors)",
+                                   grouped(reverse.failed_items))};
+    if (reverse.stage != MovementStage::following && reverse.stage != MovementStage::repairing)
+        return {false, fmt::format("{}: the stream to the source is {}", behind,
+                                   to_string(reverse.stage))};
     return {true, ""};
 }
 

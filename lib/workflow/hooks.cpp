@@ -23,20 +23,30 @@ namespace {
 constexpr int kTookTooLong = 124;  // as timeout(1)
 constexpr milliseconds kPoll{20};
 
+/// Only who runs exodus, or root, decides what it runs.
+Status check_owner(const std::string& path, const struct stat& info) {
+    if (info.st_uid != ::geteuid() && info.st_uid != 0)
+        return fail(ErrorCode::permission, "hook " + path + " belongs to somebody else",
+                    "chown it, or remove it");
+    if ((info.st_mode & (S_IWOTH | S_IWGRP)) != 0)
+        return fail(ErrorCode::permission, "hook " + path + " may be written by others",
+                    "chmod go-w " + path);
+    return {};
+}
+
 Result<std::vector<std::string>> scripts_in(const std::string& directory) {
     std::vector<std::string> scripts;
     std::error_code code;
-    if (!std::filesystem::is_directory(directory, code)) return scripts;
+    struct stat here {};
+    if (::stat(directory.c_str(), &here) != 0 || !S_ISDIR(here.st_mode)) return scripts;
+    EXODUS_TRY(check_owner(directory, here));
     for (const auto& entry : std::filesystem::directory_iterator(directory, code)) {
         const std::string path = entry.path().string();
         struct stat info {};
         if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
             ::access(path.c_str(), X_OK) != 0)
             continue;
-        if ((info.st_mode & (S_IWOTH | S_IWGRP)) != 0) {
-            return fail(ErrorCode::permission, "hook " + path + " may be written by others",
-                        "chmod go-w " + path);
-        }
+        EXODUS_TRY(check_owner(path, info));
         scripts.push_back(path);
     }
     if (code) return fail(ErrorCode::io, "hooks in " + directory + ": " + code.message());
@@ -46,7 +56,10 @@ Result<std::vector<std::string>> scripts_in(const std::string& directory) {
 
 std::vector<std::string> environment_of(const HookEvent& event) {
     std::vector<std::string> out;
-    for (char** entry = environ; *entry != nullptr; ++entry) out.emplace_back(*entry);
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+        // Those of a hook that called us are not those of this one.
+        if (!std::string_view(*entry).starts_with("EXODUS_HOOK_")) out.emplace_back(*entry);
+    }
     out.push_back("EXODUS_HOOK_PHASE=" + event.phase);
     out.push_back("EXODUS_HOOK_MOMENT=" + event.moment);
     out.push_back("EXODUS_HOOK_OUTCOME=" + event.outcome);
@@ -119,7 +132,11 @@ Result<HookResult> run_one(const std::string& script, const HookEvent& event, mi
     while (!ended) {
         drain(pipe[0], result.output);
         const pid_t gone = ::waitpid(pid, &status, WNOHANG);
-        if (gone == pid || (gone < 0 && errno != EINTR)) break;
+        if (gone == pid) break;
+        if (gone < 0 && errno != EINTR) {
+            status = 1 << 8;  // nobody can say how it ended
+            break;
+        }
         if (deadline.passed() || stop.stop_requested()) {
             ::kill(-pid, SIGKILL);
             while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
@@ -162,6 +179,7 @@ Result<std::vector<HookResult>> run_hooks(const std::string& directory, const Ho
         auto result = run_one(script, event, limit, stop);
         if (!result) return tl::unexpected(std::move(result).error());
         results.push_back(*result);
+        if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopped on request");
         if (result->exit_code == 0 || event.moment != "before") continue;
         const std::string why = result->exit_code == kTookTooLong
                                     ? "took longer than " + std::to_string(limit.count()) + " ms"

@@ -272,9 +272,11 @@ Status call_hooks(PhaseRun& run, const char* moment, const char* how) {
     // What is over is told also when it was stopped: those behind a phase are bounded by time
     // alone.
     const bool before = event.moment == "before";
-    auto results = run_hooks(directory, event, milliseconds(limits::kHook_ms_max),
+    const bool back = before && event.phase == "rollback";
+    auto results = run_hooks(directory, event,
+                             milliseconds(back ? limits::kHookOfRollback_ms : limits::kHook_ms_max),
                              before ? context.stop : std::stop_token());
-    if (!results && before && event.phase == "rollback" && !context.stop.stop_requested()) {
+    if (!results && back && !context.stop.stop_requested()) {
         // The way back is open whatever a script thinks of it.
         run.note(Severity::warn, results.error().message + "; the rollback goes on");
         return {};

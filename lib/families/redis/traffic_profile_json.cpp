@@ -47,7 +47,7 @@ Histogram histogram_of(const json& value) {
     for (const json& entry : value.at("buckets")) {
         const int index = entry.at(0).get<int>();
         if (index < 0 || index >= Histogram::kBuckets) continue;
-        histogram.record_many(Histogram::bucket_upper(index), entry.at(1).get<uint32_t>());
+        histogram.record_many(Histogram::bucket_upper(index), entry.at(1).get<uint64_t>());
     }
     histogram.set_totals(value.value("sum", uint64_t{0}), value.value("max", uint64_t{0}));
     return histogram;

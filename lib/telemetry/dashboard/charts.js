@@ -241,7 +241,7 @@ function specs(status) {
             empty: f.kUnknown,
             series: [
                 {name: 'divergences', side: 'plain', label: 'confirmed'},
-                {name: 'unresolved', side: 'second', label: 'unresolved keys'}
+                {name: 'unresolved', side: 'second', label: 'unresolved'}
             ]
         },
     ];

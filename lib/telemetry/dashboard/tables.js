@@ -161,8 +161,8 @@ export function divergences(status) {
           d.total > 0 ? badge('warn', `${f.count(d.total)} confirmed`) :
                         badge('good', 'none confirmed'),
           ' ',
-          d.unresolved > 0 ? badge('warn', `${f.plural(d.unresolved, 'unresolved key')}`) :
-                             badge('good', 'no unresolved key')),
+          d.unresolved > 0 ? badge('info', `${f.plural(d.unresolved, 'unresolved answer')}`) :
+                             badge('good', 'no unresolved answer')),
         classes.length > 0 &&
             h('ul.chips', {'aria-label': 'by class of command'},
               classes.map(

@@ -172,8 +172,9 @@ function attention_rows(status) {
     else if (warn > 0)
         add('info', 'FINDINGS', `${f.plural(warn, 'warning')}; see Findings`);
     if (status.divergences?.unresolved > 0)
-        add('warn', 'UNRESOLVED',
-            `${f.plural(status.divergences.unresolved, 'key')} differ and wait for a decision`);
+        add('info', 'UNRESOLVED',
+            `${f.plural(status.divergences.unresolved, 'answer')} changed faster than both sides ` +
+                'could be compared');
     const last = status.switches?.[0];
     if (last?.outcome === 'aborted')
         add('warn', 'ABORTED',

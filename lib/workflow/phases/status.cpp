@@ -183,15 +183,17 @@ void read_flags(StatusReport& out) {
 }
 
 json health_json(const EndpointHealth& health) {
+    // What is not known is no zero.
+    const auto known = [&](uint64_t value) { return health.reachable ? json(value) : json(); };
     return {{"reachable", health.reachable},
             {"version", health.version},
             {"role", health.role},
             {"latency_us", health.latency_us},
-            {"items", health.items},
-            {"memory_used_bytes", health.memory_used_bytes},
-            {"memory_max_bytes", health.memory_max_bytes},
-            {"replicas", health.replicas},
-            {"replica_lag_bytes", health.replica_lag_bytes},
+            {"items", known(health.items)},
+            {"memory_used_bytes", known(health.memory_used_bytes)},
+            {"memory_max_bytes", known(health.memory_max_bytes)},
+            {"replicas", known(health.replicas)},
+            {"replica_lag_bytes", known(health.replica_lag_bytes)},
             {"error", health.error}};
 }
 

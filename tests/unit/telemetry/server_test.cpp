@@ -79,7 +79,7 @@ TEST_CASE("what is served: status, metrics, the page, and whether it lives") {
     CHECK(page->get_header_value("Content-Security-Policy").find("default-src 'none'") == 0);
     CHECK(client.Get("/index.html")->body == page->body);
     CHECK(client.Get("/nothing")->status == 404);
-    CHECK(client.Post("/status", "", "text/plain")->status == 404);  // read-only
+    CHECK(client.Post("/status", "", "text/plain")->status == 405);
 }
 
 TEST_CASE("a source that hangs makes what is shown stale, and nothing else") {
