@@ -10,6 +10,7 @@
 #include "base/stop_token.h"
 #include "base/values.h"
 #include "cli/event_json.h"
+#include "telemetry/limits.h"
 #include "workflow/phases/status.h"
 
 namespace exodus::cli {

@@ -480,7 +480,7 @@ inline constexpr std::size_t kTapPending_max =
 inline constexpr std::size_t kTapSessions_max =
     65'536;  ///< tapped connections at a time; their memory bounds a capture
 
-// --- telemetry
+// --- status and report
 
 /// Findings and switches that a status lists, and the rows of evidence in which they are looked
 /// for.
@@ -489,30 +489,5 @@ inline constexpr std::size_t kStatusSwitches_max = 20;
 inline constexpr std::size_t kStatusEvidence_max = 500;
 /// Rows of one kind in a report.
 inline constexpr std::size_t kReportRows_max = 10'000;
-/// Commands and samples of divergences in /status.
-inline constexpr std::size_t kTelemetryCommandsShown = 30;
-inline constexpr std::size_t kTelemetrySamples_max = 20;
-/// A probe of an endpoint; the span over which latencies are shown.
-inline constexpr int64_t kTelemetryProbe_ms = 2'000;
-inline constexpr int64_t kTelemetryWindow_ms = 10'000;
-/// A new snapshot, a look for events; what is kept of them for clients that follow.
-inline constexpr int64_t kTelemetrySnapshot_ms = 1'000;
-inline constexpr int64_t kTelemetryEvents_ms = 200;
-inline constexpr std::size_t kTelemetryEvents_max = 1'000;
-/// A client that asks for no place in the stream sees so many events first.
-inline constexpr int64_t kTelemetryEventsFirst = 100;
-/// A snapshot older than this is not live: /readyz and the dashboard say so.
-inline constexpr int64_t kTelemetryStale_ms = 5'000;
-/// Clients that follow, threads that answer, and what a client may leave unread before it is
-/// dropped.
-inline constexpr std::size_t kTelemetryFollowers_max = 256;
-inline constexpr std::size_t kTelemetryThreads_max = 320;
-inline constexpr int64_t kTelemetryWrite_ms = 5'000;
-inline constexpr int64_t kTelemetryEnd_ms = 8'000;
-inline constexpr int64_t kTelemetryRead_ms = 5'000;
-inline constexpr int64_t kTelemetryHeartbeat_ms = 5'000;
-inline constexpr std::size_t kTelemetryRequest_bytes = 16 * 1024;
-/// Command names that have a series of their own in the metrics.
-inline constexpr std::size_t kTelemetryCommands_max = 100;
 
 }  // namespace exodus::limits

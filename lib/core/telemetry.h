@@ -25,7 +25,7 @@ struct TelemetryEvent {
     std::string json;      ///< as `exodus events --json` prints it
 };
 
-/// Thread-safe.
+/// Thread-safe. Every call ends by itself: a server that ends waits for it.
 class TelemetrySource {
   public:
     virtual ~TelemetrySource() = default;

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <utility>
 
-#include "base/limits.h"
+#include "telemetry/limits.h"
 
 namespace exodus {
 

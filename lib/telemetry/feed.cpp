@@ -4,8 +4,8 @@
 #include <exception>
 #include <optional>
 
-#include "base/limits.h"
 #include "base/stop_token.h"
+#include "telemetry/limits.h"
 
 namespace exodus {
 
@@ -24,6 +24,7 @@ auto guarded(Ask ask) -> decltype(ask()) {
 }  // namespace
 
 Feed::Feed(TelemetrySource& source) : source_(source) {
+    newest_ = kept_behind_ = guarded([this] { return source_.newest_event(); }).value_or(-1);
     for (const char* severity : {"info", "warn", "critical"}) counts_[severity] = 0;
     snapshot_thread_ = std::jthread([this](const std::stop_token& stop) { take_snapshots(stop); });
     event_thread_ = std::jthread([this](const std::stop_token& stop) { read_events(stop); });
@@ -84,11 +85,9 @@ std::string Feed::printed(const Snapshot& snapshot) const {
 
 void Feed::read_events(const std::stop_token& stop) {
     constexpr milliseconds kPause(limits::kTelemetryEvents_ms);
-    auto newest = guarded([this] { return source_.newest_event(); });
-    while (!newest && wait_unless_stopped(stop, kPause))
-        newest = guarded([this] { return source_.newest_event(); });
-    int64_t seen = newest.value_or(0);
-    {
+    int64_t seen = newest_event();
+    while (seen < 0 && wait_unless_stopped(stop, kPause)) {  // the file was locked
+        seen = guarded([this] { return source_.newest_event(); }).value_or(-1);
         const std::lock_guard lock(mutex_);
         newest_ = kept_behind_ = seen;
     }

@@ -8,12 +8,12 @@
 #include <spdlog/spdlog.h>
 #include <thread>
 
-#include "base/limits.h"
 #include "base/values.h"
 #include "telemetry/dashboard.h"
 #include "telemetry/event_stream.h"
 #include "telemetry/feed.h"
 #include "telemetry/growing_pool.h"
+#include "telemetry/limits.h"
 #include "telemetry/metrics.h"
 
 namespace exodus {

@@ -9,9 +9,9 @@
 #include <tuple>
 #include <vector>
 
-#include "base/limits.h"
 #include "core/endpoint.h"
 #include "core/movement.h"
+#include "telemetry/limits.h"
 
 namespace exodus {
 

@@ -13,7 +13,7 @@
 #include <sstream>
 #include <thread>
 
-#include "base/limits.h"
+#include "telemetry/limits.h"
 #include "tests/support/scenario.h"
 
 using namespace exodus;

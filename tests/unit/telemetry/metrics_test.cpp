@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include "base/limits.h"
+#include "telemetry/limits.h"
 
 using namespace exodus;
 using nlohmann::json;

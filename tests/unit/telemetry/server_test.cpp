@@ -4,8 +4,8 @@
 #include <httplib.h>
 #include <regex>
 
-#include "base/limits.h"
 #include "telemetry/http_server.h"
+#include "telemetry/limits.h"
 #include "tests/support/redis_server.h"
 #include "tests/unit/telemetry/fake_source.h"
 
@@ -27,6 +27,7 @@ struct Served {
         port = std::stoi(url.substr(url.rfind(':') + 1));
         REQUIRE(eventually(milliseconds(5'000), [&] { return source.snapshots > 0; }));
     }
+    ~Served() { source.stalls = false; }
     [[nodiscard]] httplib::Client client() const { return httplib::Client("127.0.0.1", port); }
 
     FakeSource source;
