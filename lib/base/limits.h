@@ -102,6 +102,9 @@ inline constexpr int kStandTries = 5;
 /// asked again while it stands once.
 inline constexpr double kStandShare_max = 0.25;
 inline constexpr std::size_t kRecheckBatch_pairs = 64;
+/// Differences are written down this long after they were seen, and so many of them wait at most.
+inline constexpr int64_t kNotes_ms = 100;
+inline constexpr std::size_t kNotes_max = 1'024;
 /// Such a key is read whole, in one command: the server is busy for some hundred milliseconds.
 inline constexpr uint64_t kStandKey_bytes_max = 64ULL * 1024 * 1024;
 /// Tries of a re-check of one pair of answers; more would hold up the comparator for keys that
@@ -219,6 +222,7 @@ inline constexpr uint64_t kSpoolSegments_min = 16;
 inline constexpr uint64_t kSpool_bytes_min = 4 * 1024 * 1024;
 inline constexpr std::size_t kSpoolUnsynced_bytes = 8 * 1024 * 1024;
 inline constexpr int64_t kSpoolSync_ms = 100;
+inline constexpr int64_t kSpoolSlow_ms = 2'000;  ///< a write that takes longer is told
 inline constexpr uint64_t kSpool_bytes_max = 64ULL * 1024 * 1024 * 1024;
 /// What a direction in standby keeps of its stream for an abort; a hold lasts seconds.
 inline constexpr std::size_t kStandbySpool_bytes = 256 * 1024 * 1024;
@@ -352,9 +356,10 @@ inline constexpr int64_t kRespReplyCount_max =
 
 // --- store
 // ---------------------------------------------------------------------------------------------------------
-/// How long a call waits for another process' transaction; they take milliseconds, a stopped
-/// process must not hang us.
-inline constexpr int64_t kStoreBusy_ms = 5'000;
+/// How long a call waits for another process' transaction. They take milliseconds, but a disk of a
+/// machine without processor time to spare was seen to sync one in 32 s; a stopped process must not
+/// hang us.
+inline constexpr int64_t kStoreBusy_ms = 45'000;
 /// Positions are the family's own text (core/journal.h).
 inline constexpr std::size_t kPosition_bytes_max = 64 * 1024;
 /// Samples kept per class of differing answers: enough to see a pattern, few enough to read.

@@ -125,8 +125,8 @@ struct DivergenceCounts {
 class DivergenceLog {
   public:
     virtual ~DivergenceLog() = default;
-    virtual Status add(
-        const DivergenceSample& sample) = 0;  ///< counts always, keeps a bounded number of samples
+    /// Counts always, keeps a bounded number of samples. All or none.
+    virtual Status add(const std::vector<DivergenceSample>& samples) = 0;
     virtual Result<std::vector<DivergenceCounts>> counts() = 0;
     virtual Result<std::vector<DivergenceSample>> samples(std::size_t limit) = 0;
     virtual Status clear() = 0;  ///< a new compare run

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <utility>
 
 #include "base/limits.h"
 
@@ -93,8 +94,12 @@ void Comparator::run() {
         std::vector<ExchangePair> pairs;
         {
             std::unique_lock lock(mutex_);
-            ready_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-            if (stopping_) return;
+            const auto due = [this] { return stopping_ || !queue_.empty(); };
+            if (notes_.empty())
+                ready_.wait(lock, due);
+            else
+                ready_.wait_for(lock, milliseconds(limits::kNotes_ms), due);
+            if (stopping_) break;
             while (!queue_.empty() && pairs.size() < limits::kRecheckBatch_pairs) {
                 queued_bytes_ -= std::min(queued_bytes_, size_of(queue_.front()));
                 pairs.push_back(std::move(queue_.front()));
@@ -109,7 +114,12 @@ void Comparator::run() {
             return !candidate;
         });
         if (!pairs.empty()) read_again(pairs, reasons);
+        // Together: each transaction of the log costs several syncs of the disk.
+        if (!notes_.empty() && (steady_us() - noted_us_ >= limits::kNotes_ms * 1000 ||
+                                notes_.size() >= limits::kNotes_max / 2))
+            write_notes();
     }
+    if (!notes_.empty()) write_notes();
 }
 
 /// True: a candidate, to be read again.
@@ -181,10 +191,22 @@ void Comparator::note(const ExchangePair& pair, const std::string& reason,
     sample.request = sample_of(pair.request);
     sample.left = sample_of(pair.left);
     sample.right = sample_of(pair.right);
-    if (auto added = log_.add(sample); !added) {
-        if (counters_.failed.fetch_add(1) % 1000 == 0)
+    if (notes_.empty()) noted_us_ = steady_us();
+    notes_.push_back(std::move(sample));
+}
+
+/// What cannot be written is tried again, while there is room for more.
+void Comparator::write_notes() {
+    auto added = log_.add(notes_);
+    if (!added) {
+        if (!std::exchange(log_fails_, true))
             spdlog::error("divergence log: {}", added.error().message);
+        noted_us_ = steady_us();
+        if (notes_.size() < limits::kNotes_max) return;
+        counters_.failed += notes_.size();
     }
+    if (added) log_fails_ = false;
+    notes_.clear();
 }
 
 void Comparator::collect(TrafficStats& stats) const {

@@ -22,7 +22,8 @@ class Comparator {
     /// stop() comes first.
     ~Comparator();
     void start();
-    /// Ends the thread after the pairs it works on; what waits is dropped.
+    /// Ends the thread after the pairs it works on and writes down what it found; what waits is
+    /// dropped.
     void stop();
     /// Any thread, never waits for the comparator's work. False: full, the pair is unchanged.
     bool push(ExchangePair&& pair);
@@ -35,6 +36,7 @@ class Comparator {
     void read_again(const std::vector<ExchangePair>& pairs,
                     const std::vector<std::string>& reasons);
     void note(const ExchangePair& pair, const std::string& reason, std::string_view outcome);
+    void write_notes();
 
     TrafficShared& traffic_;
     Following following_;
@@ -43,9 +45,12 @@ class Comparator {
     std::unique_ptr<Rechecker> rechecker_;
     mutable std::mutex mutex_;
     std::condition_variable ready_;
-    std::deque<ExchangePair> queue_;  ///< guarded by mutex_
-    std::size_t queued_bytes_ = 0;    ///< guarded by mutex_
-    bool stopping_ = false;           ///< guarded by mutex_
+    std::deque<ExchangePair> queue_;       ///< guarded by mutex_
+    std::size_t queued_bytes_ = 0;         ///< guarded by mutex_
+    bool stopping_ = false;                ///< guarded by mutex_
+    std::vector<DivergenceSample> notes_;  ///< not yet in the log
+    int64_t noted_us_ = 0;                 ///< when the first of them was taken
+    bool log_fails_ = false;
     std::thread thread_;
 
     struct Counters {

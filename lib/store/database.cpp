@@ -104,11 +104,11 @@ Status Database::prepare_file(const std::string& path, Mode mode, const FileKind
     return {};
 }
 
-Database::Database(const std::string& path, int flags, std::string_view what)
-    : path_(path), what_(what), connection_(path, flags, static_cast<int>(limits::kStoreBusy_ms)) {}
+Database::Database(const std::string& path, int flags, std::string_view what, milliseconds busy)
+    : path_(path), what_(what), connection_(path, flags, static_cast<int>(busy.count())) {}
 
 Result<std::unique_ptr<Database>> Database::open(const std::string& path, Mode mode,
-                                                 const FileKind& kind) {
+                                                 const FileKind& kind, milliseconds busy) {
     // One at a time, so that the descriptor which makes a file is closed before another thread's
     // connection locks it.
     static std::mutex opening;
@@ -117,7 +117,7 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, Mode m
     const int flags = mode == Mode::read_only ? SQLite::OPEN_READONLY : SQLite::OPEN_READWRITE;
     std::unique_ptr<Database> database;
     try {
-        database.reset(new Database(path, flags, kind.what));
+        database.reset(new Database(path, flags, kind.what, busy));
     } catch (const std::exception& error) {
         return fail(ErrorCode::cannot_create,
                     describe(kind.what, path) + " cannot be opened: " + error.what());
@@ -202,8 +202,10 @@ Error Database::translate(const std::exception& error, std::string_view doing) c
     switch (sqlite->getErrorCode() & 0xff) {
         case SQLITE_BUSY:
         case SQLITE_LOCKED:
-            return Error{ErrorCode::locked, context + name + " is locked by another process",
-                         "try again; if it stays so, look for a stopped exodus process"};
+            return Error{
+                ErrorCode::locked, context + name + " is locked by another process",
+                "try again; if it stays so, look for a stopped exodus process, or for a disk that "
+                "does not answer"};
         case SQLITE_FULL:
             return Error{ErrorCode::cannot_create,
                          context + "the disk of " + name + " is full; nothing was changed",

@@ -10,7 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/limits.h"
 
 namespace exodus {
 
@@ -26,13 +28,15 @@ FileKind samples_file_kind();
 class Database {
   public:
     enum class Mode : uint8_t { create, existing, read_only };
+    static constexpr milliseconds kBusy{limits::kStoreBusy_ms};
 
     /// Rollback journal (TRUNCATE), synchronous=FULL, foreign keys, mode 0600; brings the schema to
     /// this program's version. Errors: data (damaged, foreign, or of a newer version), no_input
     /// (absent), cannot_create (directory or file not writable, disk full), locked, permission.
-    /// Nothing is changed when it fails.
+    /// Nothing is changed when it fails. `busy`: how long each call waits for the transaction of
+    /// another process.
     static Result<std::unique_ptr<Database>> open(const std::string& path, Mode mode,
-                                                  const FileKind& kind);
+                                                  const FileKind& kind, milliseconds busy = kBusy);
 
     /// Runs `action(SQLite::Database&)` outside a transaction (SELECTs); `what` is the context of
     /// an error.
@@ -66,7 +70,7 @@ class Database {
     [[nodiscard]] const std::string& path() const { return path_; }
 
   private:
-    Database(const std::string& path, int flags, std::string_view what);
+    Database(const std::string& path, int flags, std::string_view what, milliseconds busy);
     [[nodiscard]] Error translate(const std::exception& error, std::string_view doing) const;
     static Status prepare_file(const std::string& path, Mode mode, const FileKind& kind);
     Status check_schema(Mode mode, const FileKind& kind);

@@ -16,29 +16,9 @@ class SqliteDivergenceLog final : public DivergenceLog {
     SqliteDivergenceLog(std::unique_ptr<Database> database, std::string migration)
         : database_(std::move(database)), migration_(std::move(migration)) {}
 
-    Status add(const DivergenceSample& sample) override {
-        const auto cut = [](const std::string& text) {
-            return Blob{std::string_view(text).substr(0, limits::kSampleText_bytes_max)};
-        };
-        return database_->write("storing a divergence", [&](SQLite::Database& db) -> Status {
-            run(db,
-                "INSERT INTO sample_count (migration, command, reason, outcome, aa, count) VALUES "
-                "(?, ?, ?, ?, ?, 1) "
-                "ON CONFLICT DO UPDATE SET count = count + 1",
-                migration_, sample.command, sample.reason, sample.outcome, sample.aa);
-            run(db,
-                "INSERT INTO sample (migration, at_ms, command, reason, outcome, aa, request, "
-                "left, right) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                migration_, sample.at_ms == 0 ? wall_ms() : sample.at_ms, sample.command,
-                sample.reason, sample.outcome, sample.aa, cut(sample.request), cut(sample.left),
-                cut(sample.right));
-            run(db,
-                "DELETE FROM sample WHERE id IN (SELECT id FROM sample WHERE migration = ? AND "
-                "command = ? AND reason = ? "
-                "AND outcome = ? AND aa = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
-                migration_, sample.command, sample.reason, sample.outcome, sample.aa,
-                limits::kSamplesPerClass_max);
+    Status add(const std::vector<DivergenceSample>& samples) override {
+        return database_->write("storing divergences", [&](SQLite::Database& db) -> Status {
+            for (const DivergenceSample& sample : samples) insert(db, sample);
             return {};
         });
     }
@@ -90,6 +70,29 @@ class SqliteDivergenceLog final : public DivergenceLog {
     }
 
   private:
+    void insert(SQLite::Database& db, const DivergenceSample& sample) {
+        const auto cut = [](const std::string& text) {
+            return Blob{std::string_view(text).substr(0, limits::kSampleText_bytes_max)};
+        };
+        run(db,
+            "INSERT INTO sample_count (migration, command, reason, outcome, aa, count) VALUES "
+            "(?, ?, ?, ?, ?, 1) "
+            "ON CONFLICT DO UPDATE SET count = count + 1",
+            migration_, sample.command, sample.reason, sample.outcome, sample.aa);
+        run(db,
+            "INSERT INTO sample (migration, at_ms, command, reason, outcome, aa, request, "
+            "left, right) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            migration_, sample.at_ms == 0 ? wall_ms() : sample.at_ms, sample.command, sample.reason,
+            sample.outcome, sample.aa, cut(sample.request), cut(sample.left), cut(sample.right));
+        run(db,
+            "DELETE FROM sample WHERE id IN (SELECT id FROM sample WHERE migration = ? AND "
+            "command = ? AND reason = ? "
+            "AND outcome = ? AND aa = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            migration_, sample.command, sample.reason, sample.outcome, sample.aa,
+            limits::kSamplesPerClass_max);
+    }
+
     std::unique_ptr<Database> database_;
     std::string migration_;
 };

@@ -70,11 +70,12 @@ WorkflowStore::WorkflowStore(std::string path, std::unique_ptr<Database> databas
     : path_(std::move(path)), database_(std::move(database)) {}
 WorkflowStore::~WorkflowStore() = default;
 
-Result<std::unique_ptr<WorkflowStore>> WorkflowStore::open(const std::string& path, OpenMode mode) {
+Result<std::unique_ptr<WorkflowStore>> WorkflowStore::open(const std::string& path, OpenMode mode,
+                                                           milliseconds busy) {
     const auto database_mode = mode == OpenMode::create     ? Database::Mode::create
                                : mode == OpenMode::existing ? Database::Mode::existing
                                                             : Database::Mode::read_only;
-    auto database = Database::open(path, database_mode, state_file_kind());
+    auto database = Database::open(path, database_mode, state_file_kind(), busy);
     if (!database) return tl::unexpected(std::move(database).error());
     return std::unique_ptr<WorkflowStore>(new WorkflowStore(path, std::move(*database)));
 }

@@ -13,7 +13,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "core/settings.h"
 #include "core/state.h"
 #include "store/records.h"
@@ -51,7 +53,10 @@ struct Transition {
 
 class WorkflowStore {
   public:
-    static Result<std::unique_ptr<WorkflowStore>> open(const std::string& path, OpenMode mode);
+    /// `busy`: how long each call waits for the transaction of another process.
+    static Result<std::unique_ptr<WorkflowStore>> open(
+        const std::string& path, OpenMode mode,
+        milliseconds busy = milliseconds(limits::kStoreBusy_ms));
     ~WorkflowStore();
     WorkflowStore(const WorkflowStore&) = delete;
     WorkflowStore& operator=(const WorkflowStore&) = delete;

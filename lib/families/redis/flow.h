@@ -99,6 +99,7 @@ struct Flow {
     std::atomic<bool> copy_short{false};   ///< the destination came back with less than was copied
     std::atomic<int> destination_rdb{0};  ///< payload version it writes; 0 until the lane has asked
     std::atomic<bool> spool_pressed{false};  ///< above 80 % of spool.max
+    std::atomic<int64_t> spool_write_us{0};  ///< since when the spool is being written; 0: not now
 
     std::string followed() {
         const std::lock_guard lock(mutex);

@@ -85,9 +85,13 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
         Status read = link_.pump(
             [this](const Frame& frame, const auto& args) { return on_frame(frame, args); },
             milliseconds(20));
-        if (read && spooling_) read = flow_.spool->flush();
+        flow_.spool_write_us = spooling_ ? steady_us() : 0;
+        if (read && spooling_) read = flow_.spool->write();
         publish_link();
         arm_if_asked();
+        // Behind what others wait for: the lane, and a switch that arms.
+        if (read && spooling_) read = flow_.spool->sync_when_due();
+        flow_.spool_write_us = 0;
         if (read && mode_ == MovementMode::apply && flow_.spool_short.exchange(false)) {
             read = fail(ErrorCode::gap, "the spool does not reach back to the checkpoint");
         }
@@ -99,7 +103,7 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
         link_.detach();
         wait_unless_stopped(stop, milliseconds(limits::kRetry_ms_min));
     }
-    if (spooling_) (void)flow_.spool->flush();
+    if (spooling_) (void)flow_.spool->write();
 }
 
 /// False while the spool is full: from spool.max until the lane has made room again.

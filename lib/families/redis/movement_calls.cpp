@@ -2,6 +2,7 @@
 // threads.
 #include <algorithm>
 #include <fmt/format.h>
+#include <tsl/robin_set.h>
 
 #include "base/limits.h"
 #include "base/values.h"
@@ -123,6 +124,11 @@ MovementStatus RedisMovement::status() const {
         status.waiting_for = "the copy is paused";
     else if (flow.spool_pressed)
         status.waiting_for = "the spool is nearly full: the copy waits";
+    const int64_t writing_us = flow.spool_write_us;
+    if (const int64_t for_us = steady_us() - writing_us;
+        writing_us != 0 && for_us > limits::kSpoolSlow_ms * 1000)
+        status.waiting_for =
+            fmt::format("the disk of the spool: it has been writing for {} s", for_us / 1'000'000);
     return status;
 }
 
@@ -338,13 +344,11 @@ Status RedisMovement::take_back() {
 
 std::vector<std::string> RedisMovement::touched(milliseconds span) {
     const int64_t since = steady_us() - span.count() * 1000;
-    std::vector<std::string> names;
     const std::lock_guard lock(flow_.mutex);
+    tsl::robin_set<std::string_view> names;  // the same few keys again and again
     for (auto it = flow_.touched.rbegin(); it != flow_.touched.rend() && it->first >= since; ++it)
-        names.push_back(it->second);
-    std::sort(names.begin(), names.end());
-    names.erase(std::unique(names.begin(), names.end()), names.end());
-    return names;
+        names.insert(it->second);
+    return {names.begin(), names.end()};
 }
 
 Result<uint64_t> RedisMovement::redrive() {

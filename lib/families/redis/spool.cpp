@@ -80,7 +80,7 @@ Spool::Spool(std::string directory, std::string identity, uint64_t segment_bytes
       segment_bytes_(segment_bytes) {}
 
 Spool::~Spool() {
-    (void)flush();
+    (void)write();
     if (write_fd_ >= 0) ::close(write_fd_);
     if (read_fd_ >= 0) ::close(read_fd_);
 }
@@ -255,31 +255,33 @@ void Spool::append(const Frame& frame) {
     buffered_end_.db = frame.db;
 }
 
-Status Spool::flush() {
+Status Spool::write() {
+    if (write_fd_ < 0 || buffer_.empty()) return {};
+    if (Status wrote = write_whole(write_fd_, buffer_); !wrote) {
+        // A full disk: what is there stays whole, and the stream is fetched again from its end.
+        buffer_.clear();
+        const std::lock_guard lock(mutex_);
+        const Segment& last = segments_.back();
+        if (::ftruncate(write_fd_, static_cast<off_t>(last.size)) != 0)
+            return fail_errno("cutting off what was written in part of " + last.path, errno);
+        buffered_end_ = {last.start.replid, last.end, last.end_db};
+        return wrote;
+    }
+    unsynced_ += buffer_.size();
+    const std::lock_guard lock(mutex_);
+    Segment& last = segments_.back();
+    last.size += buffer_.size();
+    last.end = buffered_end_.offset;
+    last.end_db = buffered_end_.db;
+    buffer_.clear();
+    if (buffer_.capacity() > limits::kSpoolUnsynced_bytes) buffer_.shrink_to_fit();
+    if (last.size < segment_bytes_) return {};
+    return begin_segment({last.start.replid, last.end, last.end_db});
+}
+
+Status Spool::sync_when_due() {
     if (write_fd_ < 0) return {};
     const int64_t now = steady_us();
-    if (!buffer_.empty()) {
-        if (Status wrote = write_whole(write_fd_, buffer_); !wrote) {
-            // A full disk: what is there stays whole, and the stream is fetched again from its end.
-            buffer_.clear();
-            const std::lock_guard lock(mutex_);
-            const Segment& last = segments_.back();
-            if (::ftruncate(write_fd_, static_cast<off_t>(last.size)) != 0)
-                return fail_errno("cutting off what was written in part of " + last.path, errno);
-            buffered_end_ = {last.start.replid, last.end, last.end_db};
-            return wrote;
-        }
-        unsynced_ += buffer_.size();
-        const std::lock_guard lock(mutex_);
-        Segment& last = segments_.back();
-        last.size += buffer_.size();
-        last.end = buffered_end_.offset;
-        last.end_db = buffered_end_.db;
-        buffer_.clear();
-        if (buffer_.capacity() > limits::kSpoolUnsynced_bytes) buffer_.shrink_to_fit();
-        if (last.size >= segment_bytes_)
-            EXODUS_TRY(begin_segment({last.start.replid, last.end, last.end_db}));
-    }
     if (unsynced_ > limits::kSpoolUnsynced_bytes ||
         (unsynced_ > 0 && now - synced_us_ > limits::kSpoolSync_ms * 1000)) {
         if (::fdatasync(write_fd_) != 0) return fail_errno("syncing the spool", errno);
@@ -290,7 +292,7 @@ Status Spool::flush() {
 }
 
 Status Spool::continue_as(const std::string& replid) {
-    EXODUS_TRY(flush());
+    EXODUS_TRY(write());
     const std::lock_guard lock(mutex_);
     if (segments_.empty() || segments_.back().start.replid == replid) return {};
     const Segment& last = segments_.back();

@@ -66,7 +66,8 @@ class Spool {
 
     // --- writer
     void append(const Frame& frame);  ///< buffered
-    Status flush();                   ///< write(); fdatasync when it is time
+    Status write();                   ///< what was appended: readers see it from here on
+    Status sync_when_due();           ///< fdatasync, now and then; a disk takes its time
     Status continue_as(
         const std::string& replid);  ///< the origin goes on under another replication id
 

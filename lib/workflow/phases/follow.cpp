@@ -165,7 +165,8 @@ Result<LagWindow> wait_lag_of_hand_over(PhaseRun& run, Side gaining) {
                            run.context().side_away);
     if (window || window.error().code != ErrorCode::timeout) return window;
     return fail(ErrorCode::unreachable, window.error().message,
-                fmt::format("nothing was changed; bring the {} back, then run the command again",
+                fmt::format("nothing was changed; see that the {} answers and keeps up with the "
+                            "writes, then run the command again",
                             to_string(gaining)));
 }
 

@@ -48,9 +48,9 @@ class MemoryState final : public StateSource, public WorkerRegistry, public Dive
         for (const auto& [id, worker] : workers) all.push_back(worker);
         return all;
     }
-    Status add(const DivergenceSample& sample) override {
+    Status add(const std::vector<DivergenceSample>& samples) override {
         const std::lock_guard lock(mutex);
-        logged.push_back(sample);
+        logged.insert(logged.end(), samples.begin(), samples.end());
         return {};
     }
     Result<std::vector<DivergenceCounts>> counts() override {

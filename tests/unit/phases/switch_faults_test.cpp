@@ -117,7 +117,7 @@ TEST_CASE("switch and rollback do not wait for ever for a side that takes nothin
         INFO(say(outcome));
         CHECK(outcome.exit_code == 69);
         REQUIRE(outcome.error);
-        CHECK(outcome.error->hint.find("bring the " + side + " back") != std::string::npos);
+        CHECK(outcome.error->hint.find("see that the " + side + " answers") != std::string::npos);
     };
     const auto lag = [&](Direction direction, int64_t ms) {
         stage.world.with(direction, [&](FakeLane& lane) { return lane.lag_ms = ms, 0; });

@@ -201,7 +201,7 @@ TEST_CASE("spool: frames survive, a torn tail is cut, files of another migration
         REQUIRE((*spool)->reset(start).has_value());
         (*spool)->append({110, 2, "0123456789"});
         (*spool)->append({115, 3, "abcde"});
-        REQUIRE((*spool)->flush().has_value());
+        REQUIRE((*spool)->write().has_value());
         REQUIRE((*spool)->seek(110).has_value());
         auto block = (*spool)->read(1 << 20);
         REQUIRE(block.has_value());
@@ -219,7 +219,7 @@ TEST_CASE("spool: frames survive, a torn tail is cut, files of another migration
         CHECK((*spool)->covers(100));
         CHECK_FALSE((*spool)->covers(99));
         (*spool)->append({120, 1, "0123456789"});
-        REQUIRE((*spool)->flush().has_value());
+        REQUIRE((*spool)->write().has_value());
         REQUIRE((*spool)->seek(100).has_value());
         auto block = (*spool)->read(1 << 20);
         REQUIRE(block.has_value());
@@ -236,7 +236,7 @@ TEST_CASE("spool: a full disk leaves whole frames, and writing goes on from thei
     REQUIRE(spool.has_value());
     REQUIRE((*spool)->reset({std::string(40, 'a'), 100, 0}).has_value());
     (*spool)->append({110, 0, "0123456789"});
-    REQUIRE((*spool)->flush().has_value());
+    REQUIRE((*spool)->write().has_value());
     // A file that may not grow stands for a disk that is full: write() takes a part, then fails.
     rlimit before{};
     REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
@@ -245,13 +245,13 @@ TEST_CASE("spool: a full disk leaves whole frames, and writing goes on from thei
     REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
     const std::string large(8192, 'x');
     (*spool)->append({110 + large.size(), 0, large});
-    const Status full = (*spool)->flush();
+    const Status full = (*spool)->write();
     REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
     std::signal(SIGXFSZ, handler);
     CHECK_FALSE(full.has_value());
     CHECK((*spool)->end().offset == 110);
     (*spool)->append({115, 0, "abcde"});
-    REQUIRE((*spool)->flush().has_value());
+    REQUIRE((*spool)->write().has_value());
     REQUIRE((*spool)->seek(100).has_value());
     auto block = (*spool)->read(1 << 20);
     REQUIRE(block.has_value());

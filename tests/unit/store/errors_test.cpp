@@ -90,7 +90,7 @@ TEST_CASE("read-only never writes, and says so") {
 TEST_CASE(
     "another process that keeps writing: locked, after the busy timeout, and it works afterwards") {
     const Dir dir;
-    auto store = WorkflowStore::open(dir.file("s.db"), OpenMode::create);
+    auto store = WorkflowStore::open(dir.file("s.db"), OpenMode::create, milliseconds(300));
     REQUIRE(store);
     const auto row = (*store)->create_migration(plain_settings(), current_owner());
     REQUIRE(row);

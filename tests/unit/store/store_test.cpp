@@ -139,7 +139,8 @@ TEST_CASE("the services see each other's changes") {
     REQUIRE(log);
     DivergenceSample sample;
     sample.command = "GET";
-    for (int i = 0; i < 60; ++i) REQUIRE((*log)->add(sample));
-    CHECK((*log)->counts()->at(0).count == 60);
+    REQUIRE((*log)->add(std::vector<DivergenceSample>(60, sample)));
+    REQUIRE((*log)->add({sample}));
+    CHECK((*log)->counts()->at(0).count == 61);
     CHECK((*log)->samples(1000)->size() == 50);
 }
