@@ -114,29 +114,39 @@ Result<std::unique_ptr<Client>> Client::connect(Dialer& dialer, const Endpoint& 
     return client;
 }
 
+/// All in one write: a switch connects while clients wait.
 Status Client::login(const Endpoint& endpoint, const ConnectOptions& options) {
     const auto deadline = Deadline::in(options.timeout);
-    if (!endpoint.password.empty() || !endpoint.user.empty()) {
-        auto reply = endpoint.user.empty()
-                         ? command({"AUTH", endpoint.password.reveal()}, deadline)
-                         : command({"AUTH", endpoint.user, endpoint.password.reveal()}, deadline);
-        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+    const int wanted = options.database >= 0 ? options.database : endpoint.database;
+    const bool secret = !endpoint.password.empty() || !endpoint.user.empty();
+    if (secret && endpoint.user.empty()) append({"AUTH", endpoint.password.reveal()});
+    if (secret && !endpoint.user.empty())
+        append({"AUTH", endpoint.user, endpoint.password.reveal()});
+    if (!options.name.empty()) append({"CLIENT", "SETNAME", options.name});
+    if (wanted != database_) append({"SELECT", std::to_string(wanted)});
+    auto replies = read_all(0, deadline);
+    if (!replies) return tl::unexpected<Error>(std::move(replies).error());
+    auto reply = replies->begin();
+    if (secret) {
         if (reply->is_error()) {
             return fail(ErrorCode::permission, "login refused: " + std::string(reply->text()),
                         "check user and password of this endpoint in the configuration");
         }
+        ++reply;
     }
     if (!options.name.empty()) {
         // A name is for the operator who reads CLIENT LIST; a user who may not set one can still
         // work.
-        auto reply = command({"CLIENT", "SETNAME", options.name}, deadline);
-        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
         if (error_word(*reply) == "NOAUTH") {
             return fail(ErrorCode::permission, "login needed: " + std::string(reply->text()),
                         "set user and password of this endpoint in the configuration");
         }
+        ++reply;
     }
-    return select(options.database >= 0 ? options.database : endpoint.database);
+    if (wanted == database_) return {};
+    if (reply->is_error()) return tl::unexpected<Error>(error_of(*reply, "SELECT"));
+    database_ = wanted;
+    return {};
 }
 
 Status Client::select(int database) {

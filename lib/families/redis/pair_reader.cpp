@@ -38,14 +38,18 @@ Status PairReader::connect_end(End& end) {
     auto client = Client::connect(dialer_, settings_.endpoint(end.side), options);
     if (!client) return tl::unexpected<Error>(std::move(client).error());
     end.client = std::move(*client);
-    auto server = end.client->info("server");
-    if (!server) return fail(std::move(server).error(), to_string(end.side));
-    end.run_id = server->get("run_id");
-    end.reader = std::make_unique<CanonicalReader>(*end.client, ServerVersion::of(*server));
     // Looking at every key must not make cold ones look hot. Servers without it (below 7.2) answer
     // with an error.
-    (void)end.client->command({"CLIENT", "NO-TOUCH", "ON"});
-    (void)end.client->command({"CLIENT", "NO-EVICT", "ON"});
+    end.client->append({"CLIENT", "NO-TOUCH", "ON"});
+    end.client->append({"CLIENT", "NO-EVICT", "ON"});
+    end.client->append({"INFO", "server"});
+    auto replies = end.client->read_all();
+    if (!replies) return fail(std::move(replies).error(), to_string(end.side));
+    if (replies->back().is_error())
+        return fail(error_of(replies->back(), "INFO"), to_string(end.side));
+    const Info server = Info::parse(replies->back().text());
+    end.run_id = server.get("run_id");
+    end.reader = std::make_unique<CanonicalReader>(*end.client, ServerVersion::of(server));
     return {};
 }
 

@@ -220,6 +220,7 @@ class RedisVerifier final : public Verifier {
 
     struct Batch {
         int db = 0;
+        uint64_t bytes = 0;  ///< of the keys, or more
         std::vector<std::string_view> names;
         Snapshot left;
     };
@@ -256,10 +257,10 @@ class RedisVerifier final : public Verifier {
         if (!batches.empty()) {
             EXODUS_TRY(pair_.wait_applied(batches.back().left.position, on_wait()));
         }
-        std::vector<Batch> undecided;
+        std::vector<Batch> undecided;  ///< of several batches in one
         std::vector<std::vector<std::string>> types_left;
         EXODUS_TRY(read_payloads(pair_.other(), batches, [&](Batch& batch, Snapshot& right) {
-            Batch rest{batch.db, {}, {}};
+            Batch rest{batch.db, batch.bytes, {}, {}};
             std::vector<std::string> left_types;
             const int64_t now = std::max(batch.left.time_ms, right.time_ms);
             for (std::size_t i = 0; i < batch.names.size(); ++i) {
@@ -274,8 +275,18 @@ class RedisVerifier final : public Verifier {
                 }
             }
             if (rest.names.empty()) return;
-            undecided.push_back(std::move(rest));
-            types_left.push_back(std::move(left_types));
+            if (undecided.empty() || undecided.back().db != rest.db ||
+                undecided.back().names.size() + rest.names.size() > limits::kVerifyBatch_keys ||
+                undecided.back().bytes + rest.bytes > limits::kVerifyBatch_bytes) {
+                undecided.push_back({rest.db, 0, {}, {}});
+                types_left.emplace_back();
+            }
+            Batch& last = undecided.back();
+            last.bytes += rest.bytes;
+            last.names.insert(last.names.end(), rest.names.begin(), rest.names.end());
+            types_left.back().insert(types_left.back().end(),
+                                     std::make_move_iterator(left_types.begin()),
+                                     std::make_move_iterator(left_types.end()));
         }));
         EXODUS_TRY(compare_typed(undecided, types_left));
         for (const auto& key : big) {
@@ -327,7 +338,6 @@ class RedisVerifier final : public Verifier {
                 if (!some) return tl::unexpected<Error>(std::move(some).error());
                 sizes.insert(sizes.end(), some->begin(), some->end());
             }
-            uint64_t bytes = 0;
             bool fresh = true;
             for (std::size_t i = 0; i < names.size(); ++i) {
                 if (sizes[i] > limits::kCanonicalBigKey_bytes) {
@@ -335,13 +345,12 @@ class RedisVerifier final : public Verifier {
                     continue;
                 }
                 if (fresh || batches.back().names.size() >= limits::kVerifyBatch_keys ||
-                    bytes + sizes[i] > limits::kVerifyBatch_bytes) {
-                    batches.push_back({db, {}, {}});
-                    bytes = 0;
+                    batches.back().bytes + sizes[i] > limits::kVerifyBatch_bytes) {
+                    batches.push_back({db, 0, {}, {}});
                     fresh = false;
                 }
                 batches.back().names.push_back(names[i]);
-                bytes += sizes[i];
+                batches.back().bytes += sizes[i];
             }
         }
         return {};
