@@ -69,12 +69,9 @@ int ctl(Cli& cli, const std::vector<std::string>& words) {
     }
     const bool durable = !cli.globals.dry_run && std::any_of(words.begin(), words.end(), is_mirror);
     int exit_code = kDone;
-    auto space = Workspace::open(cli,
-                                 {.mode = durable ? OpenMode::existing : OpenMode::read_only,
-                                  .require_endpoints = false,
-                                  .read_secrets = false,
-                                  .tolerate_config_errors = true},
-                                 exit_code);
+    WorkspaceOptions options = kReading;
+    if (durable) options.mode = OpenMode::existing;
+    auto space = Workspace::open(cli, options, exit_code);
     if (!space) return exit_code;
     auto port = space->interlay->connect();
     if (!port) return cli.out.error("ctl", port.error());

@@ -25,12 +25,7 @@ struct Flags {
 };
 
 std::unique_ptr<Workspace> open(Cli& cli, int& exit_code) {
-    return Workspace::open(cli,
-                           {.mode = OpenMode::read_only,
-                            .require_endpoints = false,
-                            .read_secrets = false,
-                            .tolerate_config_errors = true},
-                           exit_code);
+    return Workspace::open(cli, kReading, exit_code);
 }
 
 nlohmann::json data_json(const DataDivergenceRow& row) {

@@ -28,12 +28,7 @@ nlohmann::json item_json(const ItemError& item) {
 }
 
 std::unique_ptr<Workspace> open(Cli& cli, int& exit_code) {
-    return Workspace::open(cli,
-                           {.mode = OpenMode::read_only,
-                            .require_endpoints = false,
-                            .read_secrets = false,
-                            .tolerate_config_errors = true},
-                           exit_code);
+    return Workspace::open(cli, kReading, exit_code);
 }
 
 int list(Cli& cli, const Flags& flags) {

@@ -15,12 +15,7 @@ namespace {
 
 int show(Cli& cli, bool follow, int64_t since, std::size_t limit) {
     int exit_code = kDone;
-    auto space = Workspace::open(cli,
-                                 {.mode = OpenMode::read_only,
-                                  .require_endpoints = false,
-                                  .read_secrets = false,
-                                  .tolerate_config_errors = true},
-                                 exit_code);
+    auto space = Workspace::open(cli, kReading, exit_code);
     if (!space) return exit_code;
     std::optional<Signals> signals;
     if (follow) signals.emplace([](int) {});

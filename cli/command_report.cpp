@@ -70,12 +70,7 @@ int report(Cli& cli, const ReportFlags& flags) {
     const auto format = format_of(flags);
     if (!format) return cli.out.error("report", format.error());
     int exit_code = kDone;
-    auto space = Workspace::open(cli,
-                                 {.mode = OpenMode::read_only,
-                                  .require_endpoints = false,
-                                  .read_secrets = false,
-                                  .tolerate_config_errors = true},
-                                 exit_code);
+    auto space = Workspace::open(cli, kReading, exit_code);
     if (!space) return exit_code;
     auto collected = collect_report(*space->store, space->row, space->settings.compare.confidence);
     if (!collected) return cli.out.error("report", collected.error());

@@ -117,6 +117,12 @@ void print_summary(Output& out, const StatusReport& s) {
                          s.interlay_reachable ? "runs"
                          : s.workers.empty()  ? "not running"
                                               : out.bad("registered, but does not answer")));
+    if (s.running) {
+        const auto& [owner, phase, command, since_ms] = *s.running;
+        out.line(fmt::format("  {} {}, by {}@{} (pid {}), for {}", pad("runs now", 16),
+                             printable(command), printable(owner.user), printable(owner.host),
+                             owner.pid, human_duration(wall_ms() - since_ms)));
+    }
     out.line();
     std::string gates;
     for (const GateLine& gate : s.gates)
@@ -193,12 +199,9 @@ nlohmann::json history_json(WorkflowStore& store, int64_t migration) {
 
 int show(Cli& cli, const StatusFlags& flags) {
     int exit_code = kDone;
-    auto space = Workspace::open(cli,
-                                 {.mode = OpenMode::read_only,
-                                  .require_endpoints = false,
-                                  .read_secrets = !flags.offline,
-                                  .tolerate_config_errors = true},
-                                 exit_code);
+    WorkspaceOptions opening = kReading;
+    opening.read_secrets = !flags.offline;
+    auto space = Workspace::open(cli, opening, exit_code);
     if (!space) return exit_code;
     std::optional<Signals> signals;
     if (flags.watch) signals.emplace([](int) {});

@@ -276,6 +276,7 @@ ReportSection switches(const json& report) {
         table.numbers.push_back(true);
     }
     ReportBars holds{"How long writes waited", {}};
+    std::vector<std::string> aborted;
     for (const json& row : all) {
         const double hold = static_cast<double>(row.value("hold_us", int64_t{0}));
         std::vector<std::string> cells{moment(row.value("at_ms", int64_t{0})), text_of(row, "what"),
@@ -284,6 +285,11 @@ ReportSection switches(const json& report) {
         for (const auto& [step, name] : kSteps)
             cells.push_back(took.contains(step) ? span_of_us(took.value(step, 0.0)) : "");
         table.rows.push_back(std::move(cells));
+        if (text_of(row, "outcome") == "aborted")
+            aborted.push_back(fmt::format("The {} at {} was aborted at {}: {}",
+                                          text_of(row, "what"),
+                                          moment(row.value("at_ms", int64_t{0})),
+                                          text_of(row, "failed_step"), text_of(row, "why")));
         holds.bars.push_back(
             {fmt::format("{} {}", moment(row.value("at_ms", int64_t{0})).substr(11),
                          text_of(row, "what")),
@@ -291,6 +297,7 @@ ReportSection switches(const json& report) {
     }
     out.blocks.emplace_back(std::move(holds));
     out.blocks.emplace_back(std::move(table));
+    for (const std::string& text : aborted) out.blocks.emplace_back(plain(text));
     return out;
 }
 

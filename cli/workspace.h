@@ -28,6 +28,12 @@ struct WorkspaceOptions {
     bool tolerate_config_errors = false;
 };
 
+/// For commands that only look into the state file.
+inline constexpr WorkspaceOptions kReading{.mode = OpenMode::read_only,
+                                           .require_endpoints = false,
+                                           .read_secrets = false,
+                                           .tolerate_config_errors = true};
+
 class Workspace {
   public:
     /// Opens everything; on an error reports it and returns the exit code instead.

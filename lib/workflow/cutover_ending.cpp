@@ -15,6 +15,17 @@ using cutover_text::state_from;
 using cutover_text::to_json;
 using nlohmann::json;
 
+namespace {
+
+/// What ended an aborted one.
+Error why_of(const json& detail) {
+    const json why = detail.value("why", json::object());
+    return {static_cast<ErrorCode>(why.value("code", static_cast<int>(ErrorCode::cancelled))),
+            why.value("message", "the process that began it ended"), why.value("hint", "")};
+}
+
+}  // namespace
+
 Status CutoverOperation::abort(const std::optional<Error>& why) {
     const std::string failed = step_;
     enter("abort");
@@ -76,10 +87,15 @@ Status CutoverOperation::finish(const char* status, const char* outcome) {
     evidence.kind = evidence_kind::kCutover;
     evidence.verdict =
         std::string_view(outcome) == "aborted" ? EvidenceVerdict::fail : EvidenceVerdict::pass;
-    evidence.data = dump({{"kind", kind_ == CutoverKind::hand_to_target ? "switch" : "rollback"},
-                          {"outcome", outcome},
-                          {"hold_us", detail_.value("hold_us", int64_t{0})},
-                          {"steps", steps}});
+    json data{{"kind", kind_ == CutoverKind::hand_to_target ? "switch" : "rollback"},
+              {"outcome", outcome},
+              {"hold_us", detail_.value("hold_us", int64_t{0})},
+              {"steps", steps}};
+    if (evidence.verdict == EvidenceVerdict::fail) {
+        data["failed_step"] = detail_.value("failed_step", "C0");
+        data["why"] = why_of(detail_).message;
+    }
+    evidence.data = dump(data);
     auto added = store_.add_evidence(row_.id, std::move(evidence));
     if (!added) return tl::unexpected(std::move(added).error());
     run_.status = status;
@@ -102,10 +118,7 @@ CutoverReport CutoverOperation::report(bool resumed) const {
     report.end_position = detail_.value("end_position", "");
     if (report.outcome == CutoverOutcome::aborted) {
         report.failed_step = detail_.value("failed_step", "C0");
-        const json why = detail_.value("why", json::object());
-        report.why =
-            Error{static_cast<ErrorCode>(why.value("code", static_cast<int>(ErrorCode::cancelled))),
-                  why.value("message", "the process that began it ended"), why.value("hint", "")};
+        report.why = why_of(detail_);
     }
     return report;
 }

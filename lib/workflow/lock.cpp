@@ -1,5 +1,6 @@
 #include "workflow/lock.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -32,6 +33,7 @@ std::optional<LockHolder> read_holder(int fd) {
         holder.owner.user = in.value("user", "");
         holder.owner.host = in.value("host", "");
         holder.owner.channel = in.value("channel", "");
+        holder.phase = in.value("phase", "");
         holder.command = in.value("command", "");
         holder.since_ms = in.value("since_ms", int64_t{0});
     } catch (const json::exception&) {
@@ -52,7 +54,8 @@ std::string describe(const std::optional<LockHolder>& holder) {
 std::string lock_path(const std::string& state_path) { return state_path + ".lock"; }
 
 Result<StateLock> StateLock::take(const std::string& state_path, const Owner& owner,
-                                  const std::string& command, milliseconds timeout) {
+                                  const std::string& phase, const std::string& command,
+                                  milliseconds timeout) {
     const std::string path = lock_path(state_path);
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
@@ -61,7 +64,8 @@ Result<StateLock> StateLock::take(const std::string& state_path, const Owner& ow
                     "the directory of the state file must be writable");
     }
     StateLock lock(fd);
-    const Deadline deadline = Deadline::in(timeout);
+    // Not less than two tries: lock_holder() has it for a moment, too.
+    const Deadline deadline = Deadline::in(std::max(timeout, milliseconds(limits::kLockPoll_ms)));
     while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK) return fail_errno("locking " + path, errno);
@@ -75,9 +79,9 @@ Result<StateLock> StateLock::take(const std::string& state_path, const Owner& ow
     // The file stays when the lock goes: removing it would let two processes lock two files of one
     // name.
     const std::string text =
-        json{{"pid", owner.pid},     {"uid", owner.uid},         {"user", owner.user},
-             {"host", owner.host},   {"channel", owner.channel}, {"command", command},
-             {"since_ms", wall_ms()}}
+        json{{"pid", owner.pid},   {"uid", owner.uid},         {"user", owner.user},
+             {"host", owner.host}, {"channel", owner.channel}, {"phase", phase},
+             {"command", command}, {"since_ms", wall_ms()}}
             .dump(-1, ' ', false, json::error_handler_t::replace) +
         "\n";
     if (::ftruncate(fd, 0) != 0 ||

@@ -13,15 +13,18 @@ namespace exodus {
 
 struct LockHolder {
     Owner owner;
-    std::string command;
+    std::string phase;    ///< "migrate"
+    std::string command;  ///< as it was typed
     int64_t since_ms = 0;
 };
 
 class StateLock {
   public:
-    /// Waits up to `timeout` (0: does not wait). Errors: locked (with who holds it), cannot_create.
+    /// Waits up to `timeout`, at least kLockPoll_ms. Errors: locked (with who holds it),
+    /// cannot_create.
     static Result<StateLock> take(const std::string& state_path, const Owner& owner,
-                                  const std::string& command, milliseconds timeout);
+                                  const std::string& phase, const std::string& command,
+                                  milliseconds timeout);
     StateLock(StateLock&& other) noexcept;
     StateLock& operator=(StateLock&& other) noexcept;
     StateLock(const StateLock&) = delete;

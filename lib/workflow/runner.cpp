@@ -304,7 +304,8 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
     }
     if (context_.timeout.count() > 0) deadline_ = Deadline::in(context_.timeout);
     if (frame.takes_lock && !context_.dry_run) {
-        auto lock = StateLock::take(store().path(), context_.owner, label_, context_.lock_timeout);
+        auto lock = StateLock::take(store().path(), context_.owner, outcome.phase, label_,
+                                    context_.lock_timeout);
         if (!lock) return tl::unexpected(lock.error());
         lock_ = std::make_shared<StateLock>(std::move(*lock));
     }

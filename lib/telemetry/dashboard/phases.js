@@ -53,10 +53,13 @@ function track(status) {
     const commit = state === 'committed' ? {tone: 'good', mark: '✓', word: 'final'} :
         state === 'switched'             ? {tone: 'now', mark: '▶', word: 'next'} :
                                            {tone: 'ahead', mark: '○', word: 'ahead'};
+    const running = status.running?.phase;
     return [
         ...preparation, {name: 'migrate', ...migrate}, {name: 'rollback', ...rollback},
         {name: 'commit', ...commit}
-    ];
+    ].map((phase) => phase.name === running ?
+              {...phase, tone: 'now', mark: '▶', word: 'runs now'} :
+              phase);
 }
 
 /// What was measured, as one line for a gate.

@@ -280,6 +280,11 @@ export function switches(status) {
                     ]
                 };
             })),
+        h('ul.lines', null,
+          rows.filter(({outcome}) => outcome === 'aborted')
+              .map((row) => h('li', null, badge('bad', 'aborted', '✕'),
+                              ` ${f.clock(row.at_ms, status.now_ms)} at ${row.failed_step}: `,
+                              said(row.why)))),
         nothing(
             'Hold: how long writes waited. C0 to C8 are the steps of the journal, the slowest in bold.'),
     ];

@@ -113,6 +113,14 @@ function pieces(command) {
     return command.split(' ').map((word, index) => [index > 0 && ' ', h('span.piece', null, word)]);
 }
 
+function runs_now({running, now_ms}, live) {
+    return running &&
+        h('p.running', null, badge('info', live ? 'Runs now' : 'Ran then', '▶'), ' ',
+          h('code.said', null, pieces(`exodus ${running.command}`)), ' by ',
+          said(`${running.user}@${running.host}`), `, pid ${running.pid}, for ${
+              f.age(now_ms - running.since_ms)}`);
+}
+
 export function next(status, live, copied) {
     const commands = status.next ?? [];
     const line = (command, main) =>
@@ -123,6 +131,7 @@ export function next(status, live, copied) {
         'div.card.nextbox', null,
         h('div.head', null, h('h2', null, 'Next command'),
           !live && h('span.age', null, 'of an old status: it may no longer be right')),
+        runs_now(status, live),
         commands.length === 0 ? h('p.note', null, 'Nothing is left to do.') : [
             line(commands[0], true),
             commands.length > 1 &&
@@ -179,7 +188,7 @@ function attention_rows(status) {
     if (last?.outcome === 'aborted')
         add('warn', 'ABORTED',
             `the last ${last.what}, at ${
-                f.clock(last.at_ms, status.now_ms)} UTC: authority unchanged`);
+                f.clock(last.at_ms, status.now_ms)} UTC: authority unchanged; ${last.why}`);
     for (const gate of status.gates ?? []) {
         if (gate.verdict === 'FAIL') add('bad', 'GATE FAILS', `${gate.gate}: ${gate.why}`);
     }

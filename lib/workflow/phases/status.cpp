@@ -251,6 +251,8 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
     auto workers = context.store.workers(out.row.id);
     if (!workers) return tl::unexpected(workers.error());
     out.workers = std::move(*workers);
+    // A file that cannot be read is no reason to tell nothing else.
+    out.running = lock_holder(context.store.path()).value_or(std::nullopt);
     auto errors = context.store.count_item_errors(out.row.id);
     if (!errors) return tl::unexpected(errors.error());
     out.numbers["item_errors"] = *errors;
@@ -281,6 +283,13 @@ json to_json(const StatusReport& report) {
                            {"held", worker.held},
                            {"blocker", worker.blocker},
                            {"seen_ms", worker.seen_ms}});
+    }
+    json running;
+    if (report.running) {
+        const auto& [owner, phase, command, since_ms] = *report.running;
+        running = {{"phase", phase},      {"command", command},   {"user", owner.user},
+                   {"host", owner.host},  {"via", owner.channel}, {"pid", owner.pid},
+                   {"since_ms", since_ms}};
     }
     return {
         {"migration", row.name},
@@ -318,6 +327,7 @@ json to_json(const StatusReport& report) {
         {"skipped", report.skipped},
         {"flags", report.flags},
         {"workers", workers},
+        {"running", running},
         {"numbers", report.numbers},
         {"next", report.next}};
 }

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "workflow/gate_text.h"
+#include "workflow/lock.h"
 #include "workflow/mover.h"
 #include "workflow/phase_context.h"
 #include "workflow/phases/status_record.h"
@@ -46,6 +47,7 @@ struct StatusReport {
     std::vector<std::string> skipped;    ///< skip decisions: shown until commit
     std::vector<std::string> flags;      ///< "paused: …", "degraded: …", "blocked: …"
     std::vector<WorkerRow> workers;
+    std::optional<LockHolder> running;  ///< the command that holds the lock now
     std::vector<std::string> next;
     nlohmann::json numbers = nlohmann::json::object();
 };

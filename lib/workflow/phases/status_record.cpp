@@ -92,7 +92,9 @@ Result<json> read_switches(WorkflowStore& store, int64_t migration) {
                        {"what", outcome == "rehearsed" ? "rehearsal" : data.value("kind", "")},
                        {"outcome", outcome},
                        {"hold_us", data.value("hold_us", int64_t{0})},
-                       {"steps_us", data.value("steps", json::object())}});
+                       {"steps_us", data.value("steps", json::object())},
+                       {"failed_step", data.value("failed_step", "")},
+                       {"why", data.value("why", "")}});
         if (out.size() == limits::kStatusSwitches_max) break;
     }
     return out;

@@ -165,8 +165,16 @@ TEST_CASE("the metrics of a whole migration are those of exodus-metrics(7)") {
             }
         });
         // Not until it has enough: until the difference is certainly among what was looked at.
-        static_cast<void>(rig.exodus(
-            {"compare", "--mode", "reads", "--min-samples", "100000000", "--duration", "8s"}));
+        Process compare = rig.begin(
+            {"compare", "--mode", "reads", "--min-samples", "100000000", "--duration", "8s"});
+        CHECK(eventually(milliseconds(5'000), [&] {
+            const json running = watched.status().at("running");
+            return running.is_object() && running.at("phase") == "compare" &&
+                   running.at("pid") == compare.pid();
+        }));
+        CHECK(compare.wait(milliseconds(60'000)).has_value());
+        CHECK(eventually(milliseconds(5'000),
+                         [&] { return watched.status().at("running").is_null(); }));
     }
     CHECK(eventually(milliseconds(5'000),
                      [&] { return watched.status().at("divergences").at("total") > 0; }));
@@ -177,7 +185,10 @@ TEST_CASE("the metrics of a whole migration are those of exodus-metrics(7)") {
         return watched.get("/metrics").find("\nexodus_authority{side=\"target\"} 1\n") !=
                std::string::npos;
     }));
-    CHECK(watched.status().at("switches").at(0).at("what") == "switch");
+    CHECK(eventually(milliseconds(5'000), [&] {
+        const json switches = watched.status().at("switches");
+        return !switches.empty() && switches.at(0).at("what") == "switch";
+    }));
     rig.do_rollback();
     CHECK(eventually(milliseconds(10'000),
                      [&] { return watched.status().value("authority", "") == "source"; }));

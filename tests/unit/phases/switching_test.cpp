@@ -1,6 +1,7 @@
 // The phases from migrate to commit on a real state file with the fake family: approval, switch,
 // strategies, rollback, commit, what a dry run says.
 #include "drive.h"
+#include "workflow/phases/status.h"
 
 using namespace exodus;
 using namespace exodus::test;
@@ -50,6 +51,12 @@ TEST_CASE("switch: denied, unconfirmed, not ready, aborted: the source stays aut
     INFO(say(aborted));
     CHECK(aborted.exit_code == 5);
     CHECK(aborted.authority == Side::source);
+    const auto told = read_status(context, {});
+    REQUIRE(told);
+    const nlohmann::json& newest = told->record.switches.at(0);
+    CHECK(newest.at("outcome") == "aborted");
+    CHECK(newest.at("failed_step") == "C5");
+    CHECK(newest.at("why").get<std::string>().find("1 missing") != std::string::npos);
     CHECK(stage.row().state == S::ready);
     CHECK(!stage.row().route.hold);
     CHECK(!stage.world.fenced.contains(Side::source));

@@ -1,7 +1,11 @@
 // Pure parts: the state machine, the statistics of G3, the lock, the hooks.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <fstream>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
 
 #include "fake_world.h"
 #include "workflow/hooks.h"
@@ -73,12 +77,35 @@ TEST_CASE("the machine refuses what is not in the table and says what is") {
 
 TEST_CASE("a second command finds the lock taken and learns by whom") {
     const MemoryDir dir;
-    auto first = StateLock::take(dir.file("s.db"), current_owner(), "migrate", milliseconds(0));
+    CHECK_FALSE(lock_holder(dir.file("s.db"))->has_value());
+    auto first = StateLock::take(dir.file("s.db"), current_owner(), "migrate", "migrate -v",
+                                 milliseconds(0));
     REQUIRE(first);
-    auto second = StateLock::take(dir.file("s.db"), current_owner(), "rollback", milliseconds(0));
+    const auto holder = lock_holder(dir.file("s.db"));
+    REQUIRE((holder && holder->has_value()));
+    CHECK((*holder)->phase == "migrate");
+    CHECK((*holder)->command == "migrate -v");
+    CHECK((*holder)->owner.pid == ::getpid());
+    auto second =
+        StateLock::take(dir.file("s.db"), current_owner(), "rollback", "rollback", milliseconds(0));
     REQUIRE_FALSE(second);
     CHECK(second.error().code == ErrorCode::locked);
-    CHECK(second.error().message.find("'migrate'") != std::string::npos);
+    CHECK(second.error().message.find("'migrate -v'") != std::string::npos);
+    { const StateLock ends = std::move(*first); }
+    CHECK_FALSE(lock_holder(dir.file("s.db"))->has_value());
+}
+
+TEST_CASE("who only looks at the lock is no reason to refuse a command") {
+    const MemoryDir dir;
+    { const auto made = StateLock::take(dir.file("s.db"), current_owner(), "x", "x", {}); }
+    const int fd = ::open(lock_path(dir.file("s.db")).c_str(), O_RDONLY | O_CLOEXEC);
+    REQUIRE(::flock(fd, LOCK_SH) == 0);  // as lock_holder() does, for longer
+    const std::jthread looked([fd] {
+        std::this_thread::sleep_for(milliseconds(20));
+        ::close(fd);
+    });
+    CHECK(StateLock::take(dir.file("s.db"), current_owner(), "migrate", "migrate -v",
+                          milliseconds(0)));
 }
 
 TEST_CASE("a failing hook stops the phase, one that hangs is ended") {
