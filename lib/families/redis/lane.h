@@ -120,6 +120,7 @@ class Lane {
     std::atomic<bool> exact_{false};
     int64_t checkpoint_us_ = 0;  ///< when the destination was last seen to hold written_
     int64_t scan_saved_us_ = 0;
+    bool fill_unsaved_ = false;  ///< the place of a fill, or its end, is not durable
     uint64_t functions_at_ = 0;
     bool functions_known_ = false;
 

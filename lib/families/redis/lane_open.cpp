@@ -48,7 +48,7 @@ Status Lane::open(const std::stop_token&) {
     EXODUS_TRY(take_checkpoint());
     if (!flow_.spool->covers(applied_.offset)) flow_.spool_short = true;
     EXODUS_TRY(flow_.spool->seek(applied_.offset));
-    applied_offset_ = applied_.offset;
+    publish();  // it may be behind what was told before
     ready_ = true;
     flow_.well(&Flow::lane_trouble);
     return {};

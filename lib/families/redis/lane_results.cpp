@@ -85,28 +85,32 @@ void Lane::advance(const StreamCommand& last) {
 }
 
 Status Lane::finish_fill() {
-    if (!flow_.fill_open) return {};
+    // Until its end is durable, also when open() found it ended after this failed half-way.
+    fill_unsaved_ = fill_unsaved_ || flow_.fill_open;
+    if (!fill_unsaved_) return {};
     const ScanPlace place = flow_.queue.place();
     const bool done = place.phase == ScanPlace::Phase::done && flow_.queue.idle();
     const int64_t now = steady_us();
-    if (done) {
+    if (!done && now - scan_saved_us_ < limits::kScanSave_ms * 1000) return {};
+    if (done && flow_.fill_open) {
         auto offset = origin_offset();
         if (!offset) return tl::unexpected<Error>(std::move(offset).error());
         watermarks_.set_doubt(*offset);
         flow_.fill_open = false;
-        (void)flow_.context.journal.add_event(
-            "info", "fill-done",
-            (place.repair ? repair_text()
-                          : std::string("everything was copied once; the stream is followed")) +
-                (big_.size() == 0
-                     ? ""
-                     : fmt::format("; {} big keys are copied in pieces meanwhile", big_.size())));
-    } else if (now - scan_saved_us_ < limits::kScanSave_ms * 1000) {
-        return {};
     }
     scan_saved_us_ = now;
     EXODUS_TRY(save_least());
-    return flow_.context.journal.save_position(flow_.name, "fill", place.text());
+    EXODUS_TRY(flow_.context.journal.save_position(flow_.name, "fill", place.text()));
+    if (!done) return {};
+    fill_unsaved_ = false;
+    (void)flow_.context.journal.add_event(
+        "info", "fill-done",
+        (place.repair ? repair_text()
+                      : std::string("everything was copied once; the stream is followed")) +
+            (big_.size() == 0
+                 ? ""
+                 : fmt::format("; {} big keys are copied in pieces meanwhile", big_.size())));
+    return {};
 }
 
 /// What becomes durable about the copy (its place, an item that is done) holds for a destination
