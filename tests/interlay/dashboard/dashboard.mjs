@@ -79,8 +79,11 @@ try {
 
     await ask('switch');
     await authority(page, 'target');
-    check((await page.textContent('#now .way .word')).includes('OPEN'), 'the way back is open behind the switch');
-    check((await page.textContent('#switches')).includes('switch'), 'the switch is listed');
+    // The stream back runs a moment behind the switch.
+    await page.waitForFunction(
+        () => document.querySelector('#now .way .word')?.textContent.includes('OPEN'), null, { timeout: 20000 });
+    await page.waitForFunction(
+        () => document.querySelector('#switches tbody td')?.textContent === 'switch', null, { timeout: 20000 });
     await shot('2-switched');
     await ask('rollback');
     await authority(page, 'source');

@@ -315,6 +315,31 @@ TEST_CASE("TLS on both legs, mTLS at the listener, reload") {
     CHECK(client.ask("x") == "!backend lost");
 }
 
+TEST_CASE("differences are written together, and again when the file was busy") {
+    World world;
+    {
+        const std::lock_guard lock(world.state.mutex);
+        world.state.log_busy = true;
+    }
+    world.start();
+    LineClient client(world.address());
+    for (int i = 0; i < 20; ++i) client.ask("differ");
+    const auto calls = [&] {
+        const std::lock_guard lock(world.state.mutex);
+        return world.state.log_calls;
+    };
+    CHECK(eventually(kPatience, [&] { return calls() >= 2; }));
+    CHECK(world.state.samples(100)->empty());
+    int tries = 0;
+    {
+        const std::lock_guard lock(world.state.mutex);
+        world.state.log_busy = false;
+        tries = world.state.log_calls;
+    }
+    CHECK(eventually(kPatience, [&] { return world.state.samples(100)->size() == 20; }));
+    CHECK(calls() - tries < 5);
+}
+
 TEST_CASE("control handlers: hello, traffic, knobs, probe, ready; the comparator's verdicts") {
     World world;
     world.start();

@@ -58,7 +58,7 @@ TEST_CASE("one state, one authority") {
 TEST_CASE("histograms are cumulative, whatever was measured") {
     TrafficStats traffic;
     Histogram& reads = traffic.answered_us[1][0];
-    for (const uint64_t us : {50, 90, 900, 70'000'000}) reads.record(us);
+    for (const uint64_t us : {50UL, 90UL, 900UL, 70'000'000UL}) reads.record(us);
     const std::string text = rendered(json::object(), traffic);
     const auto bucket = [](const char* bound) {
         return fmt::format(
