@@ -14,7 +14,7 @@ inline constexpr int64_t kTelemetryProbe_ms = 2'000;
 inline constexpr int64_t kTelemetryWindow_ms = 10'000;
 /// A new snapshot, a look for events; what is kept of them for clients that follow.
 inline constexpr int64_t kTelemetrySnapshot_ms = 1'000;
-inline constexpr int64_t kTelemetryEvents_ms = 200;
+inline constexpr int64_t kTelemetryEvents_ms = 500;
 inline constexpr std::size_t kTelemetryEvents_max = 1'000;
 /// A client that asks for no place in the stream sees so many events first.
 inline constexpr int64_t kTelemetryEventsFirst = 100;
