@@ -38,7 +38,8 @@ int run_phase(Cli& cli, const PhaseRunOptions& options, const std::function<int(
     auto space = Workspace::open(cli,
                                  {.mode = mode,
                                   .require_endpoints = options.require_endpoints,
-                                  .read_secrets = options.read_secrets},
+                                  .read_secrets = options.read_secrets,
+                                  .busy = milliseconds(limits::kPhaseBusy_ms)},
                                  exit_code);
     if (!space) return exit_code;
     signals.on_second([&space] { space->interlay->end_now(); });

@@ -285,7 +285,7 @@ ReportSection switches(const json& report) {
         for (const auto& [step, name] : kSteps)
             cells.push_back(took.contains(step) ? span_of_us(took.value(step, 0.0)) : "");
         table.rows.push_back(std::move(cells));
-        if (text_of(row, "outcome") == "aborted")
+        if (!text_of(row, "why").empty())
             aborted.push_back(fmt::format("The {} at {} was aborted at {}: {}",
                                           text_of(row, "what"),
                                           moment(row.value("at_ms", int64_t{0})),

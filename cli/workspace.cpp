@@ -133,7 +133,7 @@ std::unique_ptr<Workspace> Workspace::open(Cli& cli, const WorkspaceOptions& opt
         exit_code = cli.out.error(cli.command, error);
         return nullptr;
     };
-    auto store = WorkflowStore::open(settings.state_path, options.mode);
+    auto store = WorkflowStore::open(settings.state_path, options.mode, options.busy);
     if (!store) return failed(explain_open(store.error(), settings.state_path));
     space->store = std::move(*store);
     auto row = find_row(cli, *space->store, settings, space->config_file);
@@ -158,7 +158,7 @@ std::unique_ptr<Workspace> Workspace::open(Cli& cli, const WorkspaceOptions& opt
     if (options.mode == OpenMode::read_only) {
         space->journal = std::make_unique<ReadOnlyJournal>();
     } else {
-        auto journal = open_journal(settings.state_path, settings.migration);
+        auto journal = open_journal(settings.state_path, settings.migration, options.busy);
         if (!journal) return failed(journal.error());
         space->journal = std::move(*journal);
         if (::mkdir(space->directory.c_str(), 0700) != 0 && errno != EEXIST) {

@@ -26,6 +26,7 @@ struct WorkspaceOptions {
     /// status must work when the configuration does not: what can be told of it is used, the errors
     /// become a warning.
     bool tolerate_config_errors = false;
+    milliseconds busy{limits::kStoreBusy_ms};  ///< of the state file
 };
 
 /// For commands that only look into the state file.

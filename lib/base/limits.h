@@ -102,7 +102,8 @@ inline constexpr int kStandTries = 5;
 /// asked again while it stands once.
 inline constexpr double kStandShare_max = 0.25;
 inline constexpr std::size_t kRecheckBatch_pairs = 64;
-/// Differences are written down this long after they were seen, and so many of them wait at most.
+/// Differences are written down this long after they were seen; when the file takes none, about so
+/// many of them wait.
 inline constexpr int64_t kNotes_ms = 100;
 inline constexpr std::size_t kNotes_max = 1'024;
 /// Such a key is read whole, in one command: the server is busy for some hundred milliseconds.
@@ -356,10 +357,10 @@ inline constexpr int64_t kRespReplyCount_max =
 
 // --- store
 // ---------------------------------------------------------------------------------------------------------
-/// How long a call waits for another process' transaction. They take milliseconds, but a disk of a
-/// machine without processor time to spare was seen to sync one in 32 s; a stopped process must not
-/// hang us.
-inline constexpr int64_t kStoreBusy_ms = 45'000;
+/// How long a call waits for another process' transaction; they take milliseconds, a stopped
+/// process must not hang us. A phase outside a hold has more patience: decision 25.
+inline constexpr int64_t kStoreBusy_ms = 5'000;
+inline constexpr int64_t kPhaseBusy_ms = 45'000;
 /// Positions are the family's own text (core/journal.h).
 inline constexpr std::size_t kPosition_bytes_max = 64 * 1024;
 /// Samples kept per class of differing answers: enough to see a pattern, few enough to read.
@@ -377,6 +378,7 @@ inline constexpr std::size_t kStoredDivergences_max = 100'000;
 // -------------------------------------------------------------------------------
 /// How often a waiting command tries the lock again; commands run for seconds.
 inline constexpr int64_t kLockPoll_ms = 50;
+inline constexpr std::size_t kLockFile_bytes = 256 * 1024;
 /// Readiness is asked just before a switch; what is older says nothing about now.
 inline constexpr int64_t kReadinessAge_ms_max = 60'000;
 /// Polls inside a hold: clients wait for them, so they are short.

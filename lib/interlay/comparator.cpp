@@ -115,11 +115,11 @@ void Comparator::run() {
         });
         if (!pairs.empty()) read_again(pairs, reasons);
         // Together: each transaction of the log costs several syncs of the disk.
-        if (!notes_.empty() && (steady_us() - noted_us_ >= limits::kNotes_ms * 1000 ||
-                                notes_.size() >= limits::kNotes_max / 2))
+        const bool many = !log_fails_ && notes_.size() >= limits::kNotes_max / 2;
+        if (!notes_.empty() && (many || steady_us() - noted_us_ >= limits::kNotes_ms * 1000))
             write_notes();
     }
-    if (!notes_.empty()) write_notes();
+    if (!notes_.empty() && !log_fails_) write_notes();
 }
 
 /// True: a candidate, to be read again.
@@ -204,6 +204,8 @@ void Comparator::write_notes() {
         noted_us_ = steady_us();
         if (notes_.size() < limits::kNotes_max) return;
         counters_.failed += notes_.size();
+        spdlog::error("divergence log: {} differences are lost; compare cannot pass without them",
+                      notes_.size());
     }
     if (added) log_fails_ = false;
     notes_.clear();

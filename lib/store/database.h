@@ -68,6 +68,10 @@ class Database {
     }
 
     [[nodiscard]] const std::string& path() const { return path_; }
+    void set_busy(milliseconds busy) {
+        const std::scoped_lock lock(mutex_);
+        connection_.setBusyTimeout(static_cast<int>(busy.count()));
+    }
 
   private:
     Database(const std::string& path, int flags, std::string_view what, milliseconds busy);

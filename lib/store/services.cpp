@@ -16,8 +16,8 @@ struct Opened {
 };
 
 Result<Opened> open_existing(const std::string& path, const std::string& migration,
-                             Database::Mode mode) {
-    auto database = Database::open(path, mode, state_file_kind());
+                             Database::Mode mode, milliseconds busy) {
+    auto database = Database::open(path, mode, state_file_kind(), busy);
     if (!database) return tl::unexpected(std::move(database).error());
     auto row = (*database)->read("reading migration " + migration, [&](SQLite::Database& db) {
         return load_migration(db, migration);
@@ -247,8 +247,9 @@ class SqliteJournal final : public Journal {
 
 template <class Interface, class Implementation>
 Result<std::unique_ptr<Interface>> open_service(const std::string& path,
-                                                const std::string& migration) {
-    auto opened = open_existing(path, migration, Database::Mode::existing);
+                                                const std::string& migration,
+                                                milliseconds busy = Database::kBusy) {
+    auto opened = open_existing(path, migration, Database::Mode::existing, busy);
     if (!opened) return tl::unexpected(std::move(opened).error());
     return std::unique_ptr<Interface>(std::make_unique<Implementation>(std::move(*opened)));
 }
@@ -266,8 +267,8 @@ Result<std::unique_ptr<WorkerRegistry>> open_worker_registry(const std::string& 
 }
 
 Result<std::unique_ptr<Journal>> open_journal(const std::string& state_path,
-                                              const std::string& migration) {
-    return open_service<Journal, SqliteJournal>(state_path, migration);
+                                              const std::string& migration, milliseconds busy) {
+    return open_service<Journal, SqliteJournal>(state_path, migration, busy);
 }
 
 }  // namespace exodus

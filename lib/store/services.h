@@ -5,7 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "core/journal.h"
 #include "core/state.h"
 
@@ -17,8 +19,10 @@ Result<std::unique_ptr<StateSource>> open_state_source(const std::string& state_
                                                        const std::string& migration);
 Result<std::unique_ptr<WorkerRegistry>> open_worker_registry(const std::string& state_path,
                                                              const std::string& migration);
-Result<std::unique_ptr<Journal>> open_journal(const std::string& state_path,
-                                              const std::string& migration);
+/// `busy`: how long each call waits for the transaction of another process.
+Result<std::unique_ptr<Journal>> open_journal(
+    const std::string& state_path, const std::string& migration,
+    milliseconds busy = milliseconds(limits::kStoreBusy_ms));
 /// The samples file `<state>.samples`; made (0600) when absent. `read_only`: error no_input when
 /// absent.
 Result<std::unique_ptr<DivergenceLog>> open_divergence_log(const std::string& state_path,

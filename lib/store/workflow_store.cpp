@@ -70,6 +70,8 @@ WorkflowStore::WorkflowStore(std::string path, std::unique_ptr<Database> databas
     : path_(std::move(path)), database_(std::move(database)) {}
 WorkflowStore::~WorkflowStore() = default;
 
+void WorkflowStore::set_busy(milliseconds busy) { database_->set_busy(busy); }
+
 Result<std::unique_ptr<WorkflowStore>> WorkflowStore::open(const std::string& path, OpenMode mode,
                                                            milliseconds busy) {
     const auto database_mode = mode == OpenMode::create     ? Database::Mode::create

@@ -61,6 +61,8 @@ class WorkflowStore {
     WorkflowStore(const WorkflowStore&) = delete;
     WorkflowStore& operator=(const WorkflowStore&) = delete;
     [[nodiscard]] const std::string& path() const { return path_; }
+    /// Another `busy` from here on.
+    void set_busy(milliseconds busy);
 
     // --- migration
     // ---------------------------------------------------------------------------------------------------

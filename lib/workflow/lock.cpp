@@ -1,7 +1,6 @@
 #include "workflow/lock.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -20,7 +19,7 @@ using nlohmann::json;
 namespace {
 
 std::optional<LockHolder> read_holder(int fd) {
-    std::array<char, 4096> buffer{};
+    std::string buffer(limits::kLockFile_bytes, '\0');  // a command line may be long
     const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), 0);
     if (got <= 0) return std::nullopt;
     const json in =
@@ -110,7 +109,12 @@ Result<std::optional<LockHolder>> lock_holder(const std::string& state_path) {
     }
     std::optional<LockHolder> holder;
     if (::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        holder = read_holder(fd).value_or(LockHolder{});
+        holder = read_holder(fd);
+        if (!holder || holder->command.empty()) {  // taken this very moment
+            holder = LockHolder{};
+            holder->command = "another command";
+            holder->since_ms = wall_ms();
+        }
     }
     ::close(fd);
     return holder;

@@ -46,7 +46,9 @@ Result<CutoverReport> PhaseRun::cutover(CutoverRequest request,
     request.owner = context_.owner;
     if (request.reason.empty()) request.reason = context_.reason;
     Cutover machine(settings(), ports(std::move(fault)));
+    store().set_busy(milliseconds(limits::kStoreBusy_ms));  // clients wait
     auto report = machine.run(row_, request);
+    store().set_busy(milliseconds(limits::kPhaseBusy_ms));
     EXODUS_TRY(refresh());
     look_now();
     return report;

@@ -124,26 +124,29 @@ Status Client::login(const Endpoint& endpoint, const ConnectOptions& options) {
         append({"AUTH", endpoint.user, endpoint.password.reveal()});
     if (!options.name.empty()) append({"CLIENT", "SETNAME", options.name});
     if (wanted != database_) append({"SELECT", std::to_string(wanted)});
-    auto replies = read_all(0, deadline);
-    if (!replies) return tl::unexpected<Error>(std::move(replies).error());
-    auto reply = replies->begin();
+    // One after the other: a server may say why it refuses, and close.
+    EXODUS_TRY(flush(deadline));
     if (secret) {
+        auto reply = read_reply(deadline);
+        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
         if (reply->is_error()) {
             return fail(ErrorCode::permission, "login refused: " + std::string(reply->text()),
                         "check user and password of this endpoint in the configuration");
         }
-        ++reply;
     }
     if (!options.name.empty()) {
+        auto reply = read_reply(deadline);
+        if (!reply) return tl::unexpected<Error>(std::move(reply).error());
         // A name is for the operator who reads CLIENT LIST; a user who may not set one can still
         // work.
         if (error_word(*reply) == "NOAUTH") {
             return fail(ErrorCode::permission, "login needed: " + std::string(reply->text()),
                         "set user and password of this endpoint in the configuration");
         }
-        ++reply;
     }
     if (wanted == database_) return {};
+    auto reply = read_reply(deadline);
+    if (!reply) return tl::unexpected<Error>(std::move(reply).error());
     if (reply->is_error()) return tl::unexpected<Error>(error_of(*reply, "SELECT"));
     database_ = wanted;
     return {};

@@ -131,7 +131,7 @@ void Lane::make_room() {
 }
 
 void Lane::publish() {
-    const bool exact = !flow_.fill_open && repairs_.empty() && big_.size() == 0 &&
+    const bool exact = !flow_.fill_open && !fill_unsaved_ && repairs_.empty() && big_.size() == 0 &&
                        watermarks_.exact_at(applied_.offset);
     if (!exact) exact_ = false;
     applied_offset_ = applied_.offset;

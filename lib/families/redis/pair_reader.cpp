@@ -27,7 +27,7 @@ Status PairReader::connect() {
 }
 
 Status PairReader::connect_end(End& end) {
-    if (end.client && !end.client->broken() && end.client->pending_replies() == 0) return {};
+    if (end.reader && !end.client->broken() && end.client->pending_replies() == 0) return {};
     end.reader.reset();
     ConnectOptions options;
     options.database = 0;

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 #include "base/digest.h"
 #include "base/limits.h"
@@ -81,8 +82,8 @@ Spool::Spool(std::string directory, std::string identity, uint64_t segment_bytes
 
 Spool::~Spool() {
     (void)write();
-    if (write_fd_ >= 0) ::close(write_fd_);
-    if (read_fd_ >= 0) ::close(read_fd_);
+    for (const int fd : {write_fd_, full_fd_, read_fd_})
+        if (fd >= 0) ::close(fd);
 }
 
 Result<std::unique_ptr<Spool>> Spool::open(const std::string& directory,
@@ -169,14 +170,14 @@ Result<Spool::Segment> Spool::load(const std::string& path) {
 
 void Spool::clear() {
     const std::lock_guard lock(mutex_);
-    if (write_fd_ >= 0) ::close(write_fd_);
-    if (read_fd_ >= 0) ::close(read_fd_);
-    write_fd_ = read_fd_ = -1;
+    for (int* fd : {&write_fd_, &full_fd_, &read_fd_})
+        if (*fd >= 0) ::close(std::exchange(*fd, -1));
     segments_.clear();
     buffer_.clear();
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
-        if (entry.path().extension() == ".seg") std::filesystem::remove(entry.path(), error);
+        if (entry.path().extension() == ".seg" || entry.path().extension() == ".new")
+            std::filesystem::remove(entry.path(), error);
     }
 }
 
@@ -201,13 +202,22 @@ Status Spool::begin_segment(const StreamPlace& start) {
     }
     put(head, xxh32(head));
     segment.header = segment.size = head.size();
+    // Whole or not at all: while this fails, the segment before it goes on, longer than others.
+    const std::string fresh = segment.path + ".new";
+    const int fd = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) return fail_errno("creating " + fresh, errno);
+    Status made = write_whole(fd, head);
+    if (made && ::rename(fresh.c_str(), segment.path.c_str()) != 0)
+        made = fail_errno("renaming " + fresh, errno);
+    if (!made) {
+        ::close(fd);
+        ::unlink(fresh.c_str());
+        return made;
+    }
     // A segment of the same start without frames is replaced: only its replication id differs.
     if (!segments_.empty() && segments_.back().start.offset == start.offset) segments_.pop_back();
-    if (write_fd_ >= 0) ::close(write_fd_);
-    write_fd_ =
-        ::open(segment.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-    if (write_fd_ < 0) return fail_errno("creating " + segment.path, errno);
-    EXODUS_TRY(write_whole(write_fd_, head));
+    if (full_fd_ >= 0) ::close(full_fd_);
+    full_fd_ = std::exchange(write_fd_, fd);
     segments_.push_back(std::move(segment));
     buffered_end_ = start;
     return {};
@@ -284,6 +294,10 @@ Status Spool::sync_when_due() {
     const int64_t now = steady_us();
     if (unsynced_ > limits::kSpoolUnsynced_bytes ||
         (unsynced_ > 0 && now - synced_us_ > limits::kSpoolSync_ms * 1000)) {
+        if (full_fd_ >= 0) {
+            if (::fdatasync(full_fd_) != 0) return fail_errno("syncing the spool", errno);
+            ::close(std::exchange(full_fd_, -1));
+        }
         if (::fdatasync(write_fd_) != 0) return fail_errno("syncing the spool", errno);
         unsynced_ = 0;
         synced_us_ = steady_us();

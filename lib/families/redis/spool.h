@@ -100,6 +100,7 @@ class Spool {
     std::deque<Segment> segments_;
     // writer
     int write_fd_ = -1;
+    int full_fd_ = -1;  ///< the segment before it, not yet synced
     std::string buffer_;
     StreamPlace buffered_end_;
     std::size_t unsynced_ = 0;

@@ -281,7 +281,7 @@ export function switches(status) {
                 };
             })),
         h('ul.lines', null,
-          rows.filter(({outcome}) => outcome === 'aborted')
+          rows.filter(({outcome, why}) => outcome === 'aborted' && why)
               .map((row) => h('li', null, badge('bad', 'aborted', '✕'),
                               ` ${f.clock(row.at_ms, status.now_ms)} at ${row.failed_step}: `,
                               said(row.why)))),

@@ -188,7 +188,7 @@ function attention_rows(status) {
     if (last?.outcome === 'aborted')
         add('warn', 'ABORTED',
             `the last ${last.what}, at ${
-                f.clock(last.at_ms, status.now_ms)} UTC: authority unchanged; ${last.why}`);
+                f.clock(last.at_ms, status.now_ms)} UTC: authority unchanged${last.why ? `; ${last.why}` : ''}`);
     for (const gate of status.gates ?? []) {
         if (gate.verdict === 'FAIL') add('bad', 'GATE FAILS', `${gate.gate}: ${gate.why}`);
     }

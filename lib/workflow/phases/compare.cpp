@@ -166,12 +166,14 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
         static_cast<double>(sum.shadow_latency_us.percentile(0.5)) / 1000,
         static_cast<double>(sum.shadow_latency_us.percentile(0.99)) / 1000));
     json evidence = data;
+    evidence["open"] = reads.open_pairs();
     evidence["shadow_dropped"] = reads.traffic().shadow_dropped;
     evidence["comparator_dropped"] = reads.traffic().comparator_dropped;
     evidence["latency_us"] = run.outcome.numbers["latency_us"];
-    const auto verdict = total < want.samples ? EvidenceVerdict::inconclusive
-                         : confirmed == 0     ? EvidenceVerdict::pass
-                                              : EvidenceVerdict::warn;
+    const bool decided = total >= want.samples && reads.open_pairs() == 0;
+    const auto verdict = !decided         ? EvidenceVerdict::inconclusive
+                         : confirmed == 0 ? EvidenceVerdict::pass
+                                          : EvidenceVerdict::warn;
     return run.evidence(evidence_kind::kCompareReads, verdict, evidence);
 }
 

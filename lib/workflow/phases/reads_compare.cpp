@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/limits.h"
 #include "workflow/traffic_delta.h"
 
 namespace exodus {
@@ -29,7 +30,13 @@ Result<ReadCounts> ReadsCompare::outcomes(PhaseRun& run) const {
     ReadCounts out;
     DivergenceLog* log = run.context().divergences;
     if (log == nullptr) return out;
+    // The interlay writes there: on a slow disk the file is locked for longer than a reader waits.
+    const Deadline patience = Deadline::in(milliseconds(limits::kPhaseBusy_ms));
     auto rows = log->counts();
+    while (!rows && rows.error().code == ErrorCode::locked && !patience.passed()) {
+        EXODUS_TRY(run.pause());
+        rows = log->counts();
+    }
     if (!rows) return fail(std::move(rows.error()), "reading the divergences");
     for (const DivergenceCounts& row : *rows) {
         ReadClass& counts = out[row.command];

@@ -230,6 +230,31 @@ TEST_CASE("spool: frames survive, a torn tail is cut, files of another migration
     CHECK((*other)->empty());
 }
 
+TEST_CASE("spool: while a new segment cannot be made the old one goes on") {
+    const test::TempDir directory;
+    const std::string place = directory.file("spool");
+    auto spool = Spool::open(place, "id:forward", 64);
+    REQUIRE(spool.has_value());
+    REQUIRE((*spool)->reset({std::string(40, 'a'), 100, 0}).has_value());
+    const std::string in_the_way = place + "/00000000000000000110.seg.new";
+    std::filesystem::create_directory(in_the_way);
+    (*spool)->append({110, 0, "0123456789"});
+    CHECK_FALSE((*spool)->write().has_value());
+    std::filesystem::remove(in_the_way);
+    REQUIRE((*spool)->continue_as(std::string(40, 'a')).has_value());  // attached again
+    (*spool)->append({115, 0, "abcde"});
+    REQUIRE((*spool)->write().has_value());
+    (*spool)->append({120, 0, "fghij"});
+    REQUIRE((*spool)->write().has_value());
+    REQUIRE((*spool)->seek(100).has_value());
+    std::string read;
+    for (auto block = (*spool)->read(1 << 20); block && block->bytes;
+         block = (*spool)->read(1 << 20)) {
+        for (const auto& frame : block->frames) read += frame.bytes;
+    }
+    CHECK(read == "0123456789abcdefghij");
+}
+
 TEST_CASE("spool: a full disk leaves whole frames, and writing goes on from their end") {
     const test::TempDir directory;
     auto spool = Spool::open(directory.file("spool"), "id:forward");

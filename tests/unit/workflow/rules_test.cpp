@@ -92,6 +92,11 @@ TEST_CASE("a second command finds the lock taken and learns by whom") {
     CHECK(second.error().code == ErrorCode::locked);
     CHECK(second.error().message.find("'migrate -v'") != std::string::npos);
     { const StateLock ends = std::move(*first); }
+    const std::string typed = "pretest --reason " + std::string(10'000, 'x');
+    {
+        const auto told = StateLock::take(dir.file("s.db"), current_owner(), "pretest", typed, {});
+        CHECK((*lock_holder(dir.file("s.db")))->command == typed);
+    }
     CHECK_FALSE(lock_holder(dir.file("s.db"))->has_value());
 }
 
