@@ -120,7 +120,6 @@ std::string explained(const StatusReport& out, const Obstacles& in_the_way) {
         case S::committed:
             return "final";
         case S::rolled_back:
-            return "a new attempt is possible";
         case S::aborted:
             return "a new attempt is possible";
     }
