@@ -1,8 +1,9 @@
-// Hazard: a server says why it refuses a login and closes. The operator must read what it said.
+// Hazard: a server says why it refuses and closes: the operator must read what it said. One that
+// refuses half of what a reader needs must not count as connected.
 #include <algorithm>
 #include <doctest/doctest.h>
 
-#include "families/redis/client.h"
+#include "families/redis/pair_reader.h"
 #include "tests/unit/redis_ops/support.h"
 
 using namespace exodus;
@@ -56,4 +57,19 @@ TEST_CASE("a login that is refused says why, also when the server closes behind 
     CHECK(needed.code == ErrorCode::permission);
     CHECK(needed.message.find("NOAUTH") != std::string::npos);
     CHECK(refused("", "secret").code == ErrorCode::unreachable);
+}
+
+TEST_CASE("a side that refuses INFO is no side that can be read, however often it is asked") {
+    Closing dialer("+OK\r\n-NOPERM\r\n-NOPERM\r\n-NOPERM no right to INFO\r\n");
+    Settings settings;
+    settings.source = endpoint_of(Side::source, 1);
+    settings.target = endpoint_of(Side::target, 2);
+    MemoryJournal journal;
+    const FamilyContext context{settings, dialer, journal, "/tmp"};
+    redis::PairReader pair(context, Side::source, {});
+    for (int i = 0; i < 2; ++i) {
+        const Status connected = pair.connect();
+        REQUIRE_FALSE(connected);
+        CHECK(connected.error().message.find("no right to INFO") != std::string::npos);
+    }
 }
