@@ -338,6 +338,10 @@ TEST_CASE("differences are written together, and again when the file was busy") 
     }
     CHECK(eventually(kPatience, [&] { return world.state.samples(100)->size() == 20; }));
     CHECK(calls() - tries < 5);
+    const int before = calls();
+    for (int i = 0; i < 20; ++i) client.ask("differ");
+    CHECK(eventually(kPatience, [&] { return world.state.samples(100)->size() == 40; }));
+    CHECK(calls() - before < 20);
 }
 
 TEST_CASE("control handlers: hello, traffic, knobs, probe, ready; the comparator's verdicts") {

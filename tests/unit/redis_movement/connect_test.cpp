@@ -71,5 +71,6 @@ TEST_CASE("a side that refuses INFO is no side that can be read, however often i
         const Status connected = pair.connect();
         REQUIRE_FALSE(connected);
         CHECK(connected.error().message.find("no right to INFO") != std::string::npos);
+        CHECK(connected.error().message.find("source") != std::string::npos);  // not the other one
     }
 }
