@@ -41,11 +41,19 @@ std::optional<LockHolder> read_holder(int fd) {
     return holder;
 }
 
-std::string describe(const std::optional<LockHolder>& holder) {
-    if (!holder) return "another command";
-    return "'" + holder->command + "' of " + holder->owner.user + "@" + holder->owner.host +
-           " (pid " + std::to_string(holder->owner.pid) + ", since " + iso8601(holder->since_ms) +
-           ")";
+/// Of a lock that is held. In the moment of its taking the file may not say by whom.
+LockHolder holder_of(int fd) {
+    if (auto told = read_holder(fd); told && !told->command.empty()) return *told;
+    LockHolder unknown;
+    unknown.command = "another command";
+    unknown.since_ms = wall_ms();
+    return unknown;
+}
+
+std::string describe(const LockHolder& holder) {
+    if (holder.owner.pid == 0) return holder.command;
+    return "'" + holder.command + "' of " + holder.owner.user + "@" + holder.owner.host + " (pid " +
+           std::to_string(holder.owner.pid) + ", since " + iso8601(holder.since_ms) + ")";
 }
 
 }  // namespace
@@ -69,8 +77,7 @@ Result<StateLock> StateLock::take(const std::string& state_path, const Owner& ow
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK) return fail_errno("locking " + path, errno);
         if (deadline.passed()) {
-            return fail(ErrorCode::locked,
-                        "the migration is locked by " + describe(read_holder(fd)),
+            return fail(ErrorCode::locked, "the migration is locked by " + describe(holder_of(fd)),
                         "wait for it, or use --lock-timeout");
         }
         std::this_thread::sleep_for(std::min(deadline.left(), milliseconds(limits::kLockPoll_ms)));
@@ -109,12 +116,7 @@ Result<std::optional<LockHolder>> lock_holder(const std::string& state_path) {
     }
     std::optional<LockHolder> holder;
     if (::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        holder = read_holder(fd);
-        if (!holder || holder->command.empty()) {  // taken this very moment
-            holder = LockHolder{};
-            holder->command = "another command";
-            holder->since_ms = wall_ms();
-        }
+        holder = holder_of(fd);
     }
     ::close(fd);
     return holder;
