@@ -63,8 +63,8 @@ struct MovementStatus {
     double items_per_s = 0;
     double changes_per_s = 0;
     uint64_t lag_bytes = 0;         ///< origin's end of stream minus applied
-    std::optional<int64_t> lag_ms;  ///< age of the oldest change not applied; none until all that
-                                    ///< was read has been applied once
+    std::optional<int64_t> lag_ms;  ///< the oldest change not applied is at most this old; none
+                                    ///< until all that was written has been applied once
     uint64_t queue_bytes = 0;       ///< the replay queue (spool) on disk
     uint64_t queue_max_bytes = 0;   ///< what it may take
     uint64_t retries = 0;

@@ -71,7 +71,7 @@ constexpr FromStatus kFromStatus[] = {
     {"exodus_movement_changes_applied_total", kCounter, "Changes of the stream applied",
      "/{}/changes_applied", 1, kDirection},
     {"exodus_movement_lag_seconds", kGauge,
-     "Age of the oldest change not applied; absent until all was applied once", "/{}/lag_ms", 0.001,
+     "The oldest change not applied is at most this old; absent until all was applied once", "/{}/lag_ms", 0.001,
      kDirection},
     {"exodus_movement_lag_bytes", kGauge, "The stream's end minus what is applied", "/{}/lag_bytes",
      1, kDirection},

@@ -90,8 +90,10 @@ struct Flow {
     std::shared_ptr<const BigKeyRound> big_round;         ///< guarded; what the copier reads first
     std::deque<std::pair<int64_t, std::string>> touched;  ///< guarded; steady µs, "db:key"
     std::atomic<uint64_t> link_end{0};                    ///< end of what was read
-    std::atomic<int64_t> caught_up_us{0};  ///< when everything read was applied, last; 0: not yet
-    std::atomic<bool> fill_open{false};    ///< copier or its items are not done
+    std::atomic<uint64_t> origin_end{0};                  ///< end of what the origin has written
+    std::atomic<bool> hears_origin{false};  ///< the link is attached; else origin_end is an old one
+    std::atomic<int64_t> caught_up_us{0};   ///< when all of that was applied, last; 0: not yet
+    std::atomic<bool> fill_open{false};     ///< copier or its items are not done
     std::atomic<bool> paused{false};
     std::atomic<int64_t> bytes_per_s{0};           ///< 0: no limit
     std::atomic<int64_t> origin_p99_percent{150};  ///< of the idle latency; 0: no limit

@@ -114,6 +114,7 @@ Status Link::psync(const std::string& replid, uint64_t offset) {
     parse_at_ = 0;
     place_.replid = changed.size() == 40 ? changed : replid;
     place_.offset = offset;
+    attached_end_ = static_cast<uint64_t>(info->integer("master_repl_offset"));
     in_group_ = false;
     acked_us_ = 0;
     heard_us_ = steady_us();

@@ -3,6 +3,7 @@
 // acknowledges. One reader thread's own, except shutdown().
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -42,6 +43,9 @@ class Link {
 
     /// Behind the last command given out. `place().db` is the database the next command belongs to.
     [[nodiscard]] const StreamPlace& place() const { return place_; }
+    /// The origin's end of stream as far as it is known: what it said when attaching, until more
+    /// than that was given out.
+    [[nodiscard]] uint64_t origin_end() const { return std::max(place_.offset, attached_end_); }
     [[nodiscard]] bool in_group() const { return in_group_; }
     [[nodiscard]] bool attached() const { return stream_ != nullptr; }
     void detach();
@@ -63,6 +67,7 @@ class Link {
     std::size_t parse_at_ =
         0;  ///< an incomplete command is looked at again when this much is there
     StreamPlace place_;
+    uint64_t attached_end_ = 0;  ///< of the origin's stream when attaching
     bool in_group_ = false;
     bool full_sync_accepted_ = false;
     int64_t acked_us_ = 0;

@@ -58,6 +58,7 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         if (spooling_ && !spool_has_room()) {
             link_.detach();  // the origin's backlog is the last reserve
+            publish_link();
             wait_unless_stopped(stop, milliseconds(limits::kSpoolFullLook_ms));
             continue;
         }
@@ -101,6 +102,7 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
         if (read || stop.stop_requested()) continue;
         flow_.trouble(&Flow::link_trouble, Error(read.error()).with("link"), false);
         link_.detach();
+        publish_link();
         wait_unless_stopped(stop, milliseconds(limits::kRetry_ms_min));
     }
     if (spooling_) (void)flow_.spool->write();
@@ -324,6 +326,8 @@ void RedisMovement::publish_link() {
         moved = flow_.link_end != link_.place().offset;
     }
     flow_.link_end = link_.place().offset;
+    flow_.origin_end = link_.origin_end();
+    flow_.hears_origin = link_.attached();
     if (moved) flow_.changed.notify_all();
 }
 

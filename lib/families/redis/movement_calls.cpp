@@ -110,13 +110,13 @@ MovementStatus RedisMovement::status() const {
     }
     const auto applied = StreamPosition::parse(status.applied.text);
     if (mode_ == MovementMode::apply && applied) {
-        const uint64_t end = flow.link_end;
+        const uint64_t end = flow.origin_end;
         const auto at = static_cast<uint64_t>(applied->offset);
         status.lag_bytes = end > at ? end - at : 0;
         // What came last is at most this old; the exact age of the oldest change would cost a clock
         // per command.
         if (const int64_t caught_up_us = flow.caught_up_us; caught_up_us != 0)
-            status.lag_ms = status.lag_bytes == 0
+            status.lag_ms = status.lag_bytes == 0 && flow.hears_origin
                                 ? 0
                                 : std::max<int64_t>(1, (steady_us() - caught_up_us) / 1000);
     }

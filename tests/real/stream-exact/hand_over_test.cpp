@@ -79,25 +79,6 @@ TEST_CASE("switch, rollback, switch: every write arrives, and no exodus key on t
     require_equal(mover, *mover.forward, source, target);
 }
 
-TEST_CASE("the lag is not known before everything was applied once") {
-    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
-    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-    write_some(source, 1, 50);
-    const TempDir directory;
-    Mover mover(settings_between(source.port(), target.port()), directory.path(),
-                {.lane_stall_ms = 1'000});
-    CHECK_FALSE(mover.forward->status().lag_ms);
-    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
-    Writer writer(source.port(), {.seed = 2, .pause_us = 1'000});
-    REQUIRE(
-        eventually(milliseconds(10'000), [&] { return mover.forward->status().lag_bytes > 0; }));
-    CHECK_FALSE(mover.forward->status().lag_ms);
-    writer.stop();
-    REQUIRE(mover.caught_up(*mover.forward, milliseconds(20'000)));
-    CHECK(eventually(milliseconds(5'000),
-                     [&] { return mover.forward->status().lag_ms.has_value(); }));
-}
-
 /// Nothing is saved, so that a restart is the loss of everything.
 void come_back_empty(RedisServer& server) {
     server.kill();
