@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <optional>
+#include <pthread.h>
 
 #include "base/stop_token.h"
 #include "telemetry/limits.h"
@@ -26,8 +27,14 @@ auto guarded(Ask ask) -> decltype(ask()) {
 Feed::Feed(TelemetrySource& source) : source_(source) {
     newest_ = kept_behind_ = guarded([this] { return source_.newest_event(); }).value_or(-1);
     for (const char* severity : {"info", "warn", "critical"}) counts_[severity] = 0;
-    snapshot_thread_ = std::jthread([this](const std::stop_token& stop) { take_snapshots(stop); });
-    event_thread_ = std::jthread([this](const std::stop_token& stop) { read_events(stop); });
+    snapshot_thread_ = std::jthread([this](const std::stop_token& stop) {
+        pthread_setname_np(pthread_self(), kTelemetryThread);
+        take_snapshots(stop);
+    });
+    event_thread_ = std::jthread([this](const std::stop_token& stop) {
+        pthread_setname_np(pthread_self(), kTelemetryThread);
+        read_events(stop);
+    });
 }
 
 Feed::~Feed() { stop(); }

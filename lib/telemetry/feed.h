@@ -19,6 +19,9 @@
 
 namespace exodus {
 
+/// Name of the threads of telemetry: what it costs is counted by it.
+inline constexpr const char* kTelemetryThread = "exodus-http";
+
 class Feed {
   public:
     /// `source` outlives it. Events before now are read from the source when a client wants them.

@@ -5,6 +5,7 @@
 #include <exception>
 #include <fmt/format.h>
 #include <httplib.h>
+#include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <thread>
 
@@ -118,6 +119,8 @@ void TelemetryServer::Http::serve(TelemetrySource& source) {
     add_routes();
     ended_ = false;
     thread_ = std::thread([this] {
+        // Also of the threads that it makes.
+        pthread_setname_np(pthread_self(), kTelemetryThread);
         try {
             server_->listen_after_bind();
         } catch (const std::exception& error) {

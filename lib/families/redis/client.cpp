@@ -69,6 +69,12 @@ std::map<int, uint64_t> Info::keyspace() const {
     return databases;
 }
 
+uint64_t Info::keys() const {
+    uint64_t sum = 0;
+    for (const auto& [db, keys] : keyspace()) sum += keys;
+    return sum;
+}
+
 ServerVersion ServerVersion::of(const Info& info) {
     ServerVersion result;
     const std::string compat = info.get("redis_version");

@@ -33,6 +33,8 @@ class Info {
     [[nodiscard]] bool has(std::string_view name) const;
     /// Section "keyspace": keys of each database that has some.
     [[nodiscard]] std::map<int, uint64_t> keyspace() const;
+    /// Of all databases.
+    [[nodiscard]] uint64_t keys() const;
     [[nodiscard]] const std::map<std::string, std::string, std::less<>>& all() const {
         return fields_;
     }

@@ -1,5 +1,6 @@
 #include "families/redis/flow.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <sstream>
 
@@ -102,6 +103,44 @@ Error Flow::destination_lost() const {
             "rollback impossible: source lost its data: what exodus wrote there last is gone",
             "the target stays authoritative; start the source with its data, or end without a way "
             "back: exodus commit --skip-gate commit --reason TEXT"};
+}
+
+Status Flow::remember_origin(Client& client) {
+    auto info = client.info("default");
+    if (!info) return tl::unexpected<Error>(std::move(info).error());
+    if (info->get("master_replid") != followed()) return {};
+    return context.journal.save_position(name, "keys", std::to_string(info->keys()));
+}
+
+Status Flow::origin_kept(std::string_view history) const {
+    auto stored = context.journal.load_position(name, "keys");
+    if (!stored) return tl::unexpected<Error>(std::move(stored).error());
+    if (!*stored) return {};
+    auto client = connect(origin, "call");
+    if (!client) return tl::unexpected<Error>(std::move(client).error());
+    auto there = (*client)->info("default");
+    if (!there) return tl::unexpected<Error>(std::move(there).error());
+    if (there->get("master_replid") == history) return {};
+    const auto side = to_string(origin_of(direction));
+    if (there->integer("loading") == 1)
+        return fail(ErrorCode::unreachable, fmt::format("the {} is loading its data", side));
+    client = connect(destination, "call");
+    if (!client) return tl::unexpected<Error>(std::move(client).error());
+    auto here = (*client)->info("keyspace");
+    if (!here) return tl::unexpected<Error>(std::move(here).error());
+    const auto known = static_cast<uint64_t>(std::max<int64_t>(0, to_number(**stored).value_or(0)));
+    if (2 * there->keys() >= std::min(known, here->keys())) return {};
+    const auto other = to_string(destination_of(direction));
+    return fail(
+        ErrorCode::safety,
+        fmt::format("{} lost its data: it came back with {} keys where it had {}; the {} holds {}, "
+                    "and nothing is removed there",
+                    side, there->keys(), known, other, here->keys()),
+        direction == Direction::forward
+            ? "start the source with its data, and exodus goes on; if so little is right, exodus "
+              "rollback, then exodus migrate"
+            : "start the target with its data, or with the RDB file of a BGSAVE of the source, and "
+              "exodus goes on");
 }
 
 Result<bool> Flow::same_run(Client& server) const {

@@ -123,6 +123,14 @@ struct Flow {
     /// by copying again unasked.
     Status destination_kept(const std::optional<Checkpoint>& held, const DurableStart& start) const;
     [[nodiscard]] Error destination_lost() const;
+    /// Keeps how many keys the origin holds, asked on `client`, while it is the one that is
+    /// followed.
+    Status remember_origin(Client& client);
+    /// Asked before every key is read again and what the origin does not hold is removed. Error
+    /// safety when the origin came back with less than half of its keys and of what the destination
+    /// holds: the destination may have the last copy. `history` is the replid so far; an origin
+    /// that goes on with it has only overrun its backlog.
+    Status origin_kept(std::string_view history) const;
     /// Between a hand-over or an arming and the first checkpoint nothing on the destination shows
     /// that it kept its data, so the journal keeps which process of the server it was ("run"). A
     /// restart in that time counts as a loss, also of a server that had saved everything.

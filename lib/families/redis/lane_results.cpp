@@ -102,6 +102,7 @@ Status Lane::finish_fill() {
     EXODUS_TRY(save_least());
     EXODUS_TRY(flow_.context.journal.save_position(flow_.name, "fill", place.text()));
     if (!done) return {};
+    EXODUS_TRY(flow_.remember_origin(*origin_));
     fill_unsaved_ = false;
     (void)flow_.context.journal.add_event(
         "info", "fill-done",

@@ -196,6 +196,7 @@ Status RedisMovement::attach_for_apply(const std::stop_token& stop) {
     }
     const Status attached = link_.attach_at(flow_.spool->end());
     if (!attached && attached.error().code == ErrorCode::gap) {
+        EXODUS_TRY(flow_.origin_kept(flow_.spool->end().replid));
         (void)flow_.context.journal.add_event("warn", "gap",
                                               "the origin's stream has a gap (" +
                                                   attached.error().message +

@@ -39,12 +39,6 @@ class WithoutFilter : public Dialer {
     std::unique_ptr<Dialer> inner_ = make_dialer();
 };
 
-void fill(RedisServer& server) {
-    Writer writer(0, {.seed = 3});
-    const auto context = server.connect();
-    for (int i = 0; i < 3'000; ++i) writer.one(context.get());
-}
-
 void check_exact_under_load(Mover& mover, RedisServer& source, RedisServer& target) {
     Writer writer(source.port(), {.seed = 5, .pause_us = 200});
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
@@ -65,7 +59,7 @@ TEST_CASE("a source that would fork at once forks once at the most, for nothing"
             CAPTURE(config);
             RedisServer source({.engine = engine, .config = {config}, .acl = {}});
             RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-            fill(source);
+            write_some(source, 3, 3'000);
             const TempDir directory;
             Mover mover(settings_between(source.port(), target.port()), directory.path());
             check_exact_under_load(mover, source, target);
@@ -77,7 +71,7 @@ TEST_CASE("a source that would fork at once forks once at the most, for nothing"
 TEST_CASE("a source that would fork for all its data does so only when that was accepted") {
     RedisServer source({.engine = Engine::redis, .config = {"repl-diskless-sync no"}, .acl = {}});
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-    fill(source);
+    write_some(source, 3, 3'000);
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path(), {},
                 std::make_unique<WithoutFilter>());

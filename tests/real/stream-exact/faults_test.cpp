@@ -9,29 +9,9 @@
 namespace exodus::test {
 namespace {
 
-void fill(RedisServer& server, uint64_t seed, int count) {
-    Writer writer(0, {.seed = seed});
-    const auto context = server.connect();
-    for (int i = 0; i < count; ++i) writer.one(context.get());
-}
-
 void wait_written(const Writer& writer, uint64_t more) {
     const uint64_t until = writer.count() + more;
     REQUIRE(eventually(milliseconds(20'000), [&] { return writer.count() > until; }));
-}
-
-void require_equal(Mover& mover, Movement& movement, RedisServer& origin,
-                   RedisServer& destination) {
-    const bool caught = mover.caught_up(movement, milliseconds(25'000));
-    const MovementStatus status = movement.status();
-    std::string events;
-    for (const auto& event : mover.journal.events()) events += event + "\n";
-    INFO("end " << movement.end_position().value_or(Position{}).text << " repairs "
-                << status.repairs_open << " lag " << status.lag_bytes << "\n"
-                << events << "stage " << to_string(status.stage) << " blocked: " << status.blocked
-                << " degraded: " << status.degraded << " applied " << status.applied.text);
-    REQUIRE(caught);
-    CHECK(differences(origin, destination) == "");
 }
 
 TEST_CASE("mover child" * doctest::skip()) {
@@ -51,7 +31,7 @@ TEST_CASE("mover child" * doctest::skip()) {
 TEST_CASE("kill -9 at random moments of fill and follow") {
     RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-    fill(source, 3, 6000);
+    write_some(source, 3, 6000);
     const TempDir directory;
     Writer writer(source.port(), {.seed = 5, .pause_us = 200});
     std::mt19937_64 random(11);
@@ -73,14 +53,14 @@ TEST_CASE("kill -9 at random moments of fill and follow") {
 TEST_CASE("a gap in the stream leads to a repair fill, not to a full synchronisation") {
     RedisServer source({.engine = Engine::redis, .config = {"repl-backlog-size 16kb"}, .acl = {}});
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-    fill(source, 3, 3000);
+    write_some(source, 3, 3000);
     const TempDir directory;
     {
         Mover mover(settings_between(source.port(), target.port()), directory.path());
         REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
         require_equal(mover, *mover.forward, source, target);
     }
-    fill(source, 4, 4000);  // far more than the backlog holds
+    write_some(source, 4, 4000);  // far more than the backlog holds
     source.text({"DEL", "s:1", "l:1", "h:1", "z:1"});
     target.text({"SET", "only:here", "1"});
     Mover mover(settings_between(source.port(), target.port()), directory.path());
@@ -130,7 +110,7 @@ TEST_CASE("ttl extended during lag") {
 TEST_CASE("flushes, swaps and functions in the stream") {
     RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-    fill(source, 3, 3000);
+    write_some(source, 3, 3000);
     source.text({"FUNCTION", "LOAD",
                  "#!lua name=a\nredis.register_function('fa', function(k,a) return 1 end)"});
     const TempDir directory;
@@ -211,7 +191,7 @@ TEST_CASE("a source that refuses FUNCTION LIST is no source without functions") 
 TEST_CASE("lost connections, a frozen destination, and one out of memory") {
     RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
-    fill(source, 3, 3000);
+    write_some(source, 3, 3000);
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path());
     Writer writer(source.port(), {.seed = 9, .pause_us = 200});

@@ -7,38 +7,6 @@
 namespace exodus::test {
 namespace {
 
-void write_some(RedisServer& server, uint64_t seed, int count) {
-    Writer writer(0, {.seed = seed});
-    const auto context = server.connect();
-    for (int i = 0; i < count; ++i) writer.one(context.get());
-}
-
-void require_equal(Mover& mover, Movement& movement, RedisServer& origin,
-                   RedisServer& destination) {
-    const bool caught = mover.caught_up(movement, milliseconds(20'000));
-    const MovementStatus status = movement.status();
-    INFO("stage " << to_string(status.stage) << " blocked: " << status.blocked
-                  << " degraded: " << status.degraded);
-    REQUIRE(caught);
-    CHECK(differences(origin, destination) == "");
-}
-
-/// The switch's steps C5, C6 and C8 for the data.
-void switch_over(Mover& mover, Movement& there, Movement& back, RedisServer& destination) {
-    const auto handed = there.hand_over();
-    INFO((handed ? "" : handed.error().message));
-    REQUIRE(handed.has_value());
-    CHECK(destination.text({"KEYS", "exodus:*"}) == "[]");
-    const auto armed = back.arm();
-    INFO((armed ? "" : armed.error().message));
-    REQUIRE(armed.has_value());
-    const auto proven = back.prove(milliseconds(3'000));
-    INFO((proven ? "" : proven.error().message));
-    REQUIRE(proven.has_value());
-    REQUIRE(back.set_mode(MovementMode::apply).has_value());
-    (void)mover;
-}
-
 TEST_CASE("switch, rollback, switch: every write arrives, and no exodus key on the authority") {
     RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
@@ -59,10 +27,10 @@ TEST_CASE("switch, rollback, switch: every write arrives, and no exodus key on t
     require_equal(mover, *mover.forward, source, target);
     for (uint64_t round = 0; round < 3; ++round) {
         INFO("round " << round);
-        switch_over(mover, *mover.forward, *mover.reverse, target);
+        switch_over(*mover.forward, *mover.reverse, target);
         write_some(target, 10 + round, 1500);
         require_equal(mover, *mover.reverse, target, source);
-        switch_over(mover, *mover.reverse, *mover.forward, source);
+        switch_over(*mover.reverse, *mover.forward, source);
         write_some(source, 20 + round, 1500);
         require_equal(mover, *mover.forward, source, target);
     }

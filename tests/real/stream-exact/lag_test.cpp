@@ -7,12 +7,6 @@
 namespace exodus::test {
 namespace {
 
-void write_some(RedisServer& server, uint64_t seed, int count) {
-    Writer writer(0, {.seed = seed});
-    const auto context = server.connect();
-    for (int i = 0; i < count; ++i) writer.one(context.get());
-}
-
 int64_t applied_offset(const MovementStatus& status) {
     const auto at = redis::StreamPosition::parse(status.applied.text);
     return at ? at->offset : -1;
@@ -57,6 +51,7 @@ TEST_CASE("a source that is not heard is not one without lag") {
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     REQUIRE(mover.caught_up(*mover.forward, milliseconds(20'000)));
     REQUIRE(eventually(milliseconds(20'000), [&] { return lag() == 0; }));
+    REQUIRE(source.text({"SAVE"}) == "OK");
     source.shutdown();
     CHECK(eventually(milliseconds(20'000), [&] { return lag() > 1'000; }));
     source.start();

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdio>
+#include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <sstream>
 
@@ -316,6 +317,40 @@ std::string differences(RedisServer& left, RedisServer& right, int databases) {
     std::string text;
     for (const auto& difference : compared.differences) text += difference + "\n";
     return text;
+}
+
+void write_some(RedisServer& server, uint64_t seed, int count) {
+    Writer writer(0, {.seed = seed});
+    const auto context = server.connect();
+    for (int i = 0; i < count; ++i) writer.one(context.get());
+}
+
+void require_equal(Mover& mover, Movement& movement, RedisServer& origin,
+                   RedisServer& destination) {
+    const bool caught = mover.caught_up(movement, milliseconds(25'000));
+    const MovementStatus status = movement.status();
+    std::string events;
+    for (const auto& event : mover.journal.events()) events += event + "\n";
+    INFO("end " << movement.end_position().value_or(Position{}).text << " repairs "
+                << status.repairs_open << " lag " << status.lag_bytes << "\n"
+                << events << "stage " << to_string(status.stage) << " blocked: " << status.blocked
+                << " degraded: " << status.degraded << " applied " << status.applied.text);
+    REQUIRE(caught);
+    CHECK(differences(origin, destination) == "");
+}
+
+void switch_over(Movement& there, Movement& back, RedisServer& destination) {
+    const auto handed = there.hand_over();
+    INFO((handed ? "" : handed.error().message));
+    REQUIRE(handed.has_value());
+    CHECK(destination.text({"KEYS", "exodus:*"}) == "[]");
+    const auto armed = back.arm();
+    INFO((armed ? "" : armed.error().message));
+    REQUIRE(armed.has_value());
+    const auto proven = back.prove(milliseconds(3'000));
+    INFO((proven ? "" : proven.error().message));
+    REQUIRE(proven.has_value());
+    REQUIRE(back.set_mode(MovementMode::apply).has_value());
 }
 
 }  // namespace exodus::test

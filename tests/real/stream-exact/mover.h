@@ -99,7 +99,16 @@ class Writer {
     std::thread thread_;
 };
 
+/// `count` commands of a Writer of this seed, now.
+void write_some(RedisServer& server, uint64_t seed, int count);
+
 /// Empty when equal; else the first differences.
 std::string differences(RedisServer& left, RedisServer& right, int databases = 3);
+
+/// Requires that `movement` catches up, and both to be equal then.
+void require_equal(Mover& mover, Movement& movement, RedisServer& origin, RedisServer& destination);
+
+/// The switch's steps C5, C6 and C8 for the data.
+void switch_over(Movement& there, Movement& back, RedisServer& destination);
 
 }  // namespace exodus::test

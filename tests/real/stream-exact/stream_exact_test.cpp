@@ -8,16 +8,10 @@
 namespace exodus::test {
 namespace {
 
-void fill(RedisServer& server, uint64_t seed, int count) {
-    Writer writer(0, {.seed = seed});
-    const auto context = server.connect();
-    for (int i = 0; i < count; ++i) writer.one(context.get());
-}
-
 void exact_between(Engine from, Engine to, bool cuts) {
     RedisServer source({.engine = from, .config = {}, .acl = {}});
     RedisServer target({.engine = to, .config = {}, .acl = {}});
-    fill(source, 7, 6000);
+    write_some(source, 7, 6000);
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path(),
                 {.watermarks = 60});
