@@ -121,8 +121,9 @@ class Lane {
     int64_t checkpoint_us_ = 0;  ///< when the destination was last seen to hold written_
     int64_t scan_saved_us_ = 0;
     bool fill_unsaved_ = false;  ///< the place of a fill, or its end, is not durable
-    uint64_t functions_at_ = 0;
-    bool functions_known_ = false;
+    // Of this connection: a destination behind another one may hold less.
+    uint64_t functions_at_ = 0;     ///< libraries are the origin's as they were there
+    bool functions_known_ = false;  ///< they were copied, or are equal by an exact start
 
     std::deque<StreamCommand> parsed_;       ///< whole units
     std::vector<StreamCommand> open_group_;  ///< a MULTI whose EXEC has not come

@@ -38,6 +38,8 @@ Status Lane::open(const std::stop_token&) {
     blocks_.clear();
     repairs_.clear();
     watermarks_.clear();
+    functions_at_ = 0;  // of a destination that may have come back with older ones
+    functions_known_ = false;
     exact_ = false;
     EXODUS_TRY(load_failed());
     flow_.queue.drop_all();  // what was read before this moment may be older than what the

@@ -129,6 +129,34 @@ TEST_CASE("flushes, swaps and functions in the stream") {
     CHECK(target.text({"FUNCTION", "LIST"}).find("fa") == std::string::npos);
 }
 
+TEST_CASE("a function loaded behind the snapshot that a target came back with is loaded again") {
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    source.text({"SET", "a", "1"});
+    const TempDir directory;
+    Mover mover(settings_between(source.port(), target.port()), directory.path());
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    require_equal(mover, *mover.forward, source, target);
+    REQUIRE(eventually(milliseconds(10'000), [&] {
+        return mover.journal.load_position("forward", "least").value() != "0";
+    }));
+    source.text({"SET", "a", "2"});
+    require_equal(mover, *mover.forward, source, target);
+    REQUIRE(target.text({"SAVE"}) == "OK");
+    source.text({"FUNCTION", "LOAD",
+                 "#!lua name=b\nredis.register_function('fb', function(k,a) return 2 end)"});
+    const auto has_it = [&] {
+        return target.text({"FUNCTION", "LIST"}).find("fb") != std::string::npos;
+    };
+    REQUIRE(eventually(milliseconds(10'000), has_it));
+    target.kill();
+    target.start();
+    source.text({"SET", "a", "3"});
+    require_equal(mover, *mover.forward, source, target);
+    CHECK(eventually(milliseconds(10'000), has_it));
+    CHECK(target.text({"FCALL", "fb", "0"}) == "2");
+}
+
 TEST_CASE("a spool that is nearly full has the copy wait, not the stream") {
     RedisServer source({.engine = Engine::redis, .config = {"repl-backlog-size 128mb"}, .acl = {}});
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
