@@ -141,7 +141,11 @@ class RedisVerifier final : public Verifier {
             }
         }
         run_.cursor.dbs.assign(dbs.begin(), dbs.end());
-        auto resumed = record_.load(identity(), run_);
+        auto start = context_.journal.load_position(to_string(direction_), "start");
+        if (!start) return tl::unexpected<Error>(std::move(start).error());
+        identity_ = {settings_.config_hash, start->value_or(""), pair_.authority_run_id(),
+                     pair_.other_run_id(), settings_.gates.evidence_age_ms};
+        auto resumed = record_.load(identity_, run_);
         if (!resumed) return tl::unexpected<Error>(std::move(resumed).error());
         progress_.done = run_.result.source_keys + run_.result.target_keys;
         return load_foreign();
@@ -155,15 +159,10 @@ class RedisVerifier final : public Verifier {
         return {};
     }
 
-    [[nodiscard]] VerifyIdentity identity() const {
-        return {settings_.config_hash, pair_.authority_run_id(), pair_.other_run_id(),
-                settings_.gates.evidence_age_ms};
-    }
-
     Status save(bool now) {
         if (!now && wall_ms() - saved_ms_ < limits::kVerifySave_ms) return {};
         saved_ms_ = wall_ms();
-        return record_.save(identity(), run_);
+        return record_.save(identity_, run_);
     }
 
     Status scan_database(int db) {
@@ -477,6 +476,7 @@ class RedisVerifier final : public Verifier {
     Scope scope_;
     PairReader pair_;
     VerifyRecord record_;
+    VerifyIdentity identity_;
     ForeignKeys foreign_;
     OnProgress on_progress_;
     VerifyProgress progress_;

@@ -35,6 +35,7 @@ Result<bool> VerifyRecord::load(const VerifyIdentity& identity, VerifyRun& run) 
     if (value.is_discarded()) return false;
     try {
         const bool same = value.at("config") == identity.config_hash &&
+                          value.value("lineage", std::string()) == identity.lineage &&
                           value.at("authority") == identity.authority_run_id &&
                           value.at("other") == identity.other_run_id &&
                           wall_ms() - value.at("at").get<int64_t>() < identity.age_ms_max;
@@ -73,6 +74,7 @@ Status VerifyRecord::save(const VerifyIdentity& identity, const VerifyRun& run) 
         samples.push_back({row.location, row.key, row.kind, row.detail});
     const json value{{"at", wall_ms()},
                      {"config", identity.config_hash},
+                     {"lineage", identity.lineage},
                      {"authority", identity.authority_run_id},
                      {"other", identity.other_run_id},
                      {"second_pass", run.cursor.second_pass},
@@ -95,6 +97,11 @@ Status VerifyRecord::save(const VerifyIdentity& identity, const VerifyRun& run) 
 }
 
 Status VerifyRecord::erase() { return journal_.erase_positions(record_); }
+
+Status VerifyRecord::forget() {
+    EXODUS_TRY(erase());
+    return journal_.erase_positions(open_record_);
+}
 
 Status VerifyRecord::save_open(std::set<KeyName> keys) {
     EXODUS_TRY(journal_.erase_positions(open_record_));

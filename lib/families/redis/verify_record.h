@@ -29,9 +29,11 @@ struct VerifyRun {
     std::set<KeyName> open;  ///< confirmed or unresolved
 };
 
-/// Of which configuration and servers a record is: SCAN cursors of another process mean nothing.
+/// Of which configuration, copy and servers a record is: SCAN cursors of another process mean
+/// nothing, and what an earlier copy lacked says nothing about this one.
 struct VerifyIdentity {
     std::string config_hash;
+    std::string lineage;  ///< of the movement: where its copy began
     std::string authority_run_id;
     std::string other_run_id;
     int64_t age_ms_max = 0;
@@ -49,6 +51,8 @@ class VerifyRecord {
     Result<bool> load(const VerifyIdentity& identity, VerifyRun& run);
     Status save(const VerifyIdentity& identity, const VerifyRun& run);
     Status erase();
+    /// And what a final check would read again: the copy they are about is given up.
+    Status forget();
 
     /// Rows that a final check must read again; none are kept when there are none.
     Status save_open(std::set<KeyName> keys);
