@@ -95,6 +95,7 @@ class Lane {
     Status swap(const StreamCommand& op);
     [[nodiscard]] bool others_live_there() const;
     Status fill_again(const StreamCommand& op, const std::vector<int>& databases);
+    void forget_failed(const std::vector<int>& databases);
     Status resolve_unknown(StreamCommand& op);
 
     Flow& flow_;

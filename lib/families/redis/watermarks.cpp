@@ -29,7 +29,6 @@ uint64_t Watermarks::doubt_max() const {
 
 bool Watermarks::exact_db_before(int db, uint64_t end) const {
     if (doubt(db) >= end) return false;
-    if (highest_ < end) return true;
     return std::none_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
         return entry.second.db == db && entry.second.copied_at >= end;
     });

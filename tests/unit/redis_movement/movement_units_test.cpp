@@ -144,6 +144,9 @@ TEST_CASE("watermarks: a database with a key copied at the end of an operation h
     CHECK_FALSE(marks.exact_db_before(0, 100));
     CHECK(marks.exact_db_before(0, 101));
     CHECK(marks.exact_db_before(1, 100));  // another database
+    // A key that could not be moved is not what it is on the origin.
+    marks.put(key_hash(1, "b"), {kNoOffset, 0, 1, false});
+    CHECK_FALSE(marks.exact_db_before(1, 1'000));
 }
 
 TEST_CASE("watermarks: what a late chunk or a doubtful operation still needs is not evicted") {
