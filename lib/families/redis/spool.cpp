@@ -306,10 +306,12 @@ Status Spool::sync_when_due() {
 }
 
 Status Spool::continue_as(const std::string& replid) {
-    EXODUS_TRY(write());
     const std::lock_guard lock(mutex_);
-    if (segments_.empty() || segments_.back().start.replid == replid) return {};
+    buffer_.clear();
+    if (segments_.empty()) return {};
     const Segment& last = segments_.back();
+    buffered_end_ = {last.start.replid, last.end, last.end_db};
+    if (last.start.replid == replid) return {};
     return begin_segment({replid, last.end, last.end_db});
 }
 

@@ -68,8 +68,9 @@ class Spool {
     void append(const Frame& frame);  ///< buffered
     Status write();                   ///< what was appended: readers see it from here on
     Status sync_when_due();           ///< fdatasync, now and then; a disk takes its time
-    Status continue_as(
-        const std::string& replid);  ///< the origin goes on under another replication id
+    /// The link was attached at end(), perhaps under another replication id: what was appended and
+    /// not written comes again, so it is dropped.
+    Status continue_as(const std::string& replid);
 
     // --- reader
     /// The next block holds the first frame that ends behind `offset`.

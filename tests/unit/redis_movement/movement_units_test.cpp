@@ -233,6 +233,29 @@ TEST_CASE("spool: frames survive, a torn tail is cut, files of another migration
     CHECK((*other)->empty());
 }
 
+TEST_CASE("spool: what was not written before the link was lost comes again, once") {
+    const test::TempDir directory;
+    const std::string id(40, 'a');
+    auto spool = Spool::open(directory.file("spool"), "id:forward");
+    REQUIRE(spool.has_value());
+    REQUIRE((*spool)->reset({id, 100, 0}).has_value());
+    for (const std::string& next : {id, std::string(40, 'b')}) {
+        const uint64_t at = (*spool)->end().offset;
+        (*spool)->append({at + 5, 3, "abcde"});
+        REQUIRE((*spool)->continue_as(next).has_value());
+        CHECK((*spool)->end() == StreamPlace{next, at, 0});
+        (*spool)->append({at + 5, 0, "abcde"});
+        REQUIRE((*spool)->write().has_value());
+    }
+    REQUIRE((*spool)->seek(100).has_value());
+    std::vector<uint64_t> ends;
+    for (auto block = (*spool)->read(1 << 20); block && block->bytes;
+         block = (*spool)->read(1 << 20)) {
+        for (const auto& frame : block->frames) ends.push_back(frame.end);
+    }
+    CHECK(ends == std::vector<uint64_t>{105, 110});
+}
+
 TEST_CASE("spool: while a new segment cannot be made the old one goes on") {
     const test::TempDir directory;
     const std::string place = directory.file("spool");
