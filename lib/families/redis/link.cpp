@@ -116,6 +116,7 @@ Status Link::psync(const std::string& replid, uint64_t offset) {
     place_.offset = offset;
     attached_end_ = static_cast<uint64_t>(info->integer("master_repl_offset"));
     in_group_ = false;
+    ack_ = 0;
     acked_us_ = 0;
     heard_us_ = steady_us();
     return {};
@@ -187,7 +188,7 @@ Status Link::pump(const Sink& sink, milliseconds wait) {
     const int64_t now = steady_us();
     if (now - acked_us_ > limits::kReplicaAck_ms * 1000) {
         std::string ack;
-        append_command(ack, {"REPLCONF", "ACK", "0"});
+        append_command(ack, {"REPLCONF", "ACK", std::to_string(ack_)});
         EXODUS_TRY(stream_->write(ack, Deadline::in(milliseconds(limits::kReplicaAck_ms))));
         acked_us_ = now;
     }

@@ -36,6 +36,8 @@ class Link {
     /// refused). The replid of place() may be another one afterwards.
     Status attach_at(const StreamPlace& place);
 
+    /// What the next ACK says that was received; 0 unless told, and again behind each attach.
+    void acknowledge(uint64_t offset) { ack_ = offset; }
     /// Reads for at most `wait` and gives every whole command to `sink` (frame, its arguments).
     /// Sends ACKs.
     using Sink = std::function<Status(const Frame&, const std::vector<std::string_view>&)>;
@@ -70,6 +72,7 @@ class Link {
     uint64_t attached_end_ = 0;  ///< of the origin's stream when attaching
     bool in_group_ = false;
     bool full_sync_accepted_ = false;
+    uint64_t ack_ = 0;
     int64_t acked_us_ = 0;
     int64_t heard_us_ = 0;
     std::vector<char> chunk_;

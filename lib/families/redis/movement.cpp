@@ -25,7 +25,8 @@ RedisMovement::RedisMovement(const FamilyContext& context, Direction direction,
                              const MovementTuning& tuning)
     : flow_(context, direction),
       link_(context.dialer, context.settings.endpoint(origin_of(direction)),
-            {.channel = flow_.channel}) {
+            {.channel = flow_.channel}),
+      ack_durable_(acknowledges_durable(context.settings)) {
     flow_.tuning = tuning;
     std::error_code error;
     const auto space = std::filesystem::space(context.directory, error);
@@ -92,6 +93,7 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
         arm_if_asked();
         // Behind what others wait for: the lane, and a switch that arms.
         if (read && spooling_) read = flow_.spool->sync_when_due();
+        if (ack_durable_ && spooling_) link_.acknowledge(flow_.spool->durable_end());
         flow_.spool_write_us = 0;
         if (read && mode_ == MovementMode::apply && flow_.spool_short.exchange(false)) {
             read = fail(ErrorCode::gap, "the spool does not reach back to the checkpoint");

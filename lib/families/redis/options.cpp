@@ -190,6 +190,11 @@ void check_repair(const Settings& settings, std::vector<Error>& errors) {
 
 }  // namespace
 
+bool acknowledges_durable(const Settings& settings) {
+    const auto found = settings.family_options.find("stream.ack");
+    return found != settings.family_options.end() && found->second == "durable";
+}
+
 uint64_t spool_bytes_max(const Settings& settings, uint64_t free_bytes) {
     const auto it = settings.family_options.find("spool.max");
     if (it != settings.family_options.end()) {

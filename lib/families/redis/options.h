@@ -13,6 +13,9 @@ namespace exodus::redis {
 /// reason.
 std::vector<Error> validate_settings(const Settings& settings);
 
+/// redis.stream.ack = durable: the origin hears how far its stream is safe here, as from a replica.
+bool acknowledges_durable(const Settings& settings);
+
 /// What the spool may take of a disk with `free_bytes` left: redis.spool.max, else the default.
 uint64_t spool_bytes_max(const Settings& settings, uint64_t free_bytes);
 

@@ -76,6 +76,7 @@ class RedisMovement : public Movement {
     Link link_;
     bool spooling_ = false;  ///< reader only
     uint64_t spool_max_;
+    const bool ack_durable_;
     bool spool_full_ = false;    ///< reader only, as what follows
     uint64_t growth_bytes_ = 0;  ///< size of the spool at growth_us_
     int64_t growth_us_ = 0;

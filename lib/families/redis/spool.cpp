@@ -174,6 +174,8 @@ void Spool::clear() {
         if (*fd >= 0) ::close(std::exchange(*fd, -1));
     segments_.clear();
     buffer_.clear();
+    unsynced_ = 0;
+    durable_end_ = 0;
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
         if (entry.path().extension() == ".seg" || entry.path().extension() == ".new")
@@ -188,6 +190,8 @@ Status Spool::reset(const StreamPlace& start) {
 }
 
 Status Spool::begin_segment(const StreamPlace& start) {
+    // The one that is full and not yet synced has no descriptor behind this.
+    if (full_fd_ >= 0 && ::fdatasync(full_fd_) != 0) return fail_errno("syncing the spool", errno);
     Segment segment;
     segment.path = fmt::format("{}/{:020}.seg", directory_, start.offset);
     segment.start = start;
@@ -301,6 +305,7 @@ Status Spool::sync_when_due() {
         if (::fdatasync(write_fd_) != 0) return fail_errno("syncing the spool", errno);
         unsynced_ = 0;
         synced_us_ = steady_us();
+        durable_end_ = end().offset;
     }
     return {};
 }

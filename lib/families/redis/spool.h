@@ -68,6 +68,8 @@ class Spool {
     void append(const Frame& frame);  ///< buffered
     Status write();                   ///< what was appended: readers see it from here on
     Status sync_when_due();           ///< fdatasync, now and then; a disk takes its time
+    /// Up to here nothing is lost with the host's memory; 0: not known yet.
+    [[nodiscard]] uint64_t durable_end() const { return durable_end_; }
     /// The link was attached at end(), perhaps under another replication id: what was appended and
     /// not written comes again, so it is dropped.
     Status continue_as(const std::string& replid);
@@ -105,6 +107,7 @@ class Spool {
     std::string buffer_;
     StreamPlace buffered_end_;
     std::size_t unsynced_ = 0;
+    uint64_t durable_end_ = 0;
     int64_t synced_us_ = 0;
     // reader
     int read_fd_ = -1;

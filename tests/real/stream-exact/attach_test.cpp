@@ -87,5 +87,33 @@ TEST_CASE("a source that would fork for all its data does so only when that was 
     CHECK(source.info("total_forks") == "1");
 }
 
+TEST_CASE(
+    "the source hears how far its changes are durable when that was asked for, else nothing") {
+    for (const bool durable : {false, true}) {
+        CAPTURE(durable);
+        RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+        RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+        const TempDir directory;
+        Settings settings = settings_between(source.port(), target.port());
+        if (durable) settings.family_options["stream.ack"] = "durable";
+        Mover mover(settings, directory.path());
+        REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+        REQUIRE(mover.caught_up(*mover.forward, milliseconds(20'000)));
+        const auto writer = source.connect();
+        send_command(writer.get(), {"SET", "a", "1"});
+        const auto confirmed = send_command(writer.get(), {"WAIT", "1", "3000"});
+        CHECK(confirmed->integer == (durable ? 1 : 0));
+        const std::string replica = source.info("slave0");
+        CHECK_MESSAGE((replica.find("offset=0,") == std::string::npos) == durable, replica);
+        // Anew behind a lost link.
+        source.text({"CLIENT", "KILL", "TYPE", "replica"});
+        REQUIRE(mover.caught_up(*mover.forward, milliseconds(20'000)));
+        send_command(writer.get(), {"SET", "a", "2"});
+        CHECK(eventually(milliseconds(10'000), [&] {
+            return send_command(writer.get(), {"WAIT", "1", "500"})->integer == (durable ? 1 : 0);
+        }));
+    }
+}
+
 }  // namespace
 }  // namespace exodus::test
