@@ -259,6 +259,7 @@ Status RedisMovement::attach_standby(const std::stop_token& stop) {
     else if (*start && (*start)->exact)
         from = (*start)->place;
     spooling_ = false;
+    strays_.attached();
     if (from) {
         if (!flow_.spool->covers(from->offset)) EXODUS_TRY(flow_.spool->reset(*from));
         const Status attached = link_.attach_at(flow_.spool->end());
@@ -300,21 +301,15 @@ void RedisMovement::watch_strays(const Frame& frame, const std::vector<std::stri
     command.end = frame.end;
     command.args = args;
     classify(command);
-    if (verb_is(command, "MULTI")) stray_group_ours_ = true;
-    // Expiry and eviction are the server's own; groups of ours cannot be told before their end, so
-    // groups are not reported.
-    const bool in_group = link_.in_group() || verb_is(command, "EXEC");
-    const bool data = command.role == StreamRole::reset || command.role == StreamRole::op ||
-                      command.role == StreamRole::global;
-    if (!data || in_group || command.own || verb_is(command, "DEL") || verb_is(command, "UNLINK"))
-        return;
+    const std::string verb = strays_.see(command);
+    if (verb.empty()) return;
     const int64_t now = steady_us();
     if (stray_us_ != 0 && now - stray_us_ < 60'000'000) return;
     stray_us_ = now;
     (void)flow_.context.journal.add_event(
         "warn", "stray-write",
         fmt::format("somebody writes to the {} ({}), which only exodus should write now",
-                    to_string(origin_of(flow_.direction)), verb_of(command)));
+                    to_string(origin_of(flow_.direction)), verb));
 }
 
 void RedisMovement::publish_link() {

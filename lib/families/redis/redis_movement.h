@@ -13,6 +13,7 @@
 #include "families/redis/flow.h"
 #include "families/redis/lane.h"
 #include "families/redis/movement.h"
+#include "families/redis/stray_watch.h"
 
 namespace exodus::redis {
 
@@ -98,8 +99,8 @@ class RedisMovement : public Movement {
     std::optional<StreamPlace> armed_;
     StreamPlace seen_;  ///< where the reader is
     std::atomic<int64_t> proven_ms_{0};
+    StrayWatch strays_;  ///< reader only
     int64_t stray_us_ = 0;
-    bool stray_group_ours_ = false;
 };
 
 }  // namespace exodus::redis

@@ -47,6 +47,50 @@ TEST_CASE("switch, rollback, switch: every write arrives, and no exodus key on t
     require_equal(mover, *mover.forward, source, target);
 }
 
+TEST_CASE("who writes to the side without authority is told, in a transaction too; expiry is not") {
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    write_some(source, 1, 500);
+    for (int k = 0; k < 20; ++k)
+        source.text({"SET", "dying:" + std::to_string(k), "1", "PX", "2000"});
+    const TempDir directory;
+    Mover mover(settings_between(source.port(), target.port()), directory.path());
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    REQUIRE(mover.reverse->set_mode(MovementMode::standby).has_value());
+    require_equal(mover, *mover.forward, source, target);
+    REQUIRE(eventually(milliseconds(5'000),
+                       [&] { return mover.reverse->status().stage == MovementStage::standby; }));
+    switch_over(*mover.forward, *mover.reverse, target);
+    REQUIRE(eventually(milliseconds(5'000),
+                       [&] { return mover.forward->status().stage == MovementStage::standby; }));
+    const auto strays = [&] {
+        std::string text;
+        for (const auto& event : mover.journal.events())
+            if (event.find("stray-write") != std::string::npos) text += event + "\n";
+        return text;
+    };
+    // What we write back, and keys that expire on the source: by its own cycle and under a reader.
+    write_some(target, 2, 1'500);
+    sleep_ms(1'800);
+    std::vector<std::string> all{"MGET"};
+    for (int k = 0; k < 20; ++k) all.push_back("dying:" + std::to_string(k));
+    source.text(all);
+    REQUIRE(eventually(milliseconds(10'000), [&] {
+        source.text(all);
+        return source.text({"EXISTS", "dying:0"}) == "0";
+    }));
+    write_some(target, 3, 500);
+    REQUIRE(mover.caught_up(*mover.reverse, milliseconds(20'000)));
+    REQUIRE(mover.forward->prove(milliseconds(5'000)).has_value());  // all of it was read
+    CHECK(strays() == "");
+    const auto other = source.connect();
+    send_command(other.get(), {"MULTI"});
+    send_command(other.get(), {"SADD", "stray", "1"});
+    send_command(other.get(), {"EXEC"});
+    CHECK(eventually(milliseconds(10'000),
+                     [&] { return strays().find("source (SADD)") != std::string::npos; }));
+}
+
 /// Nothing is saved, so that a restart is the loss of everything.
 void come_back_empty(RedisServer& server) {
     server.kill();
