@@ -75,6 +75,7 @@ class PacketTap final : public TapSource {
         report.bytes = counts->bytes;
         report.lost = counts->dropped_kernel + counts->dropped_interface + counts->truncated +
                       counts->gaps + counts->connections_refused;
+        report.loss = counts->loss();
         uint64_t requests = 0;
         for (const auto& [name, command] : stats.commands) requests += command.requests;
         // Payload was there and nothing of it was this protocol: TLS, or another port's traffic.
@@ -126,6 +127,9 @@ class LogTap final : public TapSource {
         report.span_ms = span.ms();
         report.connections = sessions.size();
         report.lost += *unread;
+        if (report.lost > 0)
+            report.loss = static_cast<double>(report.lost) /
+                          static_cast<double>(report.packets + report.lost);
         report.unreadable = report.packets == 0 && *unread > 0;
         return report;
     }

@@ -477,13 +477,13 @@ inline constexpr std::size_t kCaptureQueue_bytes = 16 * 1024 * 1024;
 // ---------------------------------------------------------------------
 inline constexpr std::size_t kProfileHotKeys = 1'000;     ///< tracked per worker (redis.md 10)
 inline constexpr std::size_t kProfileHotKeysShown = 100;  ///< in the profile's JSON
-inline constexpr std::size_t kProfilePrefixes_max =
-    500;  ///< key prefixes; later ones count as "(other)"
-inline constexpr std::size_t kProfileKey_bytes = 128;  ///< of a key kept as a label
+inline constexpr std::size_t kProfilePrefixes_max = 500;  ///< later ones count as "(other)"
+inline constexpr std::size_t kProfileKey_bytes = 128;     ///< of a key kept as a label
 inline constexpr std::size_t kProfileUnknown_max =
     100;  ///< names of unknown commands; later ones as "(other)"
 inline constexpr std::size_t kTapPending_max =
     65'536;  ///< requests of one tapped client that wait for their reply
+inline constexpr double kTapLoss_max = 0.001;  ///< share; above, a tap proves nothing (redis.md 10)
 inline constexpr std::size_t kTapSessions_max =
     65'536;  ///< tapped connections at a time; their memory bounds a capture
 

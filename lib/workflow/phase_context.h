@@ -73,6 +73,7 @@ struct TapReport {
     uint64_t lost = 0;        ///< packets or lines that were dropped or could not be read
     bool unreadable = false;  ///< encrypted, or not this protocol
     int64_t span_ms = 0;      ///< from the first request to the last one; 0: unknown
+    double loss = 0;          ///< share of what was to be read, 0 … 1
 };
 class TapSource {
   public:

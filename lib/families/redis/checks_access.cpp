@@ -25,14 +25,12 @@ Findings reach(const Check& check, Endpoints& ends, Side side) {
     const std::string text = ends.settings().endpoint(side).address() + ", " + version->text() +
                              ", round trip " + std::to_string(steady_us() - began) + " us" +
                              (ends.settings().endpoint(side).tls.enabled ? ", TLS" : "");
-    if (!version->at_least(4, 0)) {
+    // Exact expiries are read by PEXPIRETIME, of the target too: it is the origin of the way back.
+    if (!version->at_least(7, 0)) {
         return {finding(check, Severity::fail, subject,
-                        text + ": too old, its stream cannot be resumed",
-                        "4.0 is the oldest source, 6.2 the oldest target")};
-    }
-    if (side == Side::target && !version->at_least(6, 2)) {
-        return {finding(check, Severity::fail, subject, text + ": too old for a target",
-                        "6.2 is the oldest target")};
+                        text + ": not supported: older than Redis 7.0",
+                        "upgrade it first: Redis 7.0 and Valkey 7.2 are the oldest that exodus "
+                        "moves from or to")};
     }
     return {finding(check, Severity::pass, subject, text)};
 }

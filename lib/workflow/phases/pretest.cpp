@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <set>
 
+#include "base/limits.h"
 #include "core/consent.h"
 #include "workflow/gate_text.h"
 #include "workflow/runner.h"
@@ -121,12 +122,22 @@ Status run_tap(PhaseRun& run, const PretestOptions& options) {
                                   {"packets", report->packets},
                                   {"bytes", report->bytes},
                                   {"lost", report->lost},
+                                  {"loss", report->loss},
                                   {"requests", sum.requests},
                                   {"unparsed", unparsed},
                                   {"unreadable", report->unreadable}};
     run.detail(fmt::format("tap       {} requests on {} connections, {} not understood",
                            grouped(sum.requests), grouped(report->connections), grouped(unparsed)));
-    const auto verdict = sum.requests == 0 ? EvidenceVerdict::inconclusive : EvidenceVerdict::pass;
+    const bool lossy = report->loss > limits::kTapLoss_max;
+    if (lossy) {
+        run.note(
+            Severity::warn,
+            fmt::format("the tap lost {:.2f} % of the traffic, more than {:.1f} %: what it saw "
+                        "proves nothing; tap a shorter time, or a quieter interface",
+                        report->loss * 100, limits::kTapLoss_max * 100));
+    }
+    const auto verdict =
+        sum.requests == 0 || lossy ? EvidenceVerdict::inconclusive : EvidenceVerdict::pass;
     return run.evidence(evidence_kind::kPretestTap, verdict, run.outcome.numbers["tap"]);
 }
 

@@ -1,6 +1,7 @@
 // The phases up to the switch on a real state file with the fake family: happy path, refusals,
 // gates, stop and resume.
 #include "drive.h"
+#include "workflow/evidence.h"
 
 using namespace exodus;
 using namespace exodus::test;
@@ -85,6 +86,34 @@ TEST_CASE("pretest: failing and unacknowledged checks keep the gate shut") {
     EXPECT(run_pretest(context, options), 0);
     options.only = {"fake.nonsense"};
     CHECK(run_pretest(context, options).exit_code == 64);
+}
+
+TEST_CASE("pretest: a tap that lost more than a thousandth is inconclusive") {
+    struct Lossy final : FakeTap {
+        explicit Lossy(double share_in) : share(share_in) {}
+        Result<TapReport> run(const std::function<std::unique_ptr<TapSession>()>& make,
+                              milliseconds span, const std::stop_token& stop,
+                              TrafficStats& stats) override {
+            auto report = FakeTap::run(make, span, stop, stats);
+            if (report) report->loss = share;
+            return report;
+        }
+        double share;
+    };
+    for (const auto& [share, verdict] : {std::pair{0.0005, EvidenceVerdict::pass},
+                                         std::pair{0.005, EvidenceVerdict::inconclusive}}) {
+        Stage stage;
+        Lossy tap(share);
+        PretestOptions options;
+        options.tap = &tap;
+        auto context = stage.context();
+        const PhaseOutcome outcome = run_pretest(context, options);
+        CHECK(outcome.numbers.at("tap").at("loss") == share);
+        const auto row = stage.store->latest_evidence(stage.row().id, evidence_kind::kPretestTap);
+        REQUIRE(row);
+        REQUIRE(*row);
+        CHECK((*row)->verdict == verdict);
+    }
 }
 
 TEST_CASE("pretest --only keeps what the other checks found") {
