@@ -150,8 +150,6 @@ void add_migrate(std::vector<KeySpec>& out) {
                                                        {"either", WriteConsistency::either},
                                                        {"both", WriteConsistency::both}});
              }},
-            {"migrate.preserve_ttl", KeyKind::boolean, "true", "items keep their expiry", "", 0, 0,
-             [](D& d, const V& v) { d.settings.migrate.preserve_ttl = v.flag; }},
             {"migrate.manual_approval", KeyKind::boolean, "true",
              "the switch needs `exodus approve switch` by a person", "", 0, 0,
              [](D& d, const V& v) { d.settings.migrate.manual_approval = v.flag; }},

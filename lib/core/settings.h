@@ -83,7 +83,6 @@ struct MigrateSettings {
     ConflictPolicy conflict = ConflictPolicy::fail;
     DataMovement data_movement = DataMovement::copy;
     WriteConsistency write_consistency = WriteConsistency::source;
-    bool preserve_ttl = true;
     bool manual_approval = true;
     std::map<std::string, std::string> throttle;  ///< as Movement::set_throttle
     CanarySettings canary;

@@ -71,14 +71,13 @@ Status Backfill::connect() {
     keyspace_ = keyspace->keyspace();
     auto destination = flow_.connect(flow_.destination, "sweep");
     if (!destination) return tl::unexpected<Error>(std::move(destination).error());
-    auto format = DestinationFormat::of(**destination, flow_.context.settings);
+    auto format = DestinationFormat::of(**destination);
     if (!format) return tl::unexpected<Error>(std::move(format).error());
     reader_ = KeyReader(*format);
     auto destination_info = (*destination)->info("server");
     if (!destination_info) return tl::unexpected<Error>(std::move(destination_info).error());
     repair_ = std::make_unique<RepairReader>(
         *origin_, ServerVersion::of(*info), **destination, ServerVersion::of(*destination_info),
-        CompareRules{flow_.context.settings.migrate.preserve_ttl},
         [this](const StreamPosition& position) { return wait_applied(position); });
     const std::lock_guard lock(client_mutex_);
     destination_ = std::move(*destination);

@@ -73,7 +73,7 @@ Result<bool> Backfill::leave_equal(std::vector<Key>& keys, std::vector<int64_t>&
             CopyItem item;
             item.key = keys[i];
             item.at = key.at;
-            item.expires = key.origin.expire_ms >= 0 && flow_.context.settings.migrate.preserve_ttl;
+            item.expires = key.origin.expire_ms >= 0;
             item.equal = true;
             equal.push_back(std::move(item));
         } else {

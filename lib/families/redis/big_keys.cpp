@@ -303,7 +303,7 @@ BigKeys::Outcome BigKeys::install() {
     writer.commands += done.end.finish.commands;
     writer.add({"UNLINK", done.key.name});  // RENAME would free it at once
     writer.add({"RENAME", done.round->temporary, done.key.name});
-    item.expires = done.end.expiry_ms >= 0 && flow_.context.settings.migrate.preserve_ttl;
+    item.expires = done.end.expiry_ms >= 0;
     if (item.expires) writer.add({"PEXPIREAT", done.key.name, std::to_string(done.end.expiry_ms)});
     item.bytes = std::move(writer.bytes);
     item.commands = writer.commands;

@@ -61,29 +61,19 @@ std::string describe(const KeyState& state) {
            (state.expire_ms < 0 ? std::string("none") : std::to_string(state.expire_ms));
 }
 
-Difference compare_states(const KeyState& authority, const KeyState& other, int64_t now_ms,
-                          const CompareRules& rules) {
+Difference compare_states(const KeyState& authority, const KeyState& other, int64_t now_ms) {
     if (!authority.readable || !other.readable) return Difference::undecided;
     const auto alive = [&](const KeyState& state) {
         return state.present && (state.expire_ms < 0 || state.expire_ms > now_ms);
     };
     if (!alive(authority) && !alive(other)) return Difference::none;
-    if (!alive(other)) {
-        // With expiries left out, a key that dies on one side only is still a difference; but not
-        // one of the data.
-        return !rules.expiry && other.present ? Difference::none : Difference::missing;
-    }
-    if (!alive(authority)) {
-        return !rules.expiry && authority.present ? Difference::none : Difference::extra;
-    }
+    if (!alive(other)) return Difference::missing;
+    if (!alive(authority)) return Difference::extra;
     if (authority.type != other.type) return Difference::type;
-    if (rules.expiry) {
-        const int64_t tolerance = authority.exact_expiry && other.exact_expiry ? 0 : 2;
-        const bool one_has = (authority.expire_ms < 0) != (other.expire_ms < 0);
-        if (one_has || std::abs(authority.expire_ms - other.expire_ms) > tolerance) {
-            return Difference::expiry;
-        }
-    }
+    const int64_t tolerance = authority.exact_expiry && other.exact_expiry ? 0 : 2;
+    const bool one_has = (authority.expire_ms < 0) != (other.expire_ms < 0);
+    if (one_has || std::abs(authority.expire_ms - other.expire_ms) > tolerance)
+        return Difference::expiry;
     if (authority.typed != other.typed) return Difference::undecided;
     if (authority.value == other.value) {
         return authority.groups == other.groups ? Difference::none : Difference::groups;

@@ -48,17 +48,12 @@ enum class Difference : uint8_t {
 };
 std::string_view to_string(Difference difference);
 
-struct CompareRules {
-    bool expiry = true;  ///< false when preserve_ttl is off
-};
-
 /// "hash 1f… expiry none" or "absent", for people; never a value.
 std::string describe(const KeyState& state);
 
 /// Compares what the authority has with what the other side has; a key past its expiry at `now_ms`
 /// is absent. undecided: payloads differ (read typed), or one of them was not readable.
-Difference compare_states(const KeyState& authority, const KeyState& other, int64_t now_ms,
-                          const CompareRules& rules);
+Difference compare_states(const KeyState& authority, const KeyState& other, int64_t now_ms);
 
 /// Reads over one connection. Every function reads one database; SELECT is done here.
 class CanonicalReader {

@@ -30,7 +30,6 @@ class ConflictScan {
           before_(std::move(before)),
           policy_(flow.context.settings.migrate.conflict),
           reader_(source, source_version, target, target_version,
-                  {flow.context.settings.migrate.preserve_ttl},
                   // No stream is applied yet: nothing to wait for.
                   [](const StreamPosition&) -> Result<bool> { return true; }) {
         const auto& options = flow.context.settings.family_options;

@@ -58,12 +58,11 @@ Result<int> rdb_version_of(Client& client) {
     return version->at_least(7, 2) ? 11 : version->at_least(7, 0) ? 10 : 9;
 }
 
-Result<DestinationFormat> DestinationFormat::of(Client& destination, const Settings& settings) {
+Result<DestinationFormat> DestinationFormat::of(Client& destination) {
     DestinationFormat format;
     auto version = rdb_version_of(destination);
     if (!version) return tl::unexpected<Error>(std::move(version).error());
     format.rdb_version = *version;
-    format.preserve_ttl = settings.migrate.preserve_ttl;
     // Where CONFIG is not allowed, the servers' own default.
     const auto bulk = destination.config_get("proto-max-bulk-len");
     if (!bulk && bulk.error().code != ErrorCode::permission) return tl::unexpected(bulk.error());
@@ -156,7 +155,7 @@ CopyItem KeyReader::write_item(const Key& key, std::string_view payload, int64_t
         typed = type;
         return item;
     }
-    item.expires = expiry_ms >= 0 && format_.preserve_ttl;
+    item.expires = expiry_ms >= 0;
     const std::string expiry = std::to_string(item.expires ? std::max<int64_t>(expiry_ms, 1) : 0);
     const std::string stamped =
         level == LadderLevel::restamped ? restamp(payload, format_.rdb_version) : std::string();
@@ -184,8 +183,7 @@ Result<CopyItem> KeyReader::read_typed(Client& origin, const Key& key, uint8_t t
         return tl::unexpected<Error>(error_of(exec, "reading a value by commands"));
     const auto at = offset_of_info(exec[3].text(), replid);
     if (!at) return tl::unexpected<Error>(at.error());
-    auto value =
-        typed_write(kind, key.name, exec[1], format_.preserve_ttl ? exec[2].integer() : -1);
+    auto value = typed_write(kind, key.name, exec[1], exec[2].integer());
     if (!value) return tl::unexpected<Error>(std::move(value).error());
     CopyItem item;
     item.key = key;
@@ -193,7 +191,7 @@ Result<CopyItem> KeyReader::read_typed(Client& origin, const Key& key, uint8_t t
     item.bytes = std::move(value->bytes);
     item.commands = value->commands;
     item.absent = value->absent;
-    item.expires = !value->absent && exec[2].integer() >= 0 && format_.preserve_ttl;
+    item.expires = !value->absent && exec[2].integer() >= 0;
     return item;
 }
 

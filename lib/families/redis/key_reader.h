@@ -16,10 +16,9 @@ namespace exodus::redis {
 /// What the destination can load, learned once.
 struct DestinationFormat {
     int rdb_version = 9;
-    bool preserve_ttl = true;
     uint64_t bulk_bytes_max = limits::kRespBulk_bytes_max;  ///< its proto-max-bulk-len
 
-    static Result<DestinationFormat> of(Client& destination, const Settings& settings);
+    static Result<DestinationFormat> of(Client& destination);
 };
 
 /// Asks a server which payload version it writes: the footer of FUNCTION DUMP (>= 7.0), which needs

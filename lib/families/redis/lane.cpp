@@ -24,23 +24,6 @@ bool needs_operator(ErrorCode code) {
            code == ErrorCode::permission || code == ErrorCode::config;
 }
 
-/// preserve_ttl = false: SET loses its expiry, EXPIRE does nothing, RESTORE is copied by state.
-/// What the origin expires still comes as DEL.
-void strip_expiry(StreamCommand& command) {
-    if (verb_is(command, "SET")) {
-        append_command(command.owned, {"SET", command.args[1], command.args[2]});
-        command.raw = command.owned;  // longer than what a string keeps inside: moving the command
-                                      // keeps the view
-        command.gives_ttl = false;
-    } else if (verb_is(command, "RESTORE") || verb_is(command, "SETEX") ||
-               verb_is(command, "PSETEX")) {
-        command.role = StreamRole::op;
-        command.by_state = true;
-    } else if (command.keys.size() == 1) {
-        command.role = StreamRole::ignored;
-    }
-}
-
 }  // namespace
 
 Lane::Lane(Flow& flow, ForeignKeys foreign)
@@ -114,8 +97,6 @@ Status Lane::parse(SpoolBlock block) {
         if (*used != frame.bytes.size())
             return fail(ErrorCode::data, "a spool frame is not one command");
         classify(command);
-        if (command.gives_ttl && !flow_.context.settings.migrate.preserve_ttl)
-            strip_expiry(command);
         // An argument longer than the destination takes would end the connection: by state it
         // becomes an item error.
         if (std::any_of(command.args.begin(), command.args.end(), [this](std::string_view word) {

@@ -58,7 +58,7 @@ Status Lane::open(const std::stop_token&) {
 }
 
 Status Lane::learn_format() {
-    auto format = DestinationFormat::of(*destination_, flow_.context.settings);
+    auto format = DestinationFormat::of(*destination_);
     if (!format) return tl::unexpected<Error>(std::move(format).error());
     format_ = *format;
     reader_ = KeyReader(format_);

@@ -236,10 +236,6 @@ std::vector<Error> validate_settings(const Settings& settings) {
         add("redis.newer_by has no effect with this migrate.conflict",
             "set migrate.conflict = newer, or leave it out");
     }
-    if (!settings.migrate.preserve_ttl && newer_by == "expiry") {
-        add("redis.newer_by = expiry needs migrate.preserve_ttl",
-            "without expiries on the target nothing can be decided by them");
-    }
     const bool maps = option("target.auth") == "map";
     if (maps && settings.interlay.users.empty()) {
         add("redis.target.auth = map needs users",

@@ -9,7 +9,6 @@ namespace exodus::redis {
 
 PairReader::PairReader(const FamilyContext& context, Side authority, Following following)
     : settings_(context.settings), dialer_(context.dialer), following_(std::move(following)) {
-    rules_.expiry = settings_.migrate.preserve_ttl;
     authority_.side = authority;
     other_.side = exodus::other(authority);
 }
@@ -118,7 +117,7 @@ Result<std::vector<KeyProof>> PairReader::prove(int db, const std::vector<std::s
     const int64_t now = std::max(left->time_ms, right->time_ms);
     for (std::size_t i = 0; i < small.size(); ++i) {
         auto& proof = proofs[indexes[i]];
-        proof.difference = compare_states(left->states[i], right->states[i], now, rules_);
+        proof.difference = compare_states(left->states[i], right->states[i], now);
         proof.authority = std::move(left->states[i]);
         proof.other = std::move(right->states[i]);
     }
@@ -134,7 +133,7 @@ Result<KeyProof> PairReader::prove_big(int db, std::string_view name, const OnWa
     auto right = other().read_big(db, name);
     if (!right) return tl::unexpected<Error>(std::move(right).error());
     const auto compared = compare_states(first->states[0], right->states[0],
-                                         std::max(first->time_ms, right->time_ms), rules_);
+                                         std::max(first->time_ms, right->time_ms));
     proof.authority = first->states[0];
     proof.other = right->states[0];
     if (compared == Difference::none) {
@@ -144,7 +143,7 @@ Result<KeyProof> PairReader::prove_big(int db, std::string_view name, const OnWa
     // Different: only proven if the authority stood still meanwhile.
     auto again = authority().read_big(db, name);
     if (!again) return tl::unexpected<Error>(std::move(again).error());
-    const auto moved = compare_states(first->states[0], again->states[0], again->time_ms, rules_);
+    const auto moved = compare_states(first->states[0], again->states[0], again->time_ms);
     if (moved == Difference::none) proof.difference = compared;
     return proof;
 }
@@ -216,7 +215,7 @@ Result<std::vector<KeyProof>> PairReader::prove_hot(int db,
     const int64_t now = std::max(left.time_ms, right.time_ms);
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         auto& proof = proofs[indexes[i]];
-        proof.difference = compare_states(left.states[i], right.states[i], now, rules_);
+        proof.difference = compare_states(left.states[i], right.states[i], now);
         proof.authority = std::move(left.states[i]);
         proof.other = std::move(right.states[i]);
     }

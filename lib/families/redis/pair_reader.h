@@ -61,7 +61,6 @@ class PairReader {
     [[nodiscard]] Client& other_client() { return *other_.client; }
     [[nodiscard]] CanonicalReader& authority() { return *authority_.reader; }
     [[nodiscard]] CanonicalReader& other() { return *other_.reader; }
-    [[nodiscard]] const CompareRules& rules() const { return rules_; }
     /// run_id of the server behind it, as of connect().
     [[nodiscard]] const std::string& authority_run_id() const { return authority_.run_id; }
     [[nodiscard]] const std::string& other_run_id() const { return other_.run_id; }
@@ -79,7 +78,6 @@ class PairReader {
     const Settings& settings_;
     Dialer& dialer_;
     Following following_;
-    CompareRules rules_;
     End authority_;
     End other_;
     StreamPosition known_applied_;

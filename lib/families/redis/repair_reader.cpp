@@ -50,7 +50,7 @@ void RepairReader::decide(const Part& part, const Snapshot& destination,
         key.origin = part.origin.states[i];
         key.destination = destination.states[i];
         key.at = static_cast<uint64_t>(part.origin.position.offset);
-        key.difference = compare_states(key.origin, key.destination, now, rules_);
+        key.difference = compare_states(key.origin, key.destination, now);
     }
 }
 

@@ -33,11 +33,9 @@ class RepairReader {
     using Names = std::span<const std::string_view>;
 
     RepairReader(Client& origin, const ServerVersion& origin_version, Client& destination,
-                 const ServerVersion& destination_version, const CompareRules& rules,
-                 WaitApplied wait)
+                 const ServerVersion& destination_version, WaitApplied wait)
         : origin_(origin, origin_version),
           destination_(destination, destination_version),
-          rules_(rules),
           wait_(std::move(wait)) {}
 
     /// One result per name, in their order; nothing when the wait was given up. Names of one
@@ -57,7 +55,6 @@ class RepairReader {
 
     CanonicalReader origin_;
     CanonicalReader destination_;
-    CompareRules rules_;
     WaitApplied wait_;
 };
 

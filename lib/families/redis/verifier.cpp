@@ -264,7 +264,7 @@ class RedisVerifier final : public Verifier {
             const int64_t now = std::max(batch.left.time_ms, right.time_ms);
             for (std::size_t i = 0; i < batch.names.size(); ++i) {
                 const auto& left = batch.left.states[i];
-                const auto difference = compare_states(left, right.states[i], now, pair_.rules());
+                const auto difference = compare_states(left, right.states[i], now);
                 ++run_.result.compared;
                 if (difference == Difference::undecided && left.readable) {
                     rest.names.push_back(batch.names[i]);
@@ -313,8 +313,7 @@ class RedisVerifier final : public Verifier {
             if (!right) return tl::unexpected<Error>(std::move(right).error());
             const int64_t now = std::max(batch.left.time_ms, right->time_ms);
             for (std::size_t i = 0; i < batch.names.size(); ++i) {
-                const auto difference =
-                    compare_states(batch.left.states[i], right->states[i], now, pair_.rules());
+                const auto difference = compare_states(batch.left.states[i], right->states[i], now);
                 if (difference != Difference::none) {
                     run_.candidates.insert({batch.db, std::string(batch.names[i])});
                 }

@@ -191,17 +191,14 @@ TEST_CASE_FIXTURE(Fixture, "configuration errors: all of them, with lines, exit 
     CHECK(exodus_run({"config", "check"}).code == 0);
     // What the family refuses has its line too, and the reason.
     write_config(
-        "[migrate]\nconflict = \"newer\"\nwrite_consistency = \"both\"\npreserve_ttl = false\n"
+        "[migrate]\nconflict = \"newer\"\nwrite_consistency = \"both\"\n"
         "[redis]\nnewer_by = \"expiry\"\nextra = \"delete\"\n");
     const RunResult refused = exodus_run({"config", "check"});
     CHECK(refused.code == 78);
     CHECK(has(refused.err,
               "exodus.toml:11: migrate.write_consistency cannot be both for redis: use source; the "
               "target is written by the source's change stream"));
-    CHECK(has(
-        refused.err,
-        "exodus.toml:14: redis.newer_by = expiry needs migrate.preserve_ttl; without expiries"));
-    CHECK(has(refused.err, "exodus.toml:15: redis.extra = delete needs migrate.conflict"));
+    CHECK(has(refused.err, "exodus.toml:14: redis.extra = delete needs migrate.conflict"));
     for (const char* value : {"target", "either"}) {
         write_config(std::string("[migrate]\nwrite_consistency = \"") + value + "\"\n");
         const RunResult early = exodus_run({"pretest"});
