@@ -37,6 +37,7 @@ Status Lane::open(const std::stop_token&) {
     open_group_bytes_ = 0;
     blocks_.clear();
     repairs_.clear();
+    refused_.clear();
     watermarks_.clear();
     exact_ = false;
     EXODUS_TRY(load_failed());
