@@ -53,6 +53,13 @@ TEST_CASE("status shows both sides, flow, way back, gates and the next command")
     REQUIRE(ready);
     CHECK(!ready->target.reachable);
     CHECK(ready->target.version == "fake 2");
+    const auto health = to_json(*ready).at("target").at("health");
+    for (const char* name : {"latency_us", "items", "memory_used_bytes", "memory_max_bytes",
+                             "replicas", "replica_lag_bytes"}) {
+        CAPTURE(name);
+        CHECK(health.at(name).is_null());
+        CHECK(to_json(*ready).at("source").at("health").at(name).is_number());
+    }
     CHECK(ready->explained == "the target has trouble");
     CHECK(ready->next.front() == "exodus status --watch");
     CHECK(ready->data_flow.find("lag 0.00 s") != std::string::npos);
