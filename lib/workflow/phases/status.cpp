@@ -323,6 +323,7 @@ json to_json(const StatusReport& report) {
         {"compare", report.record.compare},
         {"data", report.record.data},
         {"switches", report.record.switches},
+        {"switches_left_out", report.record.switches_left_out},
         {"skipped", report.skipped},
         {"flags", report.flags},
         {"workers", workers},
