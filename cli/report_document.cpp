@@ -75,7 +75,7 @@ ReportSection summary(const json& report) {
     std::size_t done = 0;
     for (const json& row : switches) {
         longest = std::max(longest, row.value("hold_us", int64_t{0}));
-        if (text_of(row, "outcome") == "done") ++done;
+        if (text_of(row, "outcome") == "done" && text_of(row, "what") != "rehearsal") ++done;
     }
     if (!switches.empty())
         out.blocks.emplace_back(plain(fmt::format(
@@ -259,6 +259,12 @@ ReportSection tests(const json& report) {
     return out;
 }
 
+std::string hand_over_of(const json& row) {
+    const std::string kind = text_of(row, "kind");
+    if (text_of(row, "what") != "rehearsal" || kind.empty()) return text_of(row, "what");
+    return "rehearsed " + kind;
+}
+
 ReportSection switches(const json& report) {
     ReportSection out{"Switches, rollbacks and rehearsals", {}};
     const json& all = member(report, "switches");
@@ -279,21 +285,20 @@ ReportSection switches(const json& report) {
     std::vector<std::string> aborted;
     for (const json& row : all) {
         const double hold = static_cast<double>(row.value("hold_us", int64_t{0}));
-        std::vector<std::string> cells{moment(row.value("at_ms", int64_t{0})), text_of(row, "what"),
+        const std::string what = hand_over_of(row);
+        std::vector<std::string> cells{moment(row.value("at_ms", int64_t{0})), what,
                                        text_of(row, "outcome"), span_of_us(hold)};
         const json& took = member(row, "steps_us");
         for (const auto& [step, name] : kSteps)
             cells.push_back(took.contains(step) ? span_of_us(took.value(step, 0.0)) : "");
         table.rows.push_back(std::move(cells));
         if (!text_of(row, "why").empty())
-            aborted.push_back(fmt::format("The {} at {} was aborted at {}: {}",
-                                          text_of(row, "what"),
+            aborted.push_back(fmt::format("The {} at {} was aborted at {}: {}", what,
                                           moment(row.value("at_ms", int64_t{0})),
                                           text_of(row, "failed_step"), text_of(row, "why")));
         holds.bars.push_back(
-            {fmt::format("{} {}", moment(row.value("at_ms", int64_t{0})).substr(11),
-                         text_of(row, "what")),
-             hold, span_of_us(hold)});
+            {fmt::format("{} {}", moment(row.value("at_ms", int64_t{0})).substr(11), what), hold,
+             span_of_us(hold)});
     }
     out.blocks.emplace_back(std::move(holds));
     out.blocks.emplace_back(std::move(table));

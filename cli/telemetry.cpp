@@ -108,11 +108,16 @@ json latency(const Histogram& all) {
     return out;
 }
 
-/// What each side answered lately. Percentiles since the start of the process would hide what has
-/// just become slow.
+/// What each side answered lately, and in how long.
+struct Window {
+    int64_t span_ms = 0;  ///< 0: of the first snapshot, there is nothing before it
+    std::array<Histogram, 2> answered;
+};
+
+/// Percentiles since the start of the process would hide what has just become slow.
 class Recent {
   public:
-    std::array<Histogram, 2> of(const TrafficStats& now) {
+    Window of(const TrafficStats& now) {
         std::array<Histogram, 2> all;
         for (std::size_t side = 0; side < 2; ++side) {
             for (const Histogram& kind : now.answered_us[side]) all[side].merge(kind);
@@ -121,7 +126,9 @@ class Recent {
         while (past_.size() > 1 &&
                past_.back().at_us - past_[1].at_us >= limits::kTelemetryWindow_ms * 1000)
             past_.pop_front();
-        return {all[0].since(past_.front().answered[0]), all[1].since(past_.front().answered[1])};
+        const Moment& first = past_.front();
+        return {(past_.back().at_us - first.at_us) / 1000,
+                {all[0].since(first.answered[0]), all[1].since(first.answered[1])}};
     }
 
   private:
@@ -151,8 +158,7 @@ json commands_of(const TrafficStats& traffic) {
     return out;
 }
 
-json traffic_json(const TrafficStats& traffic, const std::array<Histogram, 2>& recent,
-                  uint64_t held) {
+json traffic_json(const TrafficStats& traffic, const Window& recent, uint64_t held) {
     uint64_t requests = 0;
     uint64_t writes = 0;
     uint64_t errors = 0;
@@ -177,8 +183,9 @@ json traffic_json(const TrafficStats& traffic, const std::array<Histogram, 2>& r
              {"requests", requests},
              {"writes", writes},
              {"errors", errors},
-             {"source", latency(recent[0])},
-             {"target", latency(recent[1])},
+             {"window_ms", recent.span_ms},
+             {"source", latency(recent.answered[0])},
+             {"target", latency(recent.answered[1])},
              {"held", held},
              {"hold", latency(traffic.hold_us)},
              {"shadow_queued", traffic.shadow_queued},
@@ -189,6 +196,14 @@ json traffic_json(const TrafficStats& traffic, const std::array<Histogram, 2>& r
              {"commands", commands_of(traffic)}};
     out.update(mirrored);
     return out;
+}
+
+/// The beginning of a sample's text, as the terminal shows it.
+std::string beginning_of(const std::string& text) {
+    if (text.size() <= limits::kTelemetrySampleText_bytes) return printable(text);
+    std::size_t end = limits::kTelemetrySampleText_bytes;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80) --end;  // no half
+    return printable(text.substr(0, end)) + "…";
 }
 
 class Telemetry final : public TelemetrySource {
@@ -261,12 +276,20 @@ class Telemetry final : public TelemetrySource {
         }
         auto samples = divergences_.samples(limits::kTelemetrySamples_max);
         if (!samples) return tl::unexpected<Error>(std::move(samples).error());
+        // They hold the application's keys and values: not for everybody who can reach the port.
+        const bool values = !space_.settings.interlay.http_token.empty();
+        const auto told = [&](const std::string& text) {
+            return values ? json(beginning_of(text)) : json();
+        };
         for (const DivergenceSample& row : *samples) {
             out["samples"].push_back({{"id", row.id},
                                       {"at_ms", row.at_ms},
                                       {"class", row.command},
                                       {"kind", row.aa ? "noise" : row.outcome},
-                                      {"detail", row.reason}});
+                                      {"detail", row.reason},
+                                      {"request", told(row.request)},
+                                      {"authority_answer", told(row.left)},
+                                      {"other_answer", told(row.right)}});
         }
         return out;
     }

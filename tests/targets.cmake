@@ -97,6 +97,10 @@ file(GLOB_RECURSE formatted CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/lib/*.cpp ${
 add_test(NAME tidy.format COMMAND clang-format --dry-run --Werror ${formatted})
 set_tests_properties(tidy.format PROPERTIES LABELS tidy TIMEOUT ${TIMEOUT_tidy})
 
+# The dashboard's functions, without a browser.
+add_test(NAME unit.dashboard COMMAND node --test ${CMAKE_CURRENT_SOURCE_DIR}/unit/dashboard/dashboard.test.mjs)
+set_tests_properties(unit.dashboard PROPERTIES LABELS unit TIMEOUT ${TIMEOUT_unit})
+
 # The example for the site's own monitoring: rules, their tests, names of metrics.
 add_test(NAME tidy.monitoring COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tidy/monitoring/check.sh
          ${PROJECT_SOURCE_DIR}/man/exodus-metrics.7)

@@ -489,11 +489,13 @@ inline constexpr std::size_t kTapSessions_max =
 
 // --- status and report
 
-/// Findings and switches that a status lists, and the rows of evidence in which they are looked
-/// for.
+/// Findings that a status lists.
 inline constexpr std::size_t kStatusFindings_max = 50;
-inline constexpr std::size_t kStatusSwitches_max = 20;
-inline constexpr std::size_t kStatusEvidence_max = 500;
+/// Switches and rollbacks that it lists, rehearsed ones (a test makes about ten), and the newest
+/// hand-overs among which both are looked for: telemetry reads them once a second.
+inline constexpr std::size_t kStatusSwitches_max = 100;
+inline constexpr std::size_t kStatusRehearsals_max = 20;
+inline constexpr std::size_t kStatusCutovers_max = 500;
 /// Rows of one kind in a report.
 inline constexpr std::size_t kReportRows_max = 10'000;
 

@@ -123,8 +123,10 @@ class WorkflowStore {
     Result<int64_t> add_evidence(int64_t migration, EvidenceRow row,
                                  const std::vector<StepMark>& marks = {});
     Result<std::optional<EvidenceRow>> latest_evidence(int64_t migration, std::string_view kind);
-    Result<std::vector<EvidenceRow>> evidence(int64_t migration,
-                                              std::size_t limit);  ///< newest first
+    /// Of one kind, newest first.
+    Result<std::vector<EvidenceRow>> evidence(int64_t migration, std::string_view kind,
+                                              std::size_t limit);
+    Result<uint64_t> count_evidence(int64_t migration, std::string_view kind);
     Result<int64_t> add_decision(int64_t migration, DecisionRow row);
     /// The newest of these kinds about a subject in an attempt (0: in any), e.g.
     /// ({"approve","deny"}, "switch").

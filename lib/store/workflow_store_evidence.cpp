@@ -112,14 +112,26 @@ Result<std::optional<EvidenceRow>> WorkflowStore::latest_evidence(int64_t migrat
     });
 }
 
-Result<std::vector<EvidenceRow>> WorkflowStore::evidence(int64_t migration, std::size_t limit) {
-    return database_->read("reading evidence", [&](SQLite::Database& db) {
+Result<std::vector<EvidenceRow>> WorkflowStore::evidence(int64_t migration, std::string_view kind,
+                                                         std::size_t limit) {
+    return database_->read("reading evidence " + std::string(kind), [&](SQLite::Database& db) {
         return collect(
-            statement(db,
-                      "SELECT " + std::string(kEvidenceColumns) +
-                          " FROM evidence WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
-                      migration, limit),
+            statement(
+                db,
+                "SELECT " + std::string(kEvidenceColumns) +
+                    " FROM evidence WHERE migration_id = ? AND kind = ? ORDER BY id DESC LIMIT ?",
+                migration, kind, limit),
             evidence_at);
+    });
+}
+
+Result<uint64_t> WorkflowStore::count_evidence(int64_t migration, std::string_view kind) {
+    return database_->read("counting evidence " + std::string(kind), [&](SQLite::Database& db) {
+        return first(statement(db,
+                               "SELECT count(*) FROM evidence WHERE migration_id = ? AND kind = ?",
+                               migration, kind),
+                     [](SQLite::Statement& query) { return uint_at(query, 0); })
+            .value_or(0);
     });
 }
 

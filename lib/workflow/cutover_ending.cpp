@@ -89,6 +89,7 @@ Status CutoverOperation::finish(const char* status, const char* outcome) {
         std::string_view(outcome) == "aborted" ? EvidenceVerdict::fail : EvidenceVerdict::pass;
     json data{{"kind", kind_ == CutoverKind::hand_to_target ? "switch" : "rollback"},
               {"outcome", outcome},
+              {"rehearsal", rehearsed()},
               {"hold_us", detail_.value("hold_us", int64_t{0})},
               {"steps", steps}};
     if (evidence.verdict == EvidenceVerdict::fail) {

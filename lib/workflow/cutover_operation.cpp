@@ -44,6 +44,11 @@ json CutoverOperation::detail_of(const MigrationRow& row, const CutoverRequest& 
             {"hold_timeout_ms", request.hold_timeout_ms}};
 }
 
+bool CutoverOperation::rehearsed() const {
+    const std::string success = detail_.value("success", "");
+    return rehearsal() || (!success.empty() && success == detail_.value("back_to", ""));
+}
+
 void CutoverOperation::point(std::string_view name) const {
     if (ports_.fault) ports_.fault(name);
 }

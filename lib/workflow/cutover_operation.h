@@ -41,6 +41,8 @@ class CutoverOperation {
     /// All that C2 to C6 must find is durable: a dead process' hold can be carried on.
     [[nodiscard]] Result<bool> proven();
     [[nodiscard]] bool rehearsal() const { return detail_.value("rehearse", false); }
+    /// Of test: without the switch, or one that is taken back. Its goal is the state it came from.
+    [[nodiscard]] bool rehearsed() const;
     [[nodiscard]] CutoverKind kind() const { return kind_; }
     [[nodiscard]] milliseconds hold_left() const;
     [[nodiscard]] const MigrationRow& row() const { return row_; }

@@ -54,7 +54,8 @@ inline constexpr const char* kReadiness = "switch.readiness";
 // G7, written by the cutover itself
 /// {"epoch":N,"workers":N,"fence_proven":bool,"end_position":"…","applied":bool,"unresolved":N}
 inline constexpr const char* kStandstill = "cutover.standstill";
-/// {"kind":"switch|rollback","outcome":"done|aborted|rehearsed","hold_us":N,"steps":{"C1":us}}
+/// {"kind":"switch|rollback","outcome":"done|aborted|rehearsed","rehearsal":bool,"hold_us":N,
+///  "steps":{"C1":us}}; "rehearsal": by test, and taken back (older rows do not say it).
 inline constexpr const char* kCutover = "cutover.report";
 // G8
 /// {"reverse_lag_ms":N,"reverse_stage":"following","repairs_open":N}

@@ -109,6 +109,7 @@ MovementStatus movement_status_from_json(const json& in) {
     if (const auto lag = in.find("lag_ms"); lag != in.end() && lag->is_number())
         status.lag_ms = lag->get<int64_t>();
     status.queue_bytes = in.value("queue_bytes", uint64_t{0});
+    status.queue_max_bytes = in.value("queue_max_bytes", uint64_t{0});
     status.retries = in.value("retries", uint64_t{0});
     status.failed_items = in.value("failed_items", uint64_t{0});
     status.repairs_open = in.value("repairs_open", uint64_t{0});

@@ -183,11 +183,11 @@ void read_flags(StatusReport& out) {
 
 json health_json(const EndpointHealth& health) {
     // What is not known is no zero.
-    const auto known = [&](uint64_t value) { return health.reachable ? json(value) : json(); };
+    const auto known = [&](auto value) { return health.reachable ? json(value) : json(); };
     return {{"reachable", health.reachable},
             {"version", health.version},
             {"role", health.role},
-            {"latency_us", health.latency_us},
+            {"latency_us", known(health.latency_us)},
             {"items", known(health.items)},
             {"memory_used_bytes", known(health.memory_used_bytes)},
             {"memory_max_bytes", known(health.memory_max_bytes)},
@@ -323,6 +323,7 @@ json to_json(const StatusReport& report) {
         {"compare", report.record.compare},
         {"data", report.record.data},
         {"switches", report.record.switches},
+        {"switches_left_out", report.record.switches_left_out},
         {"skipped", report.skipped},
         {"flags", report.flags},
         {"workers", workers},
