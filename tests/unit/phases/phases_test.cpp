@@ -235,10 +235,22 @@ TEST_CASE("test: a failing smoke request, an aborting switch, and an unequal ver
         stage.world.final_verify.missing = 1;
         CHECK(test_phase(stage).exit_code == 2);
     }
+    SUBCASE("verify behind the drills, which looked at what they touched") {
+        stage.on_progress = [&](const Progress& progress) {
+            if (progress.step != "verifying all data after all drills") return;
+            const std::scoped_lock lock(stage.world.mutex);
+            stage.world.verify.different = 1;
+        };
+        const PhaseOutcome outcome = test_phase(stage);
+        INFO(say(outcome));
+        CHECK(outcome.exit_code == 2);
+        CHECK(outcome.headline.find("after all drills") != std::string::npos);
+    }
     CHECK(stage.row().state == S::compared);
     CHECK(stage.row().route.authority == Side::source);
     CHECK(!stage.row().route.hold);
     CHECK(!stage.world.fenced.contains(Side::source));
+    stage.on_progress = nullptr;
     stage.world.replies.clear();
     stage.world.verify.different = 0;
     stage.world.final_verify.missing = 0;

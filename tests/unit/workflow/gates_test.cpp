@@ -247,7 +247,8 @@ TEST_CASE("G4 test") {
                     {"hold_p99_us", p99_us},
                     {"equal_after_each", equal}};
     };
-    const json drilled{{"drills", {{{"name", "crash at C3"}, {"passed", true}}}}};
+    json drilled{{"drills", {{{"name", "crash at C3"}, {"passed", true}}}},
+                 {"equal_after_all", true}};
     book.put(kind::kSmoke, {{"total", 2}, {"passed", 2}});
     book.put(kind::kRehearsal, rehearsal(half_us, 1, true));
     book.put(kind::kDrills, drilled);
@@ -264,8 +265,16 @@ TEST_CASE("G4 test") {
     book.put(kind::kSmoke, {{"total", 2}, {"passed", 2}});
     book.put(kind::kDrills, {{"drills",
                               {{{"name", "crash at C3"}, {"passed", true}},
-                               {{"name", "crash at C4"}, {"passed", false}}}}});
+                               {{"name", "crash at C4"}, {"passed", false}}}},
+                             {"equal_after_all", true}});
     CHECK(book.verdict(Gate::test) == GateVerdict::fail);
+    // The drills look at what they touched; all data are verified once, behind them.
+    drilled["equal_after_all"] = false;
+    book.put(kind::kDrills, drilled);
+    CHECK(book.verdict(Gate::test) == GateVerdict::fail);
+    drilled.erase("equal_after_all");
+    book.put(kind::kDrills, drilled);
+    CHECK(book.verdict(Gate::test) == GateVerdict::inconclusive);
     REQUIRE(skip_gate(*book.store, book.row, Gate::test, "a copy of yesterday", current_owner()));
     CHECK(book.verdict(Gate::test) == GateVerdict::skipped);
 }
