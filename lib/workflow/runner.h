@@ -79,6 +79,9 @@ class PhaseRun {
     Result<GateReport> judge(Gate gate);
     /// judge() and require().
     Status demand(Gate gate);
+    /// The same for the gate behind the phase that runs, whatever decision skips it: a phase is
+    /// judged by what it found.
+    Status demand_own(Gate gate);
 
     /// Stores the fingerprint of both sides and the configuration: what new evidence will depend
     /// on.
@@ -110,6 +113,10 @@ class PhaseRun {
                                   const std::function<Status(PhaseRun&)>&);
     static int64_t limits_poll();
     Status begin(std::optional<Command> command, const PhaseFrame& frame);
+    Result<Skips> wanted_skips();
+    Status store_skips();
+    Result<GateReport> judge_by(Gate gate,
+                                Result<GateReport> (*rules)(Gate gate, const GateInput& input));
     Status recover();
     Status return_authority();
     CutoverPorts ports(std::function<void(std::string_view)> fault);

@@ -224,7 +224,7 @@ Status body(PhaseRun& run, const CompareOptions& options) {
         EXODUS_TRY(acknowledge(run.store(), run.row(), "compare:" + name, run.context().reason,
                                run.context().owner, run.settings().config_hash));
     }
-    EXODUS_TRY(run.demand(Gate::compare));
+    EXODUS_TRY(run.demand_own(Gate::compare));
     const MigrationState next = state_after(Command::compare, run.row().state);
     if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G3 holds"));
     run.outcome.headline = "compare passed: the target holds the same data and answers alike";

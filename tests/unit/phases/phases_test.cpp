@@ -290,10 +290,47 @@ TEST_CASE("skipped gates need a reason and stay visible") {
     context.reason.clear();
     CHECK(run_migrate(context, {}).exit_code == 4);
     context.reason = "tiny cache";
-    CHECK(run_migrate(context, {}).exit_code == 3);  // test is not skipped yet
+    CHECK(run_migrate(context, {}).exit_code == 3);  // test is not skipped
+    const auto skipped = [&] {
+        auto reading = stage.context();
+        return read_status(reading, {})->skipped.size();
+    };
+    CHECK(skipped() == 0);  // a refused command leaves nothing in force
     context.skip_gate = {"test"};
+    CHECK(run_migrate(context, {}).exit_code == 3);
+    context.skip_gate = {"nonsense"};
+    CHECK(run_migrate(context, {}).exit_code == 64);
+    context.skip_gate = {"compare", "test"};
+    context.dry_run = true;
+    EXPECT(run_migrate(context, {}), 0);
+    CHECK(skipped() == 0);
+    context.dry_run = false;
     EXPECT(run_migrate(context, {}), 0);
     CHECK(stage.row().state == S::ready);
-    auto reading = stage.context();
-    CHECK(read_status(reading, {})->skipped.size() == 2);
+    CHECK(skipped() == 2);
+}
+
+TEST_CASE("a skipped gate lets later phases pass, and makes no phase succeed") {
+    Stage stage;
+    EXPECT(pretest(stage), 0);
+    EXPECT(analyze(stage), 0);
+    auto context = stage.context();
+    context.skip_gate = {"compare"};
+    stage.interlay->reads_per_look = 0;
+    CompareOptions options;
+    options.reads_duration_max = milliseconds(50);
+    EXPECT(run_compare(context, options), 2);  // inconclusive
+    CHECK(stage.row().state == S::analyzed);
+    stage.interlay->reads_per_look = 700;
+    stage.world.verify.missing = 1;
+    EXPECT(compare(stage), 2);
+    CHECK(stage.row().state == S::analyzed);
+    stage.world.verify.missing = 0;
+    // What compare found stands in the way of nothing: it is skipped.
+    context.skip_gate = {"test"};
+    TestOptions failing;
+    failing.smoke_file = stage.write("smoke", "PING => PONG\n");
+    EXPECT(run_test(context, failing), 2);
+    CHECK(stage.row().state == S::analyzed);
+    EXPECT(migrate(stage), 0);
 }

@@ -235,6 +235,8 @@ TEST_CASE("G3 compare") {
     CHECK(skipped.verdict == GateVerdict::skipped);
     CHECK(skipped.open());
     CHECK(skipped.skipped_by.find("no traffic") != std::string::npos);
+    const GateInput input{*book.store, book.settings, book.row, book.context, kNow_ms};
+    CHECK(evaluate_unskipped(Gate::compare, input)->verdict == GateVerdict::inconclusive);
 }
 
 TEST_CASE("G4 test") {
