@@ -49,6 +49,7 @@ Status GateRules::compare_classes(const json& data) {
         counts.confirmed = row.at("confirmed").get<uint64_t>();
         counts.aa_comparisons = row.value("aa_comparisons", uint64_t{0});
         counts.aa_confirmed = row.value("aa_confirmed", uint64_t{0});
+        counts.unresolved = row.value("unresolved", uint64_t{0});
         comparisons += counts.comparisons;
         const ClassVerdict verdict = decide_class(counts, budget, confidence);
         if (verdict.passes()) {
@@ -57,7 +58,8 @@ Status GateRules::compare_classes(const json& data) {
         }
         const std::string requirement = "answers of " + counts.name;
         const std::string found = fmt::format(
-            "{} confirmed of {}: [{:.2g}, {:.2g}] against {:.2g}, noise {:.2g}", counts.confirmed,
+            "{} confirmed{} of {}: [{:.2g}, {:.2g}] against {:.2g}, noise {:.2g}", counts.confirmed,
+            counts.unresolved > 0 ? fmt::format(" and {} unresolved", counts.unresolved) : "",
             counts.comparisons, verdict.lower, verdict.upper, budget, verdict.noise);
         if (verdict.decision == ClassDecision::above) {
             add(requirement, found, false, "exodus divergences");
@@ -65,8 +67,9 @@ Status GateRules::compare_classes(const json& data) {
         }
         // Too few samples without a single divergence may be accepted by name; it is a decision,
         // never a pass by itself.
-        auto ack = counts.confirmed == 0 ? acknowledged("compare:" + counts.name)
-                                         : Result<std::string>(std::string());
+        const bool none = counts.confirmed + counts.unresolved == 0;
+        auto ack =
+            none ? acknowledged("compare:" + counts.name) : Result<std::string>(std::string());
         if (!ack) return tl::unexpected(std::move(ack).error());
         if (!ack->empty()) {
             add(requirement, found + "; accepted by " + *ack, GateVerdict::pass);

@@ -60,7 +60,7 @@ std::vector<std::string> undecided(PhaseRun& run, const ReadsCompare& reads) {
         if (counts.comparisons == 0) continue;
         const ClassVerdict verdict =
             decide_class({name, counts.comparisons, counts.confirmed, counts.aa_comparisons,
-                          counts.aa_confirmed},
+                          counts.aa_confirmed, counts.unresolved},
                          run.settings().compare.budget, run.settings().compare.confidence);
         if (verdict.decision == ClassDecision::inconclusive) out.push_back(name);
     }
@@ -171,9 +171,9 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
     evidence["comparator_dropped"] = reads.traffic().comparator_dropped;
     evidence["latency_us"] = run.outcome.numbers["latency_us"];
     const bool decided = total >= want.samples && reads.open_pairs() == 0;
-    const auto verdict = !decided         ? EvidenceVerdict::inconclusive
-                         : confirmed == 0 ? EvidenceVerdict::pass
-                                          : EvidenceVerdict::warn;
+    const auto verdict = !decided                      ? EvidenceVerdict::inconclusive
+                         : confirmed + unresolved == 0 ? EvidenceVerdict::pass
+                                                       : EvidenceVerdict::warn;
     return run.evidence(evidence_kind::kCompareReads, verdict, evidence);
 }
 

@@ -208,6 +208,18 @@ TEST_CASE("G3 compare") {
     open["open"] = 3;  // they may be differences
     book.put(kind::kCompareReads, open);
     CHECK(book.verdict(Gate::compare) == GateVerdict::inconclusive);
+    // What could not be read again may be confirmed ones: never a pass because of them, and no
+    // failure either.
+    json unresolved = class_of(2'000'000, 0);
+    unresolved["classes"][0]["unresolved"] = 1;
+    book.put(kind::kCompareReads, unresolved);
+    CHECK(book.verdict(Gate::compare) == GateVerdict::pass);
+    unresolved["classes"][0]["unresolved"] = 2'000;
+    book.put(kind::kCompareReads, unresolved);
+    CHECK(book.verdict(Gate::compare) == GateVerdict::inconclusive);
+    REQUIRE(acknowledge(*book.store, book.row, "compare:GET", "rare", current_owner(), "cfg"));
+    CHECK(book.verdict(Gate::compare) == GateVerdict::inconclusive);
+    REQUIRE(acknowledge(*book.store, book.row, "compare:GET", "rare", current_owner(), "older"));
     book.put(kind::kCompareReads, class_of(1'000, 0));
     CHECK(book.verdict(Gate::compare) == GateVerdict::inconclusive);
     // Too few samples of one class may be accepted; too few in all not.
