@@ -53,6 +53,13 @@ Status start_over(PhaseRun& run) {
     return forget(run, Direction::forward);
 }
 
+/// However compare ends, mirroring ends with it; the target goes on following.
+Status end_mirroring(PhaseRun& run) {
+    const Route& route = run.row().route;
+    if (route.mirror_percent == 0 && route.aa_percent == 0) return {};
+    return run.transition(row_without_mirror(run.row()), "compare ends");
+}
+
 /// Classes about which nothing can be said yet.
 std::vector<std::string> undecided(PhaseRun& run, const ReadsCompare& reads) {
     std::vector<std::string> out;
@@ -129,7 +136,9 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
         if (ended) ended = run.pause();
         if (!ended) break;
     }
-    // Candidates that are being read again count only when they have an outcome.
+    // Candidates that are being read again count only when they have an outcome. With new ones
+    // coming there would always be some without.
+    if (ended) ended = end_mirroring(run);
     const Deadline recheck = Deadline::in(milliseconds(kRecheck_ms_max));
     while (ended && reads.open_pairs() > 0 && !recheck.passed()) {
         Progress line;
@@ -159,6 +168,12 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
                                          {"target_p50", sum.shadow_latency_us.percentile(0.5)}};
     run.detail(fmt::format("compare   {} reads   {} confirmed   {} unresolved", grouped(total),
                            grouped(confirmed), grouped(unresolved)));
+    if (const uint64_t dropped = reads.traffic().comparator_dropped; dropped > 0) {
+        run.note(Severity::warn,
+                 fmt::format("{} answers that differ were not looked at, the comparator was full: "
+                             "they stay unresolved; a smaller --mirror-percent leaves it time",
+                             grouped(dropped)));
+    }
     run.detail(fmt::format(
         "latency   source p50 {:.2f} ms p99 {:.2f} ms   target p50 {:.2f} ms p99 {:.2f} ms",
         static_cast<double>(sum.latency_us.percentile(0.5)) / 1000,
@@ -215,10 +230,7 @@ Status body(PhaseRun& run, const CompareOptions& options) {
         run.transition(row_for_compare(run.row(), 0, 0), "compare: seed the target and follow"));
     EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
     const Status measured = measure(run, options, want);
-    // However it ended, mirroring ends with the command; the target goes on following.
-    if (run.row().route.mirror_percent > 0 || run.row().route.aa_percent > 0) {
-        EXODUS_TRY(run.transition(row_without_mirror(run.row()), "compare ends"));
-    }
+    EXODUS_TRY(end_mirroring(run));
     EXODUS_TRY(measured);
     for (const std::string& name : options.ack) {
         EXODUS_TRY(acknowledge(run.store(), run.row(), "compare:" + name, run.context().reason,

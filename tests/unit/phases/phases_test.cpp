@@ -198,6 +198,79 @@ TEST_CASE("compare: too few reads are inconclusive, confirmed divergences fail")
     CHECK(outcome.numbers["reads"]["classes"][0]["confirmed"] == 200);
 }
 
+namespace {
+
+/// Calls `action` when the first reads were compared.
+void while_comparing(Stage& stage, const std::function<void()>& action) {
+    stage.settings.gates.compare_samples_min = 3'000;
+    stage.on_progress = [action, done = false](const Progress& progress) mutable {
+        if (progress.step == "comparing reads" && !std::exchange(done, true)) action();
+    };
+}
+
+GateVerdict verdict_of(const PhaseOutcome& outcome, Gate gate) {
+    for (const GateReport& report : outcome.gates)
+        if (report.gate == gate) return report.verdict;
+    return GateVerdict::missing;
+}
+
+}  // namespace
+
+TEST_CASE("compare: answers that could not be read again, or not be looked at, are inconclusive") {
+    Stage stage;
+    EXPECT(pretest(stage), 0);
+    EXPECT(analyze(stage), 0);
+    SUBCASE("the re-check failed") {
+        while_comparing(stage, [&] {
+            DivergenceSample sample;
+            sample.command = "GET";
+            sample.outcome = "unresolved";
+            static_cast<void>(stage.log->add(std::vector<DivergenceSample>(5'000, sample)));
+            stage.interlay->candidates = 5'000;
+        });
+    }
+    SUBCASE("the comparator was full") {
+        while_comparing(stage, [&] { stage.interlay->comparator_dropped = 5'000; });
+    }
+    CompareOptions options;
+    options.reads_duration_max = milliseconds(1'500);  // enough samples; never enough for these
+    const PhaseOutcome outcome = compare(stage, options);
+    INFO(say(outcome));
+    CHECK(outcome.exit_code == 2);
+    CHECK(verdict_of(outcome, Gate::compare) == GateVerdict::inconclusive);
+    const auto& row = outcome.numbers["reads"]["classes"][0];
+    CHECK(row["confirmed"] == 0);
+    CHECK(row["unresolved"] == 5'000);
+    CHECK(row["comparisons"] >= 3'000);
+    CHECK(stage.row().state == S::analyzed);
+}
+
+TEST_CASE("compare waits for every candidate, and for no answer that was dropped") {
+    Stage stage;
+    EXPECT(pretest(stage), 0);
+    EXPECT(analyze(stage), 0);
+    std::string waited;
+    while_comparing(stage, [&] {
+        stage.interlay->candidates = 8;
+        stage.interlay->equal_by_rule = 3;
+        stage.interlay->comparator_dropped = 5;
+    });
+    stage.on_progress = [&, first = stage.on_progress](const Progress& progress) {
+        first(progress);
+        if (!waited.empty() || progress.waiting_for.find("read again") == std::string::npos) return;
+        waited = progress.waiting_for;
+        DivergenceSample sample;
+        sample.command = "GET";
+        sample.outcome = "timing_inflight";
+        static_cast<void>(stage.log->add(std::vector<DivergenceSample>(5, sample)));
+    };
+    const PhaseOutcome outcome = compare(stage);
+    INFO(say(outcome));
+    CHECK(waited == "5 differing answers to be read again");
+    CHECK(outcome.exit_code == 0);
+    CHECK(outcome.numbers["reads"]["classes"][0]["unresolved"] == 5);
+}
+
 TEST_CASE("compare: stopped, it says so and goes on with what it had counted") {
     Stage stage;
     EXPECT(pretest(stage), 0);
