@@ -333,6 +333,7 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
     if (!skips) return tl::unexpected(skips.error());
     if (!command) return {};
     if (!goal_holds(*command, row_)) EXODUS_TRY(check_command(*command, row_, *skips));
+    if (frame.allows) EXODUS_TRY(frame.allows(row_));
     if (context_.dry_run) return {};
 
     auto earlier = store().runs(row_.id, 64);

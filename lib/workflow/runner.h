@@ -142,6 +142,8 @@ struct PhaseFrame {
     bool recovers = true;  ///< ends what a dead cutover left open, gives back a rehearsed authority
     std::vector<std::string> plan;  ///< for --dry-run: what the phase would do, in order
     std::vector<Gate> gates;        ///< for --dry-run: which gates stand in the way
+    /// What its options need of the state beyond the command itself; null: nothing.
+    std::function<Status(const MigrationRow&)> allows;
 };
 
 /// Runs `body` in the frame. `command` none: allowed in every state (approve).
