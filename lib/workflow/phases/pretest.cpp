@@ -194,7 +194,7 @@ Status body(PhaseRun& run, const PretestOptions& options) {
     for (const Finding& finding : run.outcome.findings)
         ++by_severity[std::string(to_string(finding.severity))];
     run.outcome.numbers["findings"] = by_severity;
-    EXODUS_TRY(run.demand(Gate::pretest));
+    EXODUS_TRY(run.demand_own(Gate::pretest));
     const MigrationState next = state_after(Command::pretest, run.row().state);
     if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G1 holds"));
     run.outcome.headline = fmt::format("pretest passed: {} checks, {} warnings acknowledged",

@@ -135,7 +135,7 @@ Status body(PhaseRun& run, const TestOptions& options) {
     EXODUS_TRY(run_replay(run, options));
     if (options.drill_switch || options.drill_rollback || options.drill_crash)
         EXODUS_TRY(rehearse(run, options));
-    EXODUS_TRY(run.demand(Gate::test));
+    EXODUS_TRY(run.demand_own(Gate::test));
     const MigrationState next = state_after(Command::test, run.row().state);
     if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G4 holds"));
     run.outcome.headline =

@@ -57,6 +57,17 @@ TEST_CASE("a class is judged by budget and noise, and too few samples never pass
     CHECK(decide_class({"GET", 10'000, 50, 10'000, 48}, 1e-5, 0.99).decision ==
           ClassDecision::within_noise);
     CHECK_FALSE(decide_class({"GET", 0, 0, 0, 0}, 1, 0.99).passes());
+    // Unresolved ones may be divergences: they can spoil a pass, and never make a failure.
+    CHECK(decide_class({"GET", 500'000, 0, 0, 0, 40}, 1e-5, 0.99).decision ==
+          ClassDecision::inconclusive);
+    CHECK(decide_class({"GET", 500'000, 0, 0, 0, 40}, 1e-3, 0.99).decision ==
+          ClassDecision::within_budget);
+    CHECK(decide_class({"GET", 10'000, 50, 10'000, 48, 100}, 1e-5, 0.99).decision ==
+          ClassDecision::inconclusive);
+    CHECK(decide_class({"GET", 10'000, 40, 10'000, 48, 5}, 1e-5, 0.99).decision ==
+          ClassDecision::within_noise);
+    CHECK(decide_class({"GET", 10'000, 50, 10'000, 0, 5}, 1e-5, 0.99).decision ==
+          ClassDecision::above);
 }
 
 TEST_CASE("the machine refuses what is not in the table and says what is") {
