@@ -66,6 +66,9 @@ inline constexpr const char* kCommitVerify = "commit.verify";
 inline constexpr const char* kCommitGivenUp = "commit.given_up";
 /// {"residue":["text"]}: what of exodus is left on a server, and what is to be done by hand.
 inline constexpr const char* kCommitResidue = "commit.residue";
+// Rollback before the switch; no gate asks for it
+/// As commit.residue.
+inline constexpr const char* kRollbackResidue = "rollback.residue";
 }  // namespace evidence_kind
 
 /// Which parts of the context a kind depends on; a change of another part leaves it valid.

@@ -31,6 +31,14 @@ Status lift_fences(PhaseRun& run) {
     return {};
 }
 
+/// What the report lists later, when nobody sees this outcome any more.
+Status keep_residue(PhaseRun& run) {
+    const auto left = run.outcome.numbers.value("residue", nlohmann::json::array());
+    return run.evidence(evidence_kind::kRollbackResidue,
+                        left.empty() ? EvidenceVerdict::pass : EvidenceVerdict::warn,
+                        {{"residue", left}});
+}
+
 /// Nothing of exodus stays on the target; the source was never touched.
 Status clean_up(PhaseRun& run) {
     // Both movements are off in the row; the mover removes what they kept. Run again, this repeats
@@ -44,7 +52,7 @@ Status clean_up(PhaseRun& run) {
             run.outcome.numbers["residue"].push_back(line);
         }
     }
-    return {};
+    return keep_residue(run);
 }
 
 Status body(PhaseRun& run) {
@@ -72,7 +80,7 @@ Status body(PhaseRun& run) {
     if (again && !fenced->has_value() && residue_lines(run, Side::target).empty() &&
         residue_lines(run, Side::source).empty()) {
         run.outcome.headline = "rolled back already: nothing of exodus is left";
-        return {};
+        return keep_residue(run);
     }
     auto port = run.interlay();
     if (!port) return tl::unexpected(port.error());
