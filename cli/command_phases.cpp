@@ -329,6 +329,8 @@ void add_rollback(Cli& cli) {
         });
     });
     add_duration(sub, "--hold-timeout", options->hold_timeout_ms, "how long writes may be held");
+    sub->add_flag("--give-up", options->give_up,
+                  "after a rollback: end both movements, remove what exodus left");
 }
 
 struct CommitFlags {

@@ -124,6 +124,96 @@ TEST_CASE("rollback before the switch removes what exodus left") {
     CHECK(stage.world.lane(Direction::forward).forgotten);
 }
 
+TEST_CASE(
+    "rollback ends an attempt that compare began after the last one, whatever its gate said") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(rollback(stage), 0);
+    const auto is_off = [&] {
+        return stage.world.with(Direction::forward,
+                                [](FakeLane& lane) { return lane.mode == MovementMode::off; });
+    };
+    REQUIRE(eventually(is_off));
+    stage.world.verify.missing = 1;
+    EXPECT(compare(stage), 2);
+    CHECK(stage.row().state == S::analyzed);
+    CHECK(stage.row().attempt == 2);
+    CHECK(stage.row().forward == MovementMode::apply);
+    EXPECT(rollback(stage), 0);
+    CHECK(stage.row().state == S::aborted);
+    CHECK(stage.row().forward == MovementMode::off);
+    CHECK(eventually(is_off));
+}
+
+TEST_CASE("rollback stops what an earlier exodus let run in aborted") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(rollback(stage), 0);
+    Transition change;
+    change.row = stage.row();
+    change.row.forward = MovementMode::apply;
+    REQUIRE(stage.store->transition(stage.row(), change));
+    auto context = stage.context();
+    const auto next = read_status(context, {})->next;
+    CHECK(std::find(next.begin(), next.end(), "exodus rollback") != next.end());
+    stage.world.lane(Direction::forward).forgotten = false;
+    EXPECT(rollback(stage), 0);
+    CHECK(stage.row().state == S::aborted);
+    CHECK(stage.row().forward == MovementMode::off);
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+}
+
+TEST_CASE("test is refused in aborted and copying before it sends anything") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    const std::size_t sent = stage.world.count("target executes PING");
+    SUBCASE("copying") {
+        stage.world.with(Direction::forward,
+                         [](FakeLane& lane) { return lane.blocked = "stopped", 0; });
+        EXPECT(migrate(stage), 5);
+        REQUIRE(stage.row().state == S::copying);
+    }
+    SUBCASE("aborted") {
+        EXPECT(rollback(stage), 0);
+        REQUIRE(stage.row().state == S::aborted);
+    }
+    EXPECT(test_phase(stage), 3);
+    CHECK(stage.world.count("target executes PING") == sent);
+}
+
+TEST_CASE("giving up after a rollback: asked once, then nothing of exodus is left") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    RollbackOptions options;
+    options.give_up = true;
+    EXPECT(rollback(stage, options), 3);  // the source must get the target's writes first
+    CHECK(stage.row().state == S::switched);
+    const PhaseOutcome back = rollback(stage);
+    EXPECT(back, 0);
+    CHECK(std::find(back.next.begin(), back.next.end(), "exodus rollback --give-up") !=
+          back.next.end());
+    EXPECT(rollback(stage), 0);  // the same command again gives nothing up
+    CHECK(stage.row().state == S::rolled_back);
+    stage.confirms = false;
+    EXPECT(rollback(stage, options), 4);
+    CHECK(stage.row().state == S::rolled_back);
+    stage.confirms = true;
+    stage.asked.clear();
+    EXPECT(rollback(stage, options), 0);
+    CHECK(stage.asked == std::vector<std::string>{"give-up"});
+    CHECK(stage.row().state == S::aborted);
+    CHECK(stage.row().forward == MovementMode::off);
+    CHECK(stage.row().reverse == MovementMode::off);
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+    CHECK(stage.world.lane(Direction::reverse).forgotten);
+    CHECK(stage.world.fenced.empty());
+    EXPECT(rollback(stage, options), 0);
+    CHECK(stage.asked.size() == 1);
+}
+
 TEST_CASE("commit: from ready it switches first; differences and a missing confirmation stop it") {
     Stage stage;
     until_ready(stage);
