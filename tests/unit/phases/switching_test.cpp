@@ -1,6 +1,7 @@
 // The phases from migrate to commit on a real state file with the fake family: approval, switch,
 // strategies, rollback, commit, what a dry run says.
 #include "drive.h"
+#include "workflow/pause_knob.h"
 #include "workflow/phases/status.h"
 
 using namespace exodus;
@@ -29,6 +30,47 @@ TEST_CASE("migrate: until copied, pause and throttle, blocked movement") {
                      [](FakeLane& lane) { return lane.blocked = "second writer", 0; });
     CHECK(migrate(stage).exit_code == 5);
     CHECK(stage.row().forward_flags.blocked == "second writer");
+}
+
+TEST_CASE("the copy is paused and resumed beside the command that holds the lock") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::copied), 0);
+    const auto paused = [&] {
+        return stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.paused; });
+    };
+    const auto lock =
+        StateLock::take(stage.settings.state_path, stage.owner, "migrate", "migrate", {});
+    REQUIRE(lock);
+    EXPECT(migrate(stage), 75);
+    MigrateOptions options;
+    options.throttle["bytes_per_s"] = "7";
+    EXPECT(migrate(stage, MigrateGoal::pause, options), 0);
+    CHECK(paused());
+    CHECK(stage.world.lane(Direction::forward).throttle["bytes_per_s"] == "7");
+    EXPECT(migrate(stage, MigrateGoal::resume), 0);
+    CHECK(eventually([&] { return !paused(); }));
+    CHECK(stage.row().state == S::following);  // a knob: it copies nothing itself
+}
+
+TEST_CASE("a pause by ctl is in the row: status tells it and a restarted interlay keeps to it") {
+    Stage stage;
+    until_ready(stage);
+    auto port = stage.open("control");
+    REQUIRE(set_paused(*stage.store, port.get(), stage.row().id, true, stage.owner, "peak hour"));
+    CHECK(stage.row().flag_paused == "by mira@ops1: peak hour");
+    const auto paused = [&] {
+        return stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.paused; });
+    };
+    CHECK(paused());
+    stage.interlay.reset();
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.paused = false; });
+    REQUIRE(stage.ensure({}));
+    CHECK(eventually(paused));
+    REQUIRE(set_paused(*stage.store, port.get(), stage.row().id, false, stage.owner, ""));
+    CHECK(stage.row().flag_paused.empty());
+    CHECK(eventually([&] { return !paused(); }));
 }
 
 TEST_CASE("switch: denied, unconfirmed, not ready, aborted: the source stays authoritative") {
@@ -88,6 +130,7 @@ TEST_CASE("canary: steps, then the switch; a breach is taken back by itself") {
     EXPECT(migrate(stage, MigrateGoal::switched), 0);
     CHECK(stage.row().route.authority == Side::target);
     CHECK(stage.row().route.canary_percent == 0);
+    EXPECT(migrate(stage, MigrateGoal::canary, options), 3);
 }
 
 TEST_CASE("blue-green: activated back and forth") {
@@ -310,6 +353,30 @@ TEST_CASE("dry run changes nothing and names what is in the way") {
     CHECK(stage.asked.empty());
     context.dry_run = true;
     CHECK(run_compare(context, {}).exit_code == 0);
+}
+
+TEST_CASE("dry run of a plain migrate asks the gates of the copy, where there is one to begin") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    const auto in_the_way = [&] {
+        auto context = stage.context();
+        context.dry_run = true;
+        const PhaseOutcome outcome = run_migrate(context, {});
+        EXPECT(outcome, 0);
+        return std::count_if(
+            outcome.details.begin(), outcome.details.end(),
+            [](const std::string& line) { return line.starts_with("in the way: "); });
+    };
+    CHECK(in_the_way() == 0);
+    const int64_t age_max = stage.settings.gates.evidence_age_ms;
+    stage.settings.gates.evidence_age_ms = -1;  // whatever was measured is too old
+    CHECK(in_the_way() > 0);
+    EXPECT(migrate(stage), 2);
+    stage.settings.gates.evidence_age_ms = age_max;
+    EXPECT(migrate(stage), 0);
+    stage.settings.gates.evidence_age_ms = -1;
+    CHECK(in_the_way() == 0);  // the copy is there
 }
 
 TEST_CASE("a locked migration is exit 75, an unreachable interlay 69") {
