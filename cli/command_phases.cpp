@@ -68,8 +68,8 @@ void add_pretest(Cli& cli) {
                   "an endpoint may fork and write out all its data once; see redis.psync");
     add_list(sub, "--only", flags->options.only, "run only these checks", "CHECK");
     add_list(sub, "--skip", flags->options.skip, "leave these checks out", "CHECK");
-    add_list(sub, "--ack", flags->options.ack,
-             "accept the warning of these checks; stored with --reason", "CHECK");
+    add_list(sub, "--ack", flags->options.ack, "accept the warning of these checks; needs --reason",
+             "CHECK");
     sub->add_flag("--list", flags->list, "list the checks and end");
 }
 

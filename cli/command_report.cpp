@@ -76,6 +76,8 @@ int report(Cli& cli, const ReportFlags& flags) {
     if (!collected) return cli.out.error("report", collected.error());
     nlohmann::json& object = *collected;
     object["version"] = EXODUS_VERSION;
+    // The row's is that of init; the configuration may have changed since.
+    if (space->settings.given()) object["strategy"] = to_string(space->settings.migrate.strategy);
     object["config_hash"] = space->settings.config_hash;
     auto& values = object["configuration"] = nlohmann::json::array();
     std::vector<ConfigValue> list;

@@ -136,6 +136,8 @@ struct Settings {
     [[nodiscard]] const Endpoint& endpoint(Side side) const {
         return side == Side::source ? source : target;
     }
+    /// A configuration named an endpoint; else what is here are defaults that nobody chose.
+    [[nodiscard]] bool given() const { return !source.host.empty() || !source.unix_path.empty(); }
 };
 
 }  // namespace exodus

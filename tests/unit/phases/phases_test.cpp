@@ -82,6 +82,12 @@ TEST_CASE("pretest: failing and unacknowledged checks keep the gate shut") {
     options.tap = &tap;
     options.ack = {"fake.rights"};
     auto context = stage.context();
+    context.reason.clear();
+    const std::size_t checked = stage.world.count("check fake.rights");
+    EXPECT(run_pretest(context, options), 64);  // an acknowledgement is a decision: it needs a why
+    CHECK(stage.world.count("check fake.rights") == checked);
+    CHECK(stage.row().state == S::created);
+    context.reason = "the write rate is low";
     EXPECT(run_pretest(context, options), 0);
     options.only = {"fake.nonsense"};
     CHECK(run_pretest(context, options).exit_code == 64);
