@@ -251,6 +251,16 @@ TEST_CASE("test: a failing smoke request, an aborting switch, and an unequal ver
     EXPECT(test_phase(stage), 0);
 }
 
+TEST_CASE("test: a namespace that the family does not have is refused before anything is sent") {
+    Stage stage;
+    until_compared(stage);
+    TestOptions options;
+    options.target_namespace = "5";
+    EXPECT(test_phase(stage, options), 78);
+    CHECK(stage.world.count("target executes PING") == 0);
+    CHECK(stage.row().state == S::compared);
+}
+
 TEST_CASE("test: a process that died after the rehearsed switch gives the authority back first") {
     Stage stage;
     until_compared(stage);
