@@ -35,6 +35,9 @@ Status lift_fences(PhaseRun& run) {
 Status clean_up(PhaseRun& run) {
     // Both movements are off in the row; the mover removes what they kept. Run again, this repeats
     // what was not done.
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
     EXODUS_TRY(forget(run, Direction::forward));
     EXODUS_TRY(forget(run, Direction::reverse));
     EXODUS_TRY(lift_fences(run));
@@ -108,10 +111,14 @@ Status body(PhaseRun& run, const RollbackOptions& options) {
         run.outcome.headline = "rolled back already: nothing of exodus is left";
         return {};
     }
-    auto port = run.interlay();
-    if (!port) return tl::unexpected(port.error());
-    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
-    EXODUS_TRY(clean_up(run));
+    if (Status cleaned = clean_up(run); !cleaned) {
+        // `aborted` stands, and nothing in it says that something was left.
+        if (cleaned.error().code != ErrorCode::cancelled)
+            run.outcome.next.emplace_back("exodus rollback");
+        if (cleaned.error().hint.empty())
+            cleaned.error().hint = "no data move any more; exodus rollback again removes the rest";
+        return cleaned;
+    }
     run.outcome.headline =
         gives_up
             ? "given up: the source answers everything; nothing of exodus is left on the target"

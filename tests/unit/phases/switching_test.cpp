@@ -188,6 +188,22 @@ TEST_CASE(
     CHECK(eventually(is_off));
 }
 
+TEST_CASE("a rollback that could not remove everything names itself as the next command") {
+    Stage stage;
+    until_ready(stage);
+    stage.interlay->down = true;
+    stage.timeout = milliseconds(200);
+    const PhaseOutcome outcome = rollback(stage);
+    INFO(say(outcome));
+    CHECK(outcome.exit_code != 0);
+    CHECK(stage.row().state == S::aborted);
+    CHECK(outcome.next.front() == "exodus rollback");
+    stage.interlay->down = false;
+    stage.timeout = milliseconds(20'000);
+    EXPECT(rollback(stage), 0);
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+}
+
 TEST_CASE("rollback stops what an earlier exodus let run in aborted") {
     Stage stage;
     until_ready(stage);
