@@ -24,6 +24,8 @@ namespace exodus::cli {
 
 namespace {
 
+constexpr const char* kNobodyThere = "nobody runs there: start without --takeover";
+
 struct InterlayFlags {
     bool takeover = false;
 };
@@ -127,9 +129,38 @@ Result<std::vector<FileDescriptor>> take_sockets(const std::string& path) {
     auto sockets = take_listeners(path, milliseconds(limits::kControlTimeout_ms));
     if (sockets) return sockets;
     Error error = std::move(sockets.error());
-    if (error.code == ErrorCode::unreachable)
-        error.hint = "nobody runs there: start without --takeover";
+    if (error.code == ErrorCode::unreachable) error.hint = kNobodyThere;
     return fail(std::move(error), "takeover");
+}
+
+Result<nlohmann::json> hello_of(ControlPort& port) {
+    return port.call({{"op", control_op::kHello}}, milliseconds(limits::kControlTimeout_ms));
+}
+
+Error runs_already(const nlohmann::json& hello, const std::string& path) {
+    return Error{
+        ErrorCode::locked,
+        fmt::format("an interlay of this migration runs already (pid {}, {})",
+                    hello.value("pid", 0), path),
+        "leave it, end it with exodus ctl drain, or replace it with exodus interlay --takeover"};
+}
+
+/// --dry-run: asks the interlay that runs who it is, and nothing else of anybody.
+int rehearse(Cli& cli, const InterlayFlags& flags, const Settings& settings, ControlPort& port) {
+    const auto there = hello_of(port);
+    if (there && !flags.takeover)
+        return cli.out.error("interlay", runs_already(*there, control_path(settings)));
+    if (!there && flags.takeover) {
+        Error error = there.error();
+        if (error.code == ErrorCode::unreachable) error.hint = kNobodyThere;
+        return cli.out.error("interlay", error);
+    }
+    const std::string addresses = fmt::format("{}", fmt::join(settings.interlay.listen, ", "));
+    cli.out.line(flags.takeover
+                     ? fmt::format("dry run: would take over from pid {} and listen on {}",
+                                   there->value("pid", 0), addresses)
+                     : "dry run: would listen on " + addresses);
+    return cli.out.result("interlay", kDone, {{"headline", "dry run: nothing was started"}});
 }
 
 int serve(Cli& cli, const InterlayFlags& flags) {
@@ -141,7 +172,9 @@ int serve(Cli& cli, const InterlayFlags& flags) {
             return cli.out.error("interlay", status.error());
     }
     int exit_code = kDone;
-    auto space = Workspace::open(cli, {}, exit_code);
+    WorkspaceOptions opening;
+    if (cli.globals.dry_run) opening.mode = OpenMode::read_only;
+    auto space = Workspace::open(cli, opening, exit_code);
     if (!space) return exit_code;
     const Settings& settings = space->settings;
     const std::string path = control_path(settings);
@@ -149,24 +182,14 @@ int serve(Cli& cli, const InterlayFlags& flags) {
         return cli.out.error("interlay", error, "no application was accepted; nothing was changed");
     };
     const auto predecessor = make_control_client(path);
+    if (cli.globals.dry_run) return rehearse(cli, flags, settings, *predecessor);
     std::vector<FileDescriptor> taken;
     if (flags.takeover) {
         auto sockets = take_sockets(path);
         if (!sockets) return failed(sockets.error());
         taken = std::move(*sockets);
-    } else if (auto hello = predecessor->call({{"op", control_op::kHello}},
-                                              milliseconds(limits::kControlTimeout_ms));
-               hello) {
-        return failed(Error{ErrorCode::locked,
-                            fmt::format("an interlay of this migration runs already (pid {}, {})",
-                                        hello->value("pid", 0), path),
-                            "leave it, end it with exodus ctl drain, or replace it with exodus "
-                            "interlay --takeover"});
-    }
-    if (cli.globals.dry_run) {
-        cli.out.line(
-            fmt::format("dry run: would listen on {}", fmt::join(settings.interlay.listen, ", ")));
-        return cli.out.result("interlay", kDone, {{"headline", "dry run: nothing was started"}});
+    } else if (const auto there = hello_of(*predecessor)) {
+        return failed(runs_already(*there, path));
     }
     Parts parts;
     const auto take_port = [&]() -> Status {

@@ -14,18 +14,6 @@ namespace exodus {
 
 namespace {
 
-std::string strategy_name(Strategy strategy) {
-    switch (strategy) {
-        case Strategy::big_bang:
-            return "big-bang";
-        case Strategy::canary:
-            return "canary";
-        case Strategy::blue_green:
-            return "blue-green";
-    }
-    return "big-bang";
-}
-
 std::string fresh_lineage() {
     const std::string bytes = random_bytes(8);
     return sha256_hex(bytes).substr(0, 16);
@@ -106,7 +94,7 @@ Result<MigrationRow> WorkflowStore::create_migration(const Settings& settings, c
                 "created_ms, updated_ms) VALUES (?, ?, 'new', 1, 'source', 'source', 'source', 0, "
                 "0, 0, 0, 0, 0, 'off', 'off', "
                 "?, 1, 0, '', '', '', ?, '', '', '', '', ?, ?)",
-                settings.migration, settings.family, strategy_name(settings.migrate.strategy),
+                settings.migration, settings.family, to_string(settings.migrate.strategy),
                 settings.config_hash, now, now);
             const int64_t id = db.getLastInsertRowid();
             insert_endpoint(db, id, endpoint_row(settings.source));

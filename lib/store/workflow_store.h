@@ -6,6 +6,7 @@
 // (disk full, read-only), data (the file is damaged), not_allowed (compare-and-set lost), internal.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -135,6 +136,9 @@ class WorkflowStore {
                                                        std::string_view subject);
     Result<std::vector<DecisionRow>> decisions(int64_t migration,
                                                std::size_t limit);  ///< newest first
+    /// Those of one kind, newest first.
+    Result<std::vector<DecisionRow>> decisions_of(int64_t migration, std::string_view kind,
+                                                  std::size_t limit);
     /// Replaces the findings of a phase.
     Status put_findings(int64_t migration, std::string_view phase,
                         const std::vector<Finding>& findings);
@@ -144,8 +148,11 @@ class WorkflowStore {
     // --------------------------------------------------------------------------------------------
     /// A verify run's result: new rows are added, open rows that it no longer found are resolved.
     Status put_divergences(int64_t migration, const std::vector<Divergence>& found);
+    /// Oldest first; only those found until then.
     Result<std::vector<DataDivergenceRow>> divergences(int64_t migration, bool open_only,
-                                                       std::size_t limit);
+                                                       std::size_t limit,
+                                                       int64_t found_until_ms = INT64_MAX);
+    Result<uint64_t> count_open_divergences(int64_t migration, int64_t found_until_ms = INT64_MAX);
 
     // --- what happened
     // -----------------------------------------------------------------------------------------------

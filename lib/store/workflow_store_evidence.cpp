@@ -180,6 +180,19 @@ Result<std::vector<DecisionRow>> WorkflowStore::decisions(int64_t migration, std
     });
 }
 
+Result<std::vector<DecisionRow>> WorkflowStore::decisions_of(int64_t migration,
+                                                             std::string_view kind,
+                                                             std::size_t limit) {
+    return database_->read("reading decisions", [&](SQLite::Database& db) {
+        return collect(statement(db,
+                                 "SELECT " + std::string(kDecisionColumns) +
+                                     " FROM decision WHERE migration_id = ? AND kind = ? "
+                                     "ORDER BY id DESC LIMIT ?",
+                                 migration, kind, limit),
+                       decision_at);
+    });
+}
+
 Status WorkflowStore::put_findings(int64_t migration, std::string_view phase,
                                    const std::vector<Finding>& findings) {
     return database_->write(
@@ -256,14 +269,16 @@ Status WorkflowStore::put_divergences(int64_t migration, const std::vector<Diver
 }
 
 Result<std::vector<DataDivergenceRow>> WorkflowStore::divergences(int64_t migration, bool open_only,
-                                                                  std::size_t limit) {
+                                                                  std::size_t limit,
+                                                                  int64_t found_until_ms) {
     return database_->read("reading divergences", [&](SQLite::Database& db) {
         return collect(
             statement(
                 db,
                 "SELECT id, location, key, kind, detail, found_ms, resolved_ms FROM divergence "
-                "WHERE migration_id = ? AND (? = 0 OR resolved_ms = 0) ORDER BY id LIMIT ?",
-                migration, open_only, limit),
+                "WHERE migration_id = ? AND (? = 0 OR resolved_ms = 0) AND found_ms <= ? "
+                "ORDER BY id LIMIT ?",
+                migration, open_only, found_until_ms, limit),
             [](SQLite::Statement& query) {
                 DataDivergenceRow row;
                 row.id = int_at(query, 0);
@@ -273,6 +288,17 @@ Result<std::vector<DataDivergenceRow>> WorkflowStore::divergences(int64_t migrat
                 row.resolved_ms = int_at(query, 6);
                 return row;
             });
+    });
+}
+
+Result<uint64_t> WorkflowStore::count_open_divergences(int64_t migration, int64_t found_until_ms) {
+    return database_->read("counting divergences", [&](SQLite::Database& db) {
+        return first(statement(db,
+                               "SELECT count(*) FROM divergence WHERE migration_id = ? AND "
+                               "resolved_ms = 0 AND found_ms <= ?",
+                               migration, found_until_ms),
+                     [](SQLite::Statement& query) { return uint_at(query, 0); })
+            .value_or(0);
     });
 }
 

@@ -457,7 +457,18 @@ ControlHandlers Mover::handlers() {
         return json::object();
     };
     out[control_op::kPause] = [this](const json& request) -> Result<json> {
-        for (const auto& lane : lanes_) lane->movement->set_paused(request.value("paused", false));
+        // The row says it; who asks has written it there. Otherwise status would not know of it,
+        // and the next start of this process would undo it.
+        const auto row = read_row();
+        if (!row) return tl::unexpected(row.error());
+        const bool paused = !row->flag_paused.empty();
+        if (request.value("paused", paused) != paused) {
+            return fail(ErrorCode::not_allowed,
+                        paused ? "the state file says that the copy rests"
+                               : "the state file says that the copy goes on",
+                        "exodus migrate --pause or --resume");
+        }
+        for (const auto& lane : lanes_) lane->movement->set_paused(paused);
         look_now();
         return json::object();
     };

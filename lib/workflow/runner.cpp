@@ -336,11 +336,13 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
     if (frame.allows) EXODUS_TRY(frame.allows(row_));
     if (context_.dry_run) return {};
 
+    // A phase that begins the next attempt is its own from the start, so that it can be resumed.
+    const int attempt = *command == Command::rollback ? row_.attempt : current_attempt(row_);
     auto earlier = store().runs(row_.id, 64);
     if (!earlier) return tl::unexpected(earlier.error());
     bool newest = true;
     for (const RunRow& run : *earlier) {
-        if (run.phase != outcome.phase || run.attempt != row_.attempt) continue;
+        if (run.phase != outcome.phase || run.attempt != attempt) continue;
         if (run.ended_ms == 0)
             EXODUS_TRY(store().end_run(run.id, "failed"));  // its process is dead: we hold the lock
         if (newest && run.status != "done") {
@@ -349,8 +351,8 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
         }
         newest = false;
     }
-    auto run = store().begin_run(row_.id, row_.attempt, outcome.phase, context_.owner,
-                                 resumed_detail_.dump());
+    auto run =
+        store().begin_run(row_.id, attempt, outcome.phase, context_.owner, resumed_detail_.dump());
     if (!run) return tl::unexpected(run.error());
     run_id_ = *run;
     return {};

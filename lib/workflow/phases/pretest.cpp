@@ -71,7 +71,7 @@ Status run_checks(PhaseRun& run, const PretestOptions& options) {
             // accept by name.
             findings.push_back({check.id, Severity::warn, "both",
                                 check.title + ": not run, skipped by --skip",
-                                "exodus pretest --ack " + check.id});
+                                "exodus pretest --ack " + check.id + " --reason TEXT"});
         } else {
             findings = run.inspector().run(check.id);
         }
@@ -177,6 +177,8 @@ Status accept_full_sync(PhaseRun& run) {
 }
 
 Status body(PhaseRun& run, const PretestOptions& options) {
+    if (!options.ack.empty() && run.context().reason.empty())
+        return fail(ErrorCode::usage, "--ack needs a reason", "--reason TEXT");
     EXODUS_TRY(note_endpoints(run));
     const Status context = run.store_context();
     if (!context)

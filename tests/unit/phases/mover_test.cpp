@@ -154,6 +154,26 @@ TEST_CASE("modes follow the row") {
     }));
 }
 
+TEST_CASE("whether the copy rests is what the row says, also for who asks for it") {
+    Bench bench;
+    bench.start();
+    const auto paused = [&] {
+        return bench.world.with(Direction::forward, [](FakeLane& lane) { return lane.paused; });
+    };
+    const auto refused = bench.call(control_op::kPause, {{"paused", true}});
+    REQUIRE(!refused);
+    CHECK(refused.error().code == ErrorCode::not_allowed);
+    CHECK(!paused());
+    bench.state.set([](MigrationRow& row) { row.flag_paused = "by mira"; });
+    REQUIRE(bench.call(control_op::kPause, {{"paused", true}}));
+    CHECK(paused());
+    bench.settle();
+    CHECK(paused());
+    bench.state.set([](MigrationRow& row) { row.flag_paused.clear(); });
+    REQUIRE(bench.call(control_op::kPause, {{"paused", false}}));
+    CHECK(!paused());
+}
+
 TEST_CASE("a mode that cannot be set is reported and tried again") {
     Bench bench;
     bench.world.lane(Direction::forward).fail_mode = "connection refused";

@@ -82,6 +82,12 @@ TEST_CASE("pretest: failing and unacknowledged checks keep the gate shut") {
     options.tap = &tap;
     options.ack = {"fake.rights"};
     auto context = stage.context();
+    context.reason.clear();
+    const std::size_t checked = stage.world.count("check fake.rights");
+    EXPECT(run_pretest(context, options), 64);  // an acknowledgement is a decision: it needs a why
+    CHECK(stage.world.count("check fake.rights") == checked);
+    CHECK(stage.row().state == S::created);
+    context.reason = "the write rate is low";
     EXPECT(run_pretest(context, options), 0);
     options.only = {"fake.nonsense"};
     CHECK(run_pretest(context, options).exit_code == 64);
@@ -191,6 +197,16 @@ TEST_CASE("test: a failing smoke request, an aborting switch, and an unequal ver
     stage.world.verify.different = 0;
     stage.world.final_verify.missing = 0;
     EXPECT(test_phase(stage), 0);
+}
+
+TEST_CASE("test: a namespace that the family does not have is refused before anything is sent") {
+    Stage stage;
+    until_compared(stage);
+    TestOptions options;
+    options.target_namespace = "5";
+    EXPECT(test_phase(stage, options), 78);
+    CHECK(stage.world.count("target executes PING") == 0);
+    CHECK(stage.row().state == S::compared);
 }
 
 TEST_CASE("test: a process that died after the rehearsed switch gives the authority back first") {

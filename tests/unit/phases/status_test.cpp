@@ -158,6 +158,27 @@ TEST_CASE("the next command is one that would work, or one that removes what is 
                                              "exodus commit --skip-gate commit --reason TEXT"});
 }
 
+TEST_CASE("a skip is shown until commit, however many decisions came after it") {
+    Stage stage;
+    EXPECT(pretest(stage), 0);
+    EXPECT(analyze(stage), 0);
+    auto context = stage.context();
+    context.skip_gate = {"compare", "test"};
+    EXPECT(run_migrate(context, {}), 0);
+    for (int i = 0; i < 60; ++i) EXPECT(approve(stage), 0);
+    auto reading = stage.context();
+    CHECK(read_status(reading, {})->skipped.size() == 2);
+}
+
+TEST_CASE("the strategy that is shown is the configured one") {
+    Stage stage;
+    stage.settings.migrate.strategy = Strategy::blue_green;
+    auto context = stage.context();
+    CHECK(to_json(*read_status(context, {})).at("strategy") == "blue-green");
+    stage.settings.source.host.clear();  // no configuration at hand: that of init
+    CHECK(to_json(*read_status(context, {})).at("strategy") == "big-bang");
+}
+
 TEST_CASE("a copy that rests is resumed before anything else") {
     Stage stage;
     until_compared(stage);

@@ -86,6 +86,40 @@ TEST_CASE("the machine refuses what is not in the table and says what is") {
     CHECK(state_after(Command::compare, MigrationState::ready) == MigrationState::ready);
 }
 
+TEST_CASE("test is allowed only where a cutover can begin, and says what to do elsewhere") {
+    MigrationRow row;
+    for (const auto state :
+         {MigrationState::created, MigrationState::pretested, MigrationState::analyzed,
+          MigrationState::compared, MigrationState::tested, MigrationState::copying,
+          MigrationState::following, MigrationState::ready, MigrationState::rolled_back,
+          MigrationState::aborted}) {
+        CAPTURE(to_string(state));
+        row.state = state;
+        if (check_command(Command::test, row, Skips{true, true}))
+            CHECK(transition_allowed(state, MigrationState::holding));
+    }
+    const auto refusal = [&](MigrationState state) {
+        row.state = state;
+        const Status refused = check_command(Command::test, row);
+        REQUIRE_FALSE(refused);
+        return refused.error().message;
+    };
+    CHECK(refusal(MigrationState::aborted).find("compare") != std::string::npos);
+    CHECK(refusal(MigrationState::copying).find("migrate --until copied") != std::string::npos);
+}
+
+TEST_CASE("compare from aborted begins an attempt; aborted with data flowing is no goal") {
+    MigrationRow row;
+    row.state = MigrationState::aborted;
+    CHECK(goal_holds(Command::rollback, row));
+    const MigrationRow begun = row_for_compare(row, 0, 0);
+    CHECK(begun.state == MigrationState::analyzed);
+    CHECK(begun.attempt == row.attempt + 1);
+    row.forward = MovementMode::apply;
+    CHECK_FALSE(goal_holds(Command::rollback, row));
+    CHECK(row_at_rest(row).forward == MovementMode::off);
+}
+
 TEST_CASE("a second command finds the lock taken and learns by whom") {
     const MemoryDir dir;
     CHECK_FALSE(lock_holder(dir.file("s.db"))->has_value());
