@@ -28,7 +28,7 @@ class Database;
 enum class OpenMode : uint8_t {
     create,     ///< makes the file (0600) and its schema when absent
     existing,   ///< error no_input when absent
-    read_only,  ///< for --dry-run and status; never changes a byte of the file
+    read_only,  ///< for --dry-run and status; changes nothing that was committed
 };
 
 /// A step that becomes durable together with something else.

@@ -113,9 +113,12 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
     if (!now) return tl::unexpected(now.error());
     // What an interrupted run has counted counts as long as nothing was copied anew since.
     const json& earlier = run.resumed_detail();
-    const bool same_copy = earlier.value("lineage", "") == now->lineage;
+    const bool goes_on = earlier.value("lineage", "") == now->lineage && !options.restart;
+    // What was found before is not what this run finds: status and metrics show the newest.
+    if (DivergenceLog* log = run.context().divergences; log != nullptr && !goes_on)
+        EXODUS_TRY(log->clear());
     ReadsCompare reads;
-    EXODUS_TRY(reads.begin(run, same_copy && !options.restart ? earlier : json::object()));
+    EXODUS_TRY(reads.begin(run, goes_on ? earlier : json::object()));
     const auto keep = [&] {
         json detail = reads.to_json();
         detail["lineage"] = now->lineage;

@@ -247,8 +247,11 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
         out.data_flow = "stands still: no interlay runs";
         if (out.row.state != S::committed) out.way_back = "unknown: no interlay runs";
     }
-    out.way_back_now = way_back_now(out.row, out.reverse, out.interlay_reachable,
-                                    !out.endpoints_probed || out.source.reachable);
+    out.way_back_now = way_back_now(out.row, out.reverse,
+                                    {.interlay = out.interlay_reachable,
+                                     .source = !out.endpoints_probed || out.source.reachable,
+                                     .target = !out.endpoints_probed || out.target.reachable},
+                                    wall_ms());
     out.items_line =
         conflicts_text(out.row.route.authority == Side::source ? out.forward : out.reverse);
     EXODUS_TRY(read_gates(context, out));

@@ -1,5 +1,7 @@
 // The phases from migrate to commit on a real state file with the fake family: approval, switch,
 // strategies, rollback, commit, what a dry run says.
+#include <thread>
+
 #include "drive.h"
 #include "workflow/pause_knob.h"
 #include "workflow/phases/status.h"
@@ -131,6 +133,38 @@ TEST_CASE("canary: steps, then the switch; a breach is taken back by itself") {
     CHECK(stage.row().route.authority == Side::target);
     CHECK(stage.row().route.canary_percent == 0);
     EXPECT(migrate(stage, MigrateGoal::canary, options), 3);
+}
+
+TEST_CASE("canary: a step that was left is watched again; differing answers are a breach") {
+    Stage stage;
+    stage.settings.migrate.strategy = Strategy::canary;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    MigrateOptions options;
+    options.canary_percent = 10;
+    EXPECT(migrate(stage, MigrateGoal::canary, options), 0);
+    stage.settings.migrate.canary.hold_ms = 1'500;
+    const DivergenceSample differs{.command = "GET",
+                                   .reason = "value",
+                                   .outcome = "confirmed",
+                                   .request = {},
+                                   .left = {},
+                                   .right = {}};
+    std::jthread answers([&](const std::stop_token& stop) {
+        while (!stop.stop_requested() && stage.row().route.canary_percent > 0)
+            std::this_thread::sleep_for(milliseconds(1));
+        while (!stop.stop_requested() && stage.row().route.canary_percent == 0)
+            std::this_thread::sleep_for(milliseconds(1));
+        static_cast<void>(stage.log->add(std::vector<DivergenceSample>(50, differs)));
+    });
+    const PhaseOutcome breach = migrate(stage, MigrateGoal::switched);
+    INFO(say(breach));
+    CHECK(breach.exit_code == 5);
+    const auto& steps = breach.numbers.at("canary");
+    REQUIRE(steps.size() == 1);
+    CHECK(steps.at(0).at("percent") == 10);
+    CHECK(steps.at(0).at("confirmed") == 50);
+    CHECK(stage.row().route.canary_percent == 0);
 }
 
 TEST_CASE("blue-green: activated back and forth") {
