@@ -310,7 +310,7 @@ void StatusEvents::look_at_losses() {
     const json* errors = find(*status_, "/traffic/protocol_errors");
     if (errors != nullptr && errors->is_object()) {
         for (const auto& [reason, value] : errors->items()) {
-            if (!value.is_number_unsigned()) continue;
+            if (!value.is_number_integer()) continue;
             broken += value.get<uint64_t>();
             reasons += (reasons.empty() ? "" : ", ") + reason;
         }

@@ -77,7 +77,7 @@ class StatusEvents {
     bool grew(const std::string& name, uint64_t now, bool each = false);
     void tell(const char* severity, const char* code, const std::string& subject, std::string text);
 
-    const int64_t max_lag_ms_;
+    int64_t max_lag_ms_;
     std::map<std::string, Level> levels_;  ///< by code and subject
     std::map<std::string, Count> counts_;
     std::map<std::string, Copy> copies_;        ///< by direction
