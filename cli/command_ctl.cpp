@@ -60,7 +60,12 @@ Result<nlohmann::json> carry_out(Workspace& space, ControlPort& port, const std:
                               reason));
         return request;
     }
-    if (!is_mirror(word)) return port.call(request, milliseconds(limits::kControlTimeout_ms));
+    if (!is_mirror(word)) {
+        nlohmann::json signed_request = request;
+        signed_request["by"] = owner_name(current_owner());
+        signed_request["reason"] = reason;
+        return port.call(signed_request, milliseconds(limits::kControlTimeout_ms));
+    }
     EXODUS_TRY(set_mirror(*space.store, port, space.row.name, request.at("percent").get<double>(),
                           current_owner()));
     return request;

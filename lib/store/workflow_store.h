@@ -79,7 +79,7 @@ class WorkflowStore {
     /// forward movement that goes from off to on begins a new lineage.
     Result<MigrationRow> transition(const MigrationRow& expected, const Transition& transition);
     /// Flags beside the state; no epoch, no route. Empty text clears.
-    Status set_paused(int64_t migration, std::string_view why);
+    Status set_paused(int64_t migration, std::string_view why, const Owner& owner);
     Status set_flags(int64_t migration, Direction direction, const MovementFlags& flags);
     /// The share of reads that are mirrored: changes neither who answers nor who may write, so it
     /// counts no epoch and a phase that runs meanwhile keeps its row. Compare-and-set on (id,
@@ -97,8 +97,10 @@ class WorkflowStore {
 
     // --- phase runs and the cutover journal
     // --------------------------------------------------------------------------
+    /// `event`: durable together with it; so in end_command().
     Result<int64_t> begin_run(int64_t migration, int attempt, std::string_view phase,
-                              const Owner& owner, std::string_view detail = "{}");
+                              const Owner& owner, std::string_view detail = "{}",
+                              const std::optional<NewEvent>& event = std::nullopt);
     Status end_run(int64_t run, std::string_view status,
                    std::string_view detail = {});  ///< empty: detail unchanged
     Status update_run(int64_t run, std::string_view status,
@@ -158,11 +160,14 @@ class WorkflowStore {
     // -----------------------------------------------------------------------------------------------
     Result<int64_t> add_event(int64_t migration, std::string_view severity, std::string_view code,
                               std::string_view text, std::string_view data = "{}");
+    /// All or none.
+    Status add_events(int64_t migration, const std::vector<NewEvent>& events);
     Result<int64_t> newest_event(int64_t migration);  ///< its id, 0 when there is none
     Result<std::vector<EventRow>> events_since(int64_t migration, int64_t id,
                                                std::size_t limit);  ///< oldest first
     Result<int64_t> begin_command(int64_t migration, std::string_view command, const Owner& owner);
-    Status end_command(int64_t id, int exit_code, std::string_view headline);
+    Status end_command(int64_t migration, int64_t id, int exit_code, std::string_view headline,
+                       const std::optional<NewEvent>& event = std::nullopt);
     Result<std::vector<CommandRow>> commands(int64_t migration,
                                              std::size_t limit);  ///< newest first
     Result<std::vector<WorkerRow>> workers(int64_t migration);

@@ -1,4 +1,5 @@
 // WorkflowStore: evidence, decisions, findings, data divergences.
+#include <nlohmann/json.hpp>
 #include <set>
 #include <tuple>
 
@@ -9,6 +10,8 @@
 #include "store/workflow_store.h"
 
 namespace exodus {
+
+using nlohmann::json;
 
 namespace {
 
@@ -141,12 +144,7 @@ Result<int64_t> WorkflowStore::add_decision(int64_t migration, DecisionRow row) 
             const auto now = load_migration(db, migration);
             if (now) row.epoch = now->route.epoch;
         }
-        const int64_t id = insert_decision(db, migration, row);
-        insert_event(db, migration, "info", "decision." + row.kind,
-                     owner_name(row.owner) + ": " + row.kind + " " + row.subject +
-                         (row.reason.empty() ? "" : ", ") + row.reason,
-                     "{}");
-        return id;
+        return insert_decision(db, migration, row);
     });
 }
 
@@ -193,10 +191,44 @@ Result<std::vector<DecisionRow>> WorkflowStore::decisions_of(int64_t migration,
     });
 }
 
+namespace {
+
+/// An event for each warning and failure that the last run of the phase had not.
+void tell_new_findings(SQLite::Database& db, int64_t migration, std::string_view phase,
+                       const std::vector<Finding>& findings) {
+    using Name = std::tuple<std::string, std::string, std::string>;
+    const auto rows =
+        collect(statement(db,
+                          "SELECT severity, subject, check_id FROM finding WHERE migration_id = ? "
+                          "AND phase = ?",
+                          migration, phase),
+                [](SQLite::Statement& query) {
+                    return Name{text_at(query, 0), text_at(query, 1), text_at(query, 2)};
+                });
+    std::set<Name> told(rows.begin(), rows.end());
+    std::size_t count = 0;
+    for (const Finding& finding : findings) {
+        if (finding.severity != Severity::fail && finding.severity != Severity::warn) continue;
+        const std::string severity(to_string(finding.severity));
+        if (!told.emplace(severity, finding.subject, finding.id).second) continue;
+        if (++count > limits::kStatusFindings_max) return;
+        const json data{{"phase", phase}, {"id", finding.id}, {"subject", finding.subject}};
+        const bool critical = finding.severity == Severity::fail;
+        insert_event(
+            db, migration, critical ? "critical" : "warn",
+            critical ? "finding.critical" : "finding.warning",
+            std::string(phase) + ": " + finding.id + ", " + finding.subject + ": " + finding.text,
+            data.dump(-1, ' ', false, json::error_handler_t::replace));
+    }
+}
+
+}  // namespace
+
 Status WorkflowStore::put_findings(int64_t migration, std::string_view phase,
                                    const std::vector<Finding>& findings) {
     return database_->write(
         "storing findings of " + std::string(phase), [&](SQLite::Database& db) -> Status {
+            tell_new_findings(db, migration, phase, findings);
             run(db, "DELETE FROM finding WHERE migration_id = ? AND phase = ?", migration, phase);
             const int64_t now = wall_ms();
             int ordinal = 0;

@@ -205,9 +205,10 @@ Result<uint64_t> MoverClient::redrive(Direction direction) {
     return field<uint64_t>(port_.call(request(control_op::kRedrive, direction), kCall), "count");
 }
 
-Status MoverClient::throttle(const std::string& key, const std::string& value) {
-    return nothing(
-        port_.call({{"op", control_op::kThrottle}, {"key", key}, {"value", value}}, kCall));
+Status MoverClient::throttle(const std::string& key, const std::string& value,
+                             const std::string& by) {
+    return nothing(port_.call(
+        {{"op", control_op::kThrottle}, {"key", key}, {"value", value}, {"by", by}}, kCall));
 }
 
 Status MoverClient::pause(bool paused) {

@@ -11,6 +11,7 @@
 #include "workflow/gate_text.h"
 #include "workflow/hooks.h"
 #include "workflow/lock.h"
+#include "workflow/run_events.h"
 #include "workflow/worker_group.h"
 
 namespace exodus {
@@ -343,8 +344,10 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
     bool newest = true;
     for (const RunRow& run : *earlier) {
         if (run.phase != outcome.phase || run.attempt != attempt) continue;
-        if (run.ended_ms == 0)
+        if (run.ended_ms == 0) {
             EXODUS_TRY(store().end_run(run.id, "failed"));  // its process is dead: we hold the lock
+            static_cast<void>(store().add_event(row_.id, "warn", "phase.died", run_died(run)));
+        }
         if (newest && run.status != "done") {
             resumed_detail_ = json::parse(run.detail, nullptr, false);
             if (!resumed_detail_.is_object()) resumed_detail_ = json::object();
@@ -352,7 +355,8 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
         newest = false;
     }
     auto run =
-        store().begin_run(row_.id, attempt, outcome.phase, context_.owner, resumed_detail_.dump());
+        store().begin_run(row_.id, attempt, outcome.phase, context_.owner, resumed_detail_.dump(),
+                          run_began(context_, outcome, label_, attempt));
     if (!run) return tl::unexpected(run.error());
     run_id_ = *run;
     return {};
@@ -434,11 +438,9 @@ void PhaseRun::close(const Status& status) {
     if (!context_.dry_run) static_cast<void>(refresh());
     explain_state();
     if (context_.dry_run) return;
+    const bool stopped = !status && status.error().code == ErrorCode::cancelled;
+    const char* how = status && outcome.exit_code == 0 ? "done" : stopped ? "stopped" : "failed";
     if (run_id_ != 0) {
-        const bool stopped = !status && status.error().code == ErrorCode::cancelled;
-        const char* how = status && outcome.exit_code == 0 ? "done"
-                          : stopped                        ? "stopped"
-                                                           : "failed";
         // Nothing is held any more; a failing hook changes nothing about what was reached.
         const Status told = call_hooks(*this, "after", how);
         if (!told) note(Severity::warn, "after-hooks: " + told.error().message);
@@ -448,8 +450,13 @@ void PhaseRun::close(const Status& status) {
             outcome.error = ended.error();
         }
     }
-    if (command_id_ != 0)
-        static_cast<void>(store().end_command(command_id_, outcome.exit_code, outcome.headline));
+    if (command_id_ == 0) return;
+    // What has no run and succeeded (approve, a knob) told of itself.
+    std::optional<NewEvent> event;
+    if (run_id_ != 0) event = run_ended(context_, outcome, how);
+    if (run_id_ == 0 && outcome.exit_code != 0) event = run_ended(context_, outcome, "refused");
+    static_cast<void>(
+        store().end_command(row_.id, command_id_, outcome.exit_code, outcome.headline, event));
 }
 
 PhaseOutcome run_phase(PhaseContext& context, std::optional<Command> command, std::string phase,

@@ -80,7 +80,8 @@ Status set_throttles(PhaseRun& run, const std::map<std::string, std::string>& th
     auto port = run.interlay();
     if (!port) return tl::unexpected(port.error());
     MoverClient mover(**port);
-    for (const auto& [key, value] : throttle) EXODUS_TRY(mover.throttle(key, value));
+    const std::string who = owner_name(run.context().owner);
+    for (const auto& [key, value] : throttle) EXODUS_TRY(mover.throttle(key, value, who));
     return {};
 }
 
