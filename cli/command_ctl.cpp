@@ -9,6 +9,7 @@
 #include "cli/workspace.h"
 #include "workflow/mirror_knob.h"
 #include "workflow/mover.h"
+#include "workflow/pause_knob.h"
 
 namespace exodus::cli {
 
@@ -17,6 +18,8 @@ namespace {
 constexpr std::string_view kMirror = "mirror=";
 
 bool is_mirror(const std::string& word) { return word.starts_with(kMirror); }
+bool is_pause(const std::string& word) { return word == "pause" || word == "resume"; }
+bool is_durable(const std::string& word) { return is_mirror(word) || is_pause(word); }
 
 /// One word of the command line as the request it means.
 Result<nlohmann::json> request_for(const std::string& word) {
@@ -32,9 +35,7 @@ Result<nlohmann::json> request_for(const std::string& word) {
     if (word == "reload") return nlohmann::json{{"op", "reload"}};
     if (word == "hello") return nlohmann::json{{"op", control_op::kHello}};
     if (word == "traffic") return nlohmann::json{{"op", control_op::kTraffic}};
-    if (word == "pause" || word == "resume") {
-        return nlohmann::json{{"op", control_op::kPause}, {"paused", word == "pause"}};
-    }
+    if (is_pause(word)) return nlohmann::json{{"paused", word == "pause"}};
     const auto equals = word.find('=');
     if (equals == std::string::npos || equals == 0) {
         return fail(ErrorCode::usage,
@@ -51,10 +52,20 @@ Result<nlohmann::json> request_for(const std::string& word) {
     return nlohmann::json{{"op", control_op::kKnob}, {"name", name}, {"value", value}};
 }
 
-/// Asks the interlay, or makes the mirrored share durable and then asks it to look.
+/// Asks the interlay, or makes durable what outlives it and then asks it to look.
 Result<nlohmann::json> carry_out(Workspace& space, ControlPort& port, const std::string& word,
-                                 const nlohmann::json& request) {
-    if (!is_mirror(word)) return port.call(request, milliseconds(limits::kControlTimeout_ms));
+                                 const nlohmann::json& request, const std::string& reason) {
+    if (is_pause(word)) {
+        EXODUS_TRY(set_paused(*space.store, &port, space.row.id, word == "pause", current_owner(),
+                              reason));
+        return request;
+    }
+    if (!is_mirror(word)) {
+        nlohmann::json signed_request = request;
+        signed_request["by"] = owner_name(current_owner());
+        signed_request["reason"] = reason;
+        return port.call(signed_request, milliseconds(limits::kControlTimeout_ms));
+    }
     EXODUS_TRY(set_mirror(*space.store, port, space.row.name, request.at("percent").get<double>(),
                           current_owner()));
     return request;
@@ -67,7 +78,8 @@ int ctl(Cli& cli, const std::vector<std::string>& words) {
         if (!request) return cli.out.error("ctl", request.error());
         requests.push_back(std::move(*request));
     }
-    const bool durable = !cli.globals.dry_run && std::any_of(words.begin(), words.end(), is_mirror);
+    const bool durable =
+        !cli.globals.dry_run && std::any_of(words.begin(), words.end(), is_durable);
     int exit_code = kDone;
     WorkspaceOptions options = kReading;
     if (durable) options.mode = OpenMode::existing;
@@ -81,7 +93,7 @@ int ctl(Cli& cli, const std::vector<std::string>& words) {
             cli.out.line(fmt::format("dry run: would send {}", words[i]));
             continue;
         }
-        auto reply = carry_out(*space, **port, words[i], requests[i]);
+        auto reply = carry_out(*space, **port, words[i], requests[i], cli.globals.reason);
         if (!reply) {
             return cli.out.error(
                 "ctl", reply.error(),

@@ -83,13 +83,14 @@ int list(Cli& cli, const Flags& flags) {
     int exit_code = kDone;
     auto space = open(cli, exit_code);
     if (!space) return exit_code;
-    auto rows = space->store->divergences(space->row.id, !flags.all, flags.limit);
+    const int64_t until_ms = flags.min_age_ms == 0 ? INT64_MAX : wall_ms() - flags.min_age_ms;
+    auto rows = space->store->divergences(space->row.id, !flags.all, flags.limit, until_ms);
     if (!rows) return cli.out.error(cli.command, rows.error());
+    // Counted by the store: what is listed ends at --limit.
+    auto open_rows = space->store->count_open_divergences(space->row.id, until_ms);
+    if (!open_rows) return cli.out.error(cli.command, open_rows.error());
     auto data = nlohmann::json::array();
-    uint64_t open_rows = 0;
     for (const DataDivergenceRow& row : *rows) {
-        if (wall_ms() - row.found_ms < flags.min_age_ms) continue;
-        if (row.resolved_ms == 0) ++open_rows;
         data.push_back(data_json(row));
         if (flags.ndjson) {
             cli.out.line(data.back().dump());
@@ -125,12 +126,15 @@ int list(Cli& cli, const Flags& flags) {
     if (!flags.ndjson) {
         cli.out.line(
             fmt::format("open differences in the data: {}   confirmed differences in answers: {}",
-                        with_thousands(open_rows), with_thousands(confirmed)));
-        if (open_rows > 0)
+                        with_thousands(*open_rows), with_thousands(confirmed)));
+        if (rows->size() == flags.limit && *open_rows > flags.limit)
+            cli.out.line(fmt::format("{} of them are listed; --limit N or export shows more",
+                                     with_thousands(flags.limit)));
+        if (*open_rows > 0)
             cli.out.line("Next: exodus divergences re-drive   then   exodus compare --recheck");
     }
-    return cli.out.result(cli.command, open_rows + confirmed == 0 ? kDone : kGateNotMet,
-                          {{"open_data", open_rows},
+    return cli.out.result(cli.command, *open_rows + confirmed == 0 ? kDone : kGateNotMet,
+                          {{"open_data", *open_rows},
                            {"confirmed_answers", confirmed},
                            {"data", data},
                            {"answers", answers}});

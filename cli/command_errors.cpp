@@ -35,7 +35,7 @@ int list(Cli& cli, const Flags& flags) {
     int exit_code = kDone;
     auto space = open(cli, exit_code);
     if (!space) return exit_code;
-    auto total = space->store->count_item_errors(space->row.id);
+    auto total = space->store->count_item_errors(space->row.id, flags.direction);
     if (!total) return cli.out.error(cli.command, total.error());
     auto items = nlohmann::json::array();
     for (const char* direction : {"forward", "reverse"}) {
@@ -55,11 +55,12 @@ int list(Cli& cli, const Flags& flags) {
         }
     }
     if (!flags.ndjson) {
-        cli.out.line(
-            *total == 0
-                ? "no item failed to move"
-                : fmt::format("{} item{} failed to move; exodus errors re-drive copies them again",
-                              with_thousands(*total), *total == 1 ? "" : "s"));
+        const std::string where = flags.direction.empty() ? "" : " " + flags.direction;
+        cli.out.line(*total == 0
+                         ? fmt::format("no item failed to move{}", where)
+                         : fmt::format("{} item{} failed to move{}; exodus errors re-drive copies "
+                                       "them again",
+                                       with_thousands(*total), *total == 1 ? "" : "s", where));
     }
     return cli.out.result(cli.command, *total == 0 ? kDone : kGateNotMet,
                           {{"total", *total}, {"items", items}});
@@ -73,9 +74,9 @@ int redrive(Cli& cli, const Flags& flags) {
         flags.direction.empty()
             ? (space->row.route.authority == Side::source ? Direction::forward : Direction::reverse)
             : (flags.direction == "reverse" ? Direction::reverse : Direction::forward);
-    auto total = space->store->count_item_errors(space->row.id);
+    auto total = space->store->count_item_errors(space->row.id, to_string(direction));
     if (total && *total == 0) {
-        cli.out.line("nothing to do: no item failed to move");
+        cli.out.line(fmt::format("nothing to do: no item failed to move {}", to_string(direction)));
         return cli.out.result(cli.command, kDone, {{"redriven", 0}});
     }
     if (cli.globals.dry_run) {

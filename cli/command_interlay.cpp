@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "cli/exit_codes.h"
 #include "cli/interlay_access.h"
+#include "cli/interlay_events.h"
 #include "cli/signals.h"
 #include "cli/telemetry.h"
 #include "cli/workspace.h"
@@ -24,6 +25,8 @@ namespace exodus::cli {
 
 namespace {
 
+constexpr const char* kNobodyThere = "nobody runs there: start without --takeover";
+
 struct InterlayFlags {
     bool takeover = false;
 };
@@ -35,15 +38,17 @@ struct Parts {
     std::unique_ptr<StateSource> mover_state;
     std::unique_ptr<WorkerRegistry> registry;
     std::unique_ptr<DivergenceLog> divergences;
+    std::unique_ptr<EventQueue> events;
     std::unique_ptr<TrafficShared> traffic;
     std::unique_ptr<Mover> mover;
     std::unique_ptr<Interlay> interlay;
     std::unique_ptr<TelemetrySource> telemetry_source;
     std::unique_ptr<TelemetryServer> telemetry;  ///< null: off
+    std::jthread watch;                          ///< instead of it, for the events alone
     std::unique_ptr<ControlServer> control;
 };
 
-Status open_state(const Settings& settings, Parts& parts) {
+Status open_state(const Settings& settings, const MigrationRow& row, Parts& parts) {
     auto first = open_state_source(settings.state_path, settings.migration);
     if (!first) return tl::unexpected(std::move(first.error()));
     auto second = open_state_source(settings.state_path, settings.migration);
@@ -52,6 +57,9 @@ Status open_state(const Settings& settings, Parts& parts) {
     if (!registry) return tl::unexpected(std::move(registry.error()));
     auto divergences = open_divergence_log(settings.state_path, settings.migration);
     if (!divergences) return tl::unexpected(std::move(divergences.error()));
+    auto events = EventQueue::open(settings.state_path, row.id);
+    if (!events) return tl::unexpected(std::move(events.error()));
+    parts.events = std::move(*events);
     parts.interlay_state = std::move(*first);
     parts.mover_state = std::move(*second);
     parts.registry = std::move(*registry);
@@ -87,9 +95,11 @@ ControlHandlers compose_handlers(Parts& parts) {
         if (request.value("successor", false)) {
             parts.mover->stop();
             if (parts.telemetry) parts.telemetry->close();  // the successor takes its port
+            parts.watch.request_stop();
         }
         return drain(request);
     };
+    record_requests(handlers, *parts.events);
     return handlers;
 }
 
@@ -127,9 +137,38 @@ Result<std::vector<FileDescriptor>> take_sockets(const std::string& path) {
     auto sockets = take_listeners(path, milliseconds(limits::kControlTimeout_ms));
     if (sockets) return sockets;
     Error error = std::move(sockets.error());
-    if (error.code == ErrorCode::unreachable)
-        error.hint = "nobody runs there: start without --takeover";
+    if (error.code == ErrorCode::unreachable) error.hint = kNobodyThere;
     return fail(std::move(error), "takeover");
+}
+
+Result<nlohmann::json> hello_of(ControlPort& port) {
+    return port.call({{"op", control_op::kHello}}, milliseconds(limits::kControlTimeout_ms));
+}
+
+Error runs_already(const nlohmann::json& hello, const std::string& path) {
+    return Error{
+        ErrorCode::locked,
+        fmt::format("an interlay of this migration runs already (pid {}, {})",
+                    hello.value("pid", 0), path),
+        "leave it, end it with exodus ctl drain, or replace it with exodus interlay --takeover"};
+}
+
+/// --dry-run: asks the interlay that runs who it is, and nothing else of anybody.
+int rehearse(Cli& cli, const InterlayFlags& flags, const Settings& settings, ControlPort& port) {
+    const auto there = hello_of(port);
+    if (there && !flags.takeover)
+        return cli.out.error("interlay", runs_already(*there, control_path(settings)));
+    if (!there && flags.takeover) {
+        Error error = there.error();
+        if (error.code == ErrorCode::unreachable) error.hint = kNobodyThere;
+        return cli.out.error("interlay", error);
+    }
+    const std::string addresses = fmt::format("{}", fmt::join(settings.interlay.listen, ", "));
+    cli.out.line(flags.takeover
+                     ? fmt::format("dry run: would take over from pid {} and listen on {}",
+                                   there->value("pid", 0), addresses)
+                     : "dry run: would listen on " + addresses);
+    return cli.out.result("interlay", kDone, {{"headline", "dry run: nothing was started"}});
 }
 
 int serve(Cli& cli, const InterlayFlags& flags) {
@@ -141,7 +180,9 @@ int serve(Cli& cli, const InterlayFlags& flags) {
             return cli.out.error("interlay", status.error());
     }
     int exit_code = kDone;
-    auto space = Workspace::open(cli, {}, exit_code);
+    WorkspaceOptions opening;
+    if (cli.globals.dry_run) opening.mode = OpenMode::read_only;
+    auto space = Workspace::open(cli, opening, exit_code);
     if (!space) return exit_code;
     const Settings& settings = space->settings;
     const std::string path = control_path(settings);
@@ -149,24 +190,14 @@ int serve(Cli& cli, const InterlayFlags& flags) {
         return cli.out.error("interlay", error, "no application was accepted; nothing was changed");
     };
     const auto predecessor = make_control_client(path);
+    if (cli.globals.dry_run) return rehearse(cli, flags, settings, *predecessor);
     std::vector<FileDescriptor> taken;
     if (flags.takeover) {
         auto sockets = take_sockets(path);
         if (!sockets) return failed(sockets.error());
         taken = std::move(*sockets);
-    } else if (auto hello = predecessor->call({{"op", control_op::kHello}},
-                                              milliseconds(limits::kControlTimeout_ms));
-               hello) {
-        return failed(Error{ErrorCode::locked,
-                            fmt::format("an interlay of this migration runs already (pid {}, {})",
-                                        hello->value("pid", 0), path),
-                            "leave it, end it with exodus ctl drain, or replace it with exodus "
-                            "interlay --takeover"});
-    }
-    if (cli.globals.dry_run) {
-        cli.out.line(
-            fmt::format("dry run: would listen on {}", fmt::join(settings.interlay.listen, ", ")));
-        return cli.out.result("interlay", kDone, {{"headline", "dry run: nothing was started"}});
+    } else if (const auto there = hello_of(*predecessor)) {
+        return failed(runs_already(*there, path));
     }
     Parts parts;
     const auto take_port = [&]() -> Status {
@@ -179,7 +210,8 @@ int serve(Cli& cli, const InterlayFlags& flags) {
     if (!flags.takeover) {
         if (auto status = take_port(); !status) return failed(status.error());
     }
-    if (auto status = open_state(settings, parts); !status) return failed(status.error());
+    if (auto status = open_state(settings, space->row, parts); !status)
+        return failed(status.error());
     const FamilyContext context{settings, *space->dialer, *space->journal, space->directory};
     parts.traffic = space->family->make_traffic(context);
     parts.mover = std::make_unique<Mover>(*space->family, context, *parts.mover_state);
@@ -209,6 +241,12 @@ int serve(Cli& cli, const InterlayFlags& flags) {
         if (auto status = take_port(); !status)
             cli.out.note(Severity::warn, status.error().message + "; " + status.error().hint);
     }
+    parts.telemetry_source = make_telemetry_source(cli, *space, compose_handlers(parts),
+                                                   {.divergences = *parts.divergences,
+                                                    .events = *parts.events,
+                                                    .probes = parts.telemetry != nullptr});
+    // Before the control socket, on which a successor ends it.
+    if (!parts.telemetry) parts.watch = watch_status(*parts.telemetry_source);
     auto control =
         ControlServer::start({.path = path,
                               .handlers = compose_handlers(parts),
@@ -219,24 +257,25 @@ int serve(Cli& cli, const InterlayFlags& flags) {
     if (auto status = parts.mover->start(); !status) return failed(status.error());
     auto row = parts.mover_state->read();
     if (!row) return failed(row.error());
-    if (parts.telemetry) {
-        parts.telemetry_source =
-            make_telemetry_source(cli, *space, compose_handlers(parts), *parts.divergences);
-        parts.telemetry->serve(*parts.telemetry_source);
-    }
+    if (parts.telemetry) parts.telemetry->serve(*parts.telemetry_source);
     announce(cli, *space, parts, *row);
+    tell_started(*parts.events, *row,
+                 fmt::format("{}", fmt::join(parts.interlay->addresses(), ", ")), flags.takeover);
 
     bool draining = false;
     while (!parts.interlay->wait_for(milliseconds(limits::kInterlayPoll_ms))) {
         if (signals.token().stop_requested() && !draining) {
             draining = true;
+            tell_draining(*parts.events, "asked by a signal");
             parts.interlay->request_drain();
         }
     }
     parts.interlay->wait();
     parts.control.reset();
     parts.telemetry.reset();
+    parts.watch = {};
     parts.mover->stop();
+    tell_ended(*parts.events);
     const auto last = parts.mover_state->read();
     const std::string_view authority =
         to_string(last ? last->route.authority : row->route.authority);

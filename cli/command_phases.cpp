@@ -68,8 +68,8 @@ void add_pretest(Cli& cli) {
                   "an endpoint may fork and write out all its data once; see redis.psync");
     add_list(sub, "--only", flags->options.only, "run only these checks", "CHECK");
     add_list(sub, "--skip", flags->options.skip, "leave these checks out", "CHECK");
-    add_list(sub, "--ack", flags->options.ack,
-             "accept the warning of these checks; stored with --reason", "CHECK");
+    add_list(sub, "--ack", flags->options.ack, "accept the warning of these checks; needs --reason",
+             "CHECK");
     sub->add_flag("--list", flags->list, "list the checks and end");
 }
 
@@ -329,6 +329,8 @@ void add_rollback(Cli& cli) {
         });
     });
     add_duration(sub, "--hold-timeout", options->hold_timeout_ms, "how long writes may be held");
+    sub->add_flag("--give-up", options->give_up,
+                  "after a rollback: end both movements, remove what exodus left");
 }
 
 struct CommitFlags {

@@ -22,6 +22,15 @@ struct ReportFlags {
     std::string format;
 };
 
+/// A report is of the file; an interlay that hangs must not keep it from being written.
+struct NoInterlay final : InterlayAccess {
+    Result<ControlPort*> connect() override {
+        return fail(ErrorCode::unreachable, "a report asks no interlay");
+    }
+    Result<ControlPort*> ensure(const std::stop_token&) override { return connect(); }
+    std::unique_ptr<ControlPort> open(const std::string&) override { return nullptr; }
+};
+
 /// By --format, else by the end of the file's name, else Markdown.
 Result<std::string> format_of(const ReportFlags& flags) {
     if (!flags.format.empty()) return flags.format;
@@ -72,19 +81,16 @@ int report(Cli& cli, const ReportFlags& flags) {
     int exit_code = kDone;
     auto space = Workspace::open(cli, kReading, exit_code);
     if (!space) return exit_code;
-    auto collected = collect_report(*space->store, space->row, space->settings.compare.confidence);
+    ProgressPrinter printer(cli.out);
+    NoInterlay nobody;
+    PhaseContext context = space->phase_context(cli, printer, std::stop_token{}, &nobody);
+    auto collected = collect_report(context);
     if (!collected) return cli.out.error("report", collected.error());
     nlohmann::json& object = *collected;
-    object["version"] = EXODUS_VERSION;
-    object["config_hash"] = space->settings.config_hash;
-    auto& values = object["configuration"] = nlohmann::json::array();
-    std::vector<ConfigValue> list;
+    std::vector<ConfigValue> values;
     static_cast<void>(
-        load(cli, {.require_endpoints = false, .read_secrets = false, .values = &list}));
-    for (const ConfigValue& value : list) {
-        if (value.origin == "default") continue;
-        values.push_back({{"key", value.key}, {"value", value.value}, {"origin", value.origin}});
-    }
+        load(cli, {.require_endpoints = false, .read_secrets = false, .values = &values}));
+    object["configuration"] = report_configuration(values);
     if (flags.file.empty() && cli.globals.json)
         return cli.out.result("report", kDone, {{"report", object}});
     const std::string text = as_text(object, *format);

@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include "config/config.h"
+
 namespace exodus::cli {
 
 struct ReportTable {
@@ -36,7 +38,7 @@ struct ReportLine {
 
 struct ReportText {
     std::string text;
-    enum class Tone : uint8_t { plain, good, bad } tone = Tone::plain;
+    enum class Tone : uint8_t { plain, good, warn, bad } tone = Tone::plain;
 };
 
 using ReportBlock = std::variant<ReportText, ReportTable, ReportBars, ReportLine>;
@@ -53,6 +55,10 @@ struct ReportDocument {
 };
 
 ReportDocument make_document(const nlohmann::json& report);
+
+/// The rows of the configuration that a report shows: all that was set, and every value that
+/// decides something, also at its default. No secret, and no command, which may hold one.
+nlohmann::json report_configuration(const std::vector<ConfigValue>& values);
 
 /// One file without anything from elsewhere.
 std::string to_html(const ReportDocument& document);

@@ -12,12 +12,12 @@ namespace exodus::cli {
 namespace {
 
 constexpr const char* kStyle = R"(
-:root { color-scheme: light dark; --text: #1c2430; --soft: #566173; --ground: #fff; --edge: #d5dbe3; --bar: #1d5bbf; --good: #146c2e; --bad: #a8201a; }
-@media (prefers-color-scheme: dark) { :root { --text: #e6eaf0; --soft: #a3adbb; --ground: #12161c; --edge: #333c48; --bar: #7fb0ff; --good: #6fd08c; --bad: #ff9c94; } }
+:root { color-scheme: light dark; --text: #1c2430; --soft: #566173; --ground: #fff; --edge: #d5dbe3; --bar: #1d5bbf; --good: #146c2e; --warn: #8a5300; --bad: #a8201a; }
+@media (prefers-color-scheme: dark) { :root { --text: #e6eaf0; --soft: #a3adbb; --ground: #12161c; --edge: #333c48; --bar: #7fb0ff; --good: #6fd08c; --warn: #f0b45a; --bad: #ff9c94; } }
 @media print { :root { color-scheme: light; } section { break-inside: avoid-page; } }
 body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--ground); }
 h1 { margin: 0; font-size: 1.8rem; } h2 { margin: 2rem 0 .5rem; font-size: 1.2rem; border-bottom: 1px solid var(--edge); }
-.sub { color: var(--soft); margin: .2rem 0 0; } .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
+.sub { color: var(--soft); margin: .2rem 0 0; } .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); font-weight: 600; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: .5rem 0 1rem; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--edge); overflow-wrap: break-word; }
 td:first-child { min-width: 7rem; } td:last-child { min-width: 9rem; }
@@ -49,13 +49,23 @@ std::string safe(const std::string& text) {
     return out;
 }
 
+/// Class and mark, since colour alone is not seen by everybody and not on every paper.
+std::pair<const char*, const char*> look_of(ReportText::Tone tone) {
+    switch (tone) {
+        case ReportText::Tone::good:
+            return {" class=\"good\"", "✓ "};
+        case ReportText::Tone::warn:
+            return {" class=\"warn\"", "! "};
+        case ReportText::Tone::bad:
+            return {" class=\"bad\"", "✕ "};
+        case ReportText::Tone::plain:
+            break;
+    }
+    return {"", ""};
+}
+
 void write(const ReportText& text, std::string& out) {
-    const char* tone = text.tone == ReportText::Tone::good  ? " class=\"good\""
-                       : text.tone == ReportText::Tone::bad ? " class=\"bad\""
-                                                            : "";
-    const char* mark = text.tone == ReportText::Tone::good  ? "✓ "
-                       : text.tone == ReportText::Tone::bad ? "✕ "
-                                                            : "";
+    const auto [tone, mark] = look_of(text.tone);
     out += fmt::format("<p{}>{}{}</p>\n", tone, mark, safe(text.text));
 }
 

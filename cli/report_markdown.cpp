@@ -20,7 +20,9 @@ std::string cell(const std::string& text) {
 }
 
 void write(const ReportText& text, std::string& out) {
-    const char* mark = text.tone == ReportText::Tone::bad ? "**!** " : "";
+    const bool attention =
+        text.tone == ReportText::Tone::bad || text.tone == ReportText::Tone::warn;
+    const char* mark = attention ? "**!** " : "";
     out += fmt::format("{}{}\n\n", mark, cell(text.text));
 }
 

@@ -52,7 +52,7 @@ void Signals::run() {
 
 int Signals::exit_code(int code) const {
     const int number = received();
-    return number == 0 || code == kDone ? code : 128 + number;
+    return number != 0 && code == kInterrupted ? 128 + number : code;
 }
 
 void reset_signals_of_child() {

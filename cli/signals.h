@@ -20,7 +20,8 @@ class Signals {
     [[nodiscard]] std::stop_token token() const { return stop_.get_token(); }
     /// The first signal that came, 0 none.
     [[nodiscard]] int received() const { return received_.load(); }
-    /// 130, 143, 129, or `code` when no signal came or the work was done all the same.
+    /// 130, 143 or 129 for work that stopped because of the signal (kInterrupted). Else `code`: a
+    /// switch that was done or aborted, a gate that is not met, say more than the signal.
     [[nodiscard]] int exit_code(int code) const;
     /// Runs on the signal thread at the second signal, before the process ends.
     void on_second(std::function<void()> action) { on_second_ = std::move(action); }

@@ -161,7 +161,7 @@ Result<std::unique_ptr<TapSource>> make_tap(const std::string& kind, const Works
     if ((name == "pcap" || name == "pcap-file") && !rest.empty()) {
         if (!source.unix_path.empty()) {
             return fail(ErrorCode::config, "a source on a Unix socket sends no packets",
-                        "leave --tap out and use --ack tap");
+                        "leave --tap out and use --ack tap --reason TEXT");
         }
         if (name == "pcap-file") return std::make_unique<PacketTap>("", rest, source.port);
         return std::make_unique<PacketTap>(rest, "", source.port);

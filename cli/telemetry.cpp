@@ -4,6 +4,7 @@
 #include <array>
 #include <deque>
 #include <mutex>
+#include <spdlog/spdlog.h>
 #include <thread>
 
 #include "base/limits.h"
@@ -12,6 +13,7 @@
 #include "cli/event_json.h"
 #include "telemetry/limits.h"
 #include "workflow/phases/status.h"
+#include "workflow/status_events.h"
 
 namespace exodus::cli {
 
@@ -108,11 +110,16 @@ json latency(const Histogram& all) {
     return out;
 }
 
-/// What each side answered lately. Percentiles since the start of the process would hide what has
-/// just become slow.
+/// What each side answered lately, and in how long.
+struct Window {
+    int64_t span_ms = 0;  ///< 0: of the first snapshot, there is nothing before it
+    std::array<Histogram, 2> answered;
+};
+
+/// Percentiles since the start of the process would hide what has just become slow.
 class Recent {
   public:
-    std::array<Histogram, 2> of(const TrafficStats& now) {
+    Window of(const TrafficStats& now) {
         std::array<Histogram, 2> all;
         for (std::size_t side = 0; side < 2; ++side) {
             for (const Histogram& kind : now.answered_us[side]) all[side].merge(kind);
@@ -121,7 +128,9 @@ class Recent {
         while (past_.size() > 1 &&
                past_.back().at_us - past_[1].at_us >= limits::kTelemetryWindow_ms * 1000)
             past_.pop_front();
-        return {all[0].since(past_.front().answered[0]), all[1].since(past_.front().answered[1])};
+        const Moment& first = past_.front();
+        return {(past_.back().at_us - first.at_us) / 1000,
+                {all[0].since(first.answered[0]), all[1].since(first.answered[1])}};
     }
 
   private:
@@ -151,8 +160,7 @@ json commands_of(const TrafficStats& traffic) {
     return out;
 }
 
-json traffic_json(const TrafficStats& traffic, const std::array<Histogram, 2>& recent,
-                  uint64_t held) {
+json traffic_json(const TrafficStats& traffic, const Window& recent, uint64_t held) {
     uint64_t requests = 0;
     uint64_t writes = 0;
     uint64_t errors = 0;
@@ -177,8 +185,9 @@ json traffic_json(const TrafficStats& traffic, const std::array<Histogram, 2>& r
              {"requests", requests},
              {"writes", writes},
              {"errors", errors},
-             {"source", latency(recent[0])},
-             {"target", latency(recent[1])},
+             {"window_ms", recent.span_ms},
+             {"source", latency(recent.answered[0])},
+             {"target", latency(recent.answered[1])},
              {"held", held},
              {"hold", latency(traffic.hold_us)},
              {"shadow_queued", traffic.shadow_queued},
@@ -191,23 +200,38 @@ json traffic_json(const TrafficStats& traffic, const std::array<Histogram, 2>& r
     return out;
 }
 
+/// The beginning of a sample's text, as the terminal shows it.
+std::string beginning_of(const std::string& text) {
+    if (text.size() <= limits::kTelemetrySampleText_bytes) return printable(text);
+    std::size_t end = limits::kTelemetrySampleText_bytes;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80) --end;  // no half
+    return printable(text.substr(0, end)) + "…";
+}
+
 class Telemetry final : public TelemetrySource {
   public:
-    Telemetry(Cli& cli, Workspace& space, ControlHandlers handlers, DivergenceLog& divergences)
+    Telemetry(Cli& cli, Workspace& space, ControlHandlers handlers, TelemetryParts parts)
         : space_(space),
-          divergences_(divergences),
+          parts_(parts),
+          seen_(space.settings.cutover.max_lag_ms),
           port_(std::move(handlers)),
           interlay_(port_),
           printer_(cli.out),
-          context_(space.phase_context(cli, printer_, {}, &interlay_)),
-          probes_{Probe(*space.family, context_.family_context(), Side::source),
-                  Probe(*space.family, context_.family_context(), Side::target)} {}
+          context_(space.phase_context(cli, printer_, {}, &interlay_)) {
+        if (!parts.probes) return;
+        for (const Side side : {Side::source, Side::target})
+            probes_.push_back(
+                std::make_unique<Probe>(*space.family, context_.family_context(), side));
+    }
 
     Result<TelemetrySnapshot> snapshot() override {
-        if (!probes_[0].known() || !probes_[1].known())
-            return fail(ErrorCode::timeout, "the endpoints have not answered yet");
         StatusOptions options;
-        options.probed = {probes_[0].health(), probes_[1].health()};
+        options.probe_endpoints = false;
+        if (!probes_.empty()) {
+            if (!probes_[0]->known() || !probes_[1]->known())
+                return fail(ErrorCode::timeout, "the endpoints have not answered yet");
+            options.probed = {probes_[0]->health(), probes_[1]->health()};
+        }
         auto report = read_status(context_, options);
         if (!report) return tl::unexpected<Error>(std::move(report).error());
         TelemetrySnapshot out;
@@ -225,6 +249,11 @@ class Telemetry final : public TelemetrySource {
         auto found = divergences();
         if (!found) return tl::unexpected<Error>(std::move(found).error());
         out.status["divergences"] = std::move(*found);
+        // What nobody looked at is not known to be away.
+        if (probes_.empty())
+            out.status["source"]["health"] = out.status["target"]["health"] = nullptr;
+        for (NewEvent& event : seen_.after(out.status, steady_us()))
+            parts_.events.push(std::move(event));
         return out;
     }
 
@@ -246,7 +275,7 @@ class Telemetry final : public TelemetrySource {
                  {"unresolved", 0},
                  {"by_class", json::object()},
                  {"samples", json::array()}};
-        auto counts = divergences_.counts();
+        auto counts = parts_.divergences.counts();
         if (!counts) return tl::unexpected<Error>(std::move(counts).error());
         for (const DivergenceCounts& row : *counts) {
             if (row.aa) continue;
@@ -259,27 +288,36 @@ class Telemetry final : public TelemetrySource {
                 out["by_class"][row.command] =
                     out["by_class"].value(row.command, uint64_t{0}) + row.count;
         }
-        auto samples = divergences_.samples(limits::kTelemetrySamples_max);
+        auto samples = parts_.divergences.samples(limits::kTelemetrySamples_max);
         if (!samples) return tl::unexpected<Error>(std::move(samples).error());
+        // They hold the application's keys and values: not for everybody who can reach the port.
+        const bool values = !space_.settings.interlay.http_token.empty();
+        const auto told = [&](const std::string& text) {
+            return values ? json(beginning_of(text)) : json();
+        };
         for (const DivergenceSample& row : *samples) {
             out["samples"].push_back({{"id", row.id},
                                       {"at_ms", row.at_ms},
                                       {"class", row.command},
                                       {"kind", row.aa ? "noise" : row.outcome},
-                                      {"detail", row.reason}});
+                                      {"detail", row.reason},
+                                      {"request", told(row.request)},
+                                      {"authority_answer", told(row.left)},
+                                      {"other_answer", told(row.right)}});
         }
         return out;
     }
 
     Workspace& space_;
-    DivergenceLog& divergences_;
+    TelemetryParts parts_;
+    StatusEvents seen_;
     Recent recent_;
     TrafficStats traffic_;
     OwnPort port_;
     OwnInterlay interlay_;
     ProgressPrinter printer_;
     PhaseContext context_;
-    std::array<Probe, 2> probes_;
+    std::vector<std::unique_ptr<Probe>> probes_;  ///< source, target; or none
 };
 
 }  // namespace
@@ -299,8 +337,21 @@ Result<std::unique_ptr<TelemetryServer>> bind_telemetry(const Settings& settings
 
 std::unique_ptr<TelemetrySource> make_telemetry_source(Cli& cli, Workspace& space,
                                                        ControlHandlers handlers,
-                                                       DivergenceLog& divergences) {
-    return std::make_unique<Telemetry>(cli, space, std::move(handlers), divergences);
+                                                       TelemetryParts parts) {
+    return std::make_unique<Telemetry>(cli, space, std::move(handlers), parts);
+}
+
+std::jthread watch_status(TelemetrySource& source) {
+    return std::jthread([&source](const std::stop_token& stop) {
+        while (wait_unless_stopped(stop, milliseconds(limits::kTelemetrySnapshot_ms))) {
+            try {
+                // One that could not be taken (a locked file) is made up for by the next.
+                static_cast<void>(source.snapshot());
+            } catch (const std::exception& error) {
+                spdlog::warn("looking at the status: {}", error.what());
+            }
+        }
+    });
 }
 
 }  // namespace exodus::cli

@@ -206,7 +206,10 @@ PhaseContext Workspace::phase_context(Cli& cli, ProgressPrinter& printer, std::s
 Status confirm(Cli& cli, const ConfirmRequest& request) {
     const Globals& g = cli.globals;
     const std::string how =
-        fmt::format("exodus {} --confirm {} --reason TEXT", cli.command, request.migration);
+        request.by_name
+            ? fmt::format("exodus {} --confirm {} --reason TEXT", cli.command, request.migration)
+            : fmt::format("the same command with --yes, or --confirm {} --reason TEXT",
+                          request.migration);
     if (!g.confirm.empty()) {
         if (g.confirm != request.migration) {
             return fail(ErrorCode::approval_missing,
@@ -220,6 +223,7 @@ Status confirm(Cli& cli, const ConfirmRequest& request) {
         }
         return {};
     }
+    if (!request.by_name && g.yes) return {};
     const bool can_ask =
         !g.no_input && !g.json && ::isatty(STDIN_FILENO) == 1 && ::isatty(STDERR_FILENO) == 1;
     if (!can_ask) {
@@ -229,11 +233,18 @@ Status confirm(Cli& cli, const ConfirmRequest& request) {
             how);
     }
     cli.out.clear_progress();
-    fmt::print(stderr, "\n{}\nType the migration's name to go on [{}]: ", request.consequence,
-               request.migration);
+    fmt::print(stderr, "\n{}\n{}: ", request.consequence,
+               request.by_name
+                   ? fmt::format("Type the migration's name to go on [{}]", request.migration)
+                   : "Go on? [y/N]");
     std::fflush(stderr);
     std::string typed;
-    if (!std::getline(std::cin, typed) || typed != request.migration) {
+    const bool answered = static_cast<bool>(std::getline(std::cin, typed));
+    if (!request.by_name) {
+        if (answered && (typed == "y" || typed == "yes")) return {};
+        return fail(ErrorCode::approval_missing, "the answer was not yes", how);
+    }
+    if (!answered || typed != request.migration) {
         return fail(
             ErrorCode::approval_missing,
             fmt::format("the {} was not confirmed: what was typed is not the migration's name",

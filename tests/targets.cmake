@@ -16,6 +16,7 @@ set(LINK_net exodus_net)
 set(LINK_store exodus_store)
 set(LINK_phases exodus_workflow)
 set(LINK_workflow exodus_workflow)
+set(LINK_owner_report exodus_workflow exodus_config)
 set(LINK_config exodus_config)
 set(LINK_layers exodus_base)
 set(LINK_sources exodus_base)
@@ -29,6 +30,10 @@ set(LINK_stream-exact exodus_family_redis exodus_net)
 set(LINK_big-keys exodus_family_redis exodus_net)
 # Sources that a folder shares with another one.
 set(SOURCES_big-keys ${CMAKE_CURRENT_SOURCE_DIR}/real/stream-exact/mover.cpp)
+set(SOURCES_owner_report ${PROJECT_SOURCE_DIR}/cli/report_document.cpp ${PROJECT_SOURCE_DIR}/cli/report_measured.cpp
+    ${PROJECT_SOURCE_DIR}/cli/report_configuration.cpp ${PROJECT_SOURCE_DIR}/cli/report_html.cpp
+    ${PROJECT_SOURCE_DIR}/cli/report_markdown.cpp ${PROJECT_SOURCE_DIR}/cli/output.cpp
+    ${PROJECT_SOURCE_DIR}/cli/exit_codes.cpp)
 set(LINK_interlay exodus_interlay)
 set(LINK_telemetry exodus_telemetry)
 set(LINK_redis_normalizer exodus_family_redis)
@@ -96,6 +101,10 @@ file(GLOB_RECURSE formatted CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/lib/*.cpp ${
      ${PROJECT_SOURCE_DIR}/cli/*.h ${PROJECT_SOURCE_DIR}/tests/*.cpp ${PROJECT_SOURCE_DIR}/tests/*.h)
 add_test(NAME tidy.format COMMAND clang-format --dry-run --Werror ${formatted})
 set_tests_properties(tidy.format PROPERTIES LABELS tidy TIMEOUT ${TIMEOUT_tidy})
+
+# The dashboard's functions, without a browser.
+add_test(NAME unit.dashboard COMMAND node --test ${CMAKE_CURRENT_SOURCE_DIR}/unit/dashboard/dashboard.test.mjs)
+set_tests_properties(unit.dashboard PROPERTIES LABELS unit TIMEOUT ${TIMEOUT_unit})
 
 # The example for the site's own monitoring: rules, their tests, names of metrics.
 add_test(NAME tidy.monitoring COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tidy/monitoring/check.sh

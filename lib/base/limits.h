@@ -479,21 +479,20 @@ inline constexpr std::size_t kProfileHotKeys = 1'000;     ///< tracked per worke
 inline constexpr std::size_t kProfileHotKeysShown = 100;  ///< in the profile's JSON
 inline constexpr std::size_t kProfilePrefixes_max = 500;  ///< later ones count as "(other)"
 inline constexpr std::size_t kProfileKey_bytes = 128;     ///< of a key kept as a label
-inline constexpr std::size_t kProfileUnknown_max =
-    100;  ///< names of unknown commands; later ones as "(other)"
-inline constexpr std::size_t kTapPending_max =
-    65'536;  ///< requests of one tapped client that wait for their reply
+inline constexpr std::size_t kProfileUnknown_max = 100;   ///< names of unknown commands, alike
+inline constexpr std::size_t kTapPending_max = 65'536;    ///< requests of a client without reply
 inline constexpr double kTapLoss_max = 0.001;  ///< share; above, a tap proves nothing (redis.md 10)
-inline constexpr std::size_t kTapSessions_max =
-    65'536;  ///< tapped connections at a time; their memory bounds a capture
+inline constexpr std::size_t kTapSessions_max = 65'536;  ///< at a time; they bound its memory
 
 // --- status and report
 
-/// Findings and switches that a status lists, and the rows of evidence in which they are looked
-/// for.
+/// Findings that a status lists.
 inline constexpr std::size_t kStatusFindings_max = 50;
-inline constexpr std::size_t kStatusSwitches_max = 20;
-inline constexpr std::size_t kStatusEvidence_max = 500;
+/// Switches and rollbacks that it lists, rehearsed ones (a test makes about ten), and the newest
+/// hand-overs among which both are looked for: telemetry reads them once a second.
+inline constexpr std::size_t kStatusSwitches_max = 100;
+inline constexpr std::size_t kStatusRehearsals_max = 20;
+inline constexpr std::size_t kStatusCutovers_max = 500;
 /// Rows of one kind in a report.
 inline constexpr std::size_t kReportRows_max = 10'000;
 

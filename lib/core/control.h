@@ -61,7 +61,7 @@ inline constexpr const char* kTouched =
     "mover.touched";  ///< {direction, span_ms} -> {keys: [base64…]}
 inline constexpr const char* kRedrive = "mover.redrive";    ///< {direction} -> {count}
 inline constexpr const char* kThrottle = "mover.throttle";  ///< {key, value}
-inline constexpr const char* kPause = "mover.pause";        ///< {paused}
+inline constexpr const char* kPause = "mover.pause";        ///< {paused}, as the row says
 inline constexpr const char* kForget = "mover.forget";      ///< {direction}
 }  // namespace control_op
 

@@ -66,6 +66,8 @@ class Inspector {
     /// Runs one request in the family's text form against a side and returns the reply as text
     /// (smoke tests).
     virtual Result<std::string> execute(Side side, const std::string& request) = 0;
+    /// Whether execute_in() can work at all.
+    [[nodiscard]] virtual bool has_namespaces() const { return false; }
     /// The same inside a scratch namespace (a database number, a schema) that holds nothing of the
     /// migration (replay). Error not_allowed when the family has none or this one is in use.
     virtual Result<std::string> execute_in(const std::string& name_space, Side side,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/endpoint.h"
@@ -13,6 +14,17 @@
 namespace exodus {
 
 enum class Strategy { big_bang, canary, blue_green };
+constexpr std::string_view to_string(Strategy strategy) {
+    switch (strategy) {
+        case Strategy::big_bang:
+            return "big-bang";
+        case Strategy::canary:
+            return "canary";
+        case Strategy::blue_green:
+            return "blue-green";
+    }
+    return "big-bang";
+}
 enum class ConflictPolicy { fail, skip, overwrite, newer };
 enum class DataMovement { copy, repair };
 enum class WriteConsistency { source, target, either, both };
@@ -123,6 +135,8 @@ struct Settings {
     [[nodiscard]] const Endpoint& endpoint(Side side) const {
         return side == Side::source ? source : target;
     }
+    /// A configuration named an endpoint; else what is here are defaults that nobody chose.
+    [[nodiscard]] bool given() const { return !source.host.empty() || !source.unix_path.empty(); }
 };
 
 }  // namespace exodus

@@ -35,6 +35,8 @@ void visit_counters(Stats& stats, Visit visit) {
     visit("equal", stats.equal);
     visit("candidates", stats.candidates);
     visit("not_comparable", stats.not_comparable);
+    visit("equal_by_rule", stats.equal_by_rule);
+    visit("comparator_dropped", stats.comparator_dropped);
     visit("aa_pairs", stats.aa_pairs);
     visit("aa_unequal", stats.aa_unequal);
 }

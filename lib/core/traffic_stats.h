@@ -28,7 +28,10 @@ struct CommandStats {
     uint64_t equal = 0;
     uint64_t candidates = 0;      ///< unequal bytes handed to the comparator
     uint64_t not_comparable = 0;  ///< dropped, errored on the way, or no rule
-    uint64_t aa_pairs = 0;        ///< the noise arm
+    uint64_t equal_by_rule = 0;   ///< of the candidates: the family's rules say the same
+    /// Of not_comparable: unequal bytes that the full comparator did not take, never a candidate.
+    uint64_t comparator_dropped = 0;
+    uint64_t aa_pairs = 0;  ///< the noise arm
     uint64_t aa_unequal = 0;
 };
 
@@ -45,7 +48,7 @@ struct TrafficStats {
     uint64_t shadow_queued = 0;
     uint64_t shadow_queued_bytes = 0;
     uint64_t shadow_dropped = 0;
-    uint64_t comparator_dropped = 0;
+    uint64_t comparator_dropped = 0;  ///< of all classes, with those of the noise arm
     std::map<std::string, uint64_t> protocol_errors;  ///< by bounded reason
     Histogram pipeline_depth;                         ///< requests found in one read
     Histogram hold_us;                                ///< how long held requests waited

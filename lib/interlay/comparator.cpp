@@ -128,6 +128,10 @@ bool Comparator::judge(const ExchangePair& pair, std::string& reason) {
         normalizer_ != nullptr ? normalizer_->judge(pair, reason) : Verdict::not_comparable;
     if (verdict == Verdict::equal) {
         ++counters_.equal;
+        if (!pair.aa) {
+            const std::lock_guard lock(mutex_);
+            ++equal_by_rule_[pair.command];
+        }
         return false;
     }
     if (verdict == Verdict::not_comparable) {
@@ -224,6 +228,8 @@ void Comparator::collect(TrafficStats& stats) const {
     to["comparator_full"] += counters_.full;
     const std::lock_guard lock(mutex_);
     to["comparator_queued"] += queue_.size();
+    for (const auto& [command, count] : equal_by_rule_)
+        stats.commands[command].equal_by_rule += count;
 }
 
 }  // namespace exodus

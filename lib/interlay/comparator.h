@@ -6,6 +6,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -27,7 +28,8 @@ class Comparator {
     void stop();
     /// Any thread, never waits for the comparator's work. False: full, the pair is unchanged.
     bool push(ExchangePair&& pair);
-    /// Adds its counters ("comparator_…").
+    /// Adds its counters ("comparator_…") and, per class, what was equal by rule. Asked before the
+    /// loops are, it never tells of a pair that they have not counted yet.
     void collect(TrafficStats& stats) const;
 
   private:
@@ -45,11 +47,12 @@ class Comparator {
     std::unique_ptr<Rechecker> rechecker_;
     mutable std::mutex mutex_;
     std::condition_variable ready_;
-    std::deque<ExchangePair> queue_;       ///< guarded by mutex_
-    std::size_t queued_bytes_ = 0;         ///< guarded by mutex_
-    bool stopping_ = false;                ///< guarded by mutex_
-    std::vector<DivergenceSample> notes_;  ///< not yet in the log
-    int64_t noted_us_ = 0;                 ///< when the first of them was taken
+    std::deque<ExchangePair> queue_;                 ///< guarded by mutex_
+    std::size_t queued_bytes_ = 0;                   ///< guarded by mutex_
+    bool stopping_ = false;                          ///< guarded by mutex_
+    std::map<std::string, uint64_t> equal_by_rule_;  ///< by class; guarded by mutex_
+    std::vector<DivergenceSample> notes_;            ///< not yet in the log
+    int64_t noted_us_ = 0;                           ///< when the first of them was taken
     bool log_fails_ = false;
     std::thread thread_;
 

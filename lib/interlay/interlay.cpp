@@ -192,12 +192,12 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
     Result<TrafficStats> traffic() override {
         const Deadline deadline = Deadline::in(milliseconds(limits::kLoopAnswer_ms));
         TrafficStats total;
+        comparator_.collect(total);
         for (auto& loop : loops_) {
             auto stats = loop->traffic(deadline);
             if (!stats) return tl::unexpected<Error>(std::move(stats).error());
             total.merge(*stats);
         }
-        comparator_.collect(total);
         total.counters["net_accepted"] += accepted_.load();
         total.counters["net_refused"] += refused_.load();
         return total;

@@ -114,10 +114,13 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, Mode m
     static std::mutex opening;
     const std::scoped_lock lock(opening);
     EXODUS_TRY(prepare_file(path, mode, kind));
-    const int flags = mode == Mode::read_only ? SQLite::OPEN_READONLY : SQLite::OPEN_READWRITE;
     std::unique_ptr<Database> database;
     try {
-        database.reset(new Database(path, flags, kind.what, busy));
+        // Also for reading: what a process that was killed left half-written is taken back by the
+        // first connection that may write (sqlite.org/lockingv3.html 4.2). Without the right to
+        // write it SQLite opens for reading by itself.
+        database.reset(new Database(path, SQLite::OPEN_READWRITE, kind.what, busy));
+        if (mode == Mode::read_only) database->connection_.exec("PRAGMA query_only=ON");
     } catch (const std::exception& error) {
         return fail(ErrorCode::cannot_create,
                     describe(kind.what, path) + " cannot be opened: " + error.what());

@@ -26,6 +26,8 @@ struct Owner {
 };
 /// The owner of this process: uid, user, host, terminal or CI (detected from the environment).
 Owner current_owner();
+/// "mira@ops1"
+std::string owner_name(const Owner& owner);
 
 /// What a proof depends on. Evidence counts only while the parts that its kind depends on are
 /// unchanged.
@@ -100,6 +102,15 @@ struct EventRow {
     std::string code;      ///< stable: "state.changed", "worker.dropped"
     std::string text;
     std::string data = "{}";  ///< JSON object
+};
+
+/// One that is to be written.
+struct NewEvent {
+    std::string severity;
+    std::string code;
+    std::string text;
+    std::string data = "{}";
+    int64_t at_ms = 0;  ///< 0: when it is written
 };
 
 struct EpochRow {

@@ -147,11 +147,12 @@ Owner owner_from(const std::string& text) {
 std::string owner_name(const Owner& owner) { return owner.user + "@" + owner.host; }
 
 int64_t insert_event(SQLite::Database& db, int64_t migration, std::string_view severity,
-                     std::string_view code, std::string_view text, std::string_view data) {
+                     std::string_view code, std::string_view text, std::string_view data,
+                     int64_t at_ms) {
     run(db,
         "INSERT INTO event (migration_id, at_ms, severity, code, text, data) VALUES (?, ?, ?, ?, "
         "?, ?)",
-        migration, wall_ms(), severity, code, text, data);
+        migration, at_ms == 0 ? wall_ms() : at_ms, severity, code, text, data);
     const int64_t id = db.getLastInsertRowid();
     // Bounded: looked at only now and then, since a delete of one row for each insert would double
     // the writes.
@@ -166,7 +167,17 @@ int64_t insert_decision(SQLite::Database& db, int64_t migration, const DecisionR
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         migration, row.attempt, row.kind, row.subject, row.reason, owner_json(row.owner),
         row.config_hash, row.epoch, row.at_ms == 0 ? wall_ms() : row.at_ms);
-    return db.getLastInsertRowid();
+    const int64_t id = db.getLastInsertRowid();
+    insert_event(db, migration, "info", "decision." + row.kind,
+                 owner_name(row.owner) + ": " + row.kind + " " + row.subject +
+                     (row.reason.empty() ? "" : ", ") + row.reason,
+                 json{{"kind", row.kind},
+                      {"subject", row.subject},
+                      {"by", owner_name(row.owner)},
+                      {"via", row.owner.channel},
+                      {"reason", row.reason}}
+                     .dump(-1, ' ', false, json::error_handler_t::replace));
+    return id;
 }
 
 void upsert_step(SQLite::Database& db, int64_t run_id, std::string_view step, bool done,

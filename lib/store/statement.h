@@ -104,10 +104,11 @@ std::vector<ItemError> load_item_errors(SQLite::Database& db, int64_t migration,
 
 std::string owner_json(const Owner& owner);
 Owner owner_from(const std::string& json);
-std::string owner_name(const Owner& owner);
 
 int64_t insert_event(SQLite::Database& db, int64_t migration, std::string_view severity,
-                     std::string_view code, std::string_view text, std::string_view data);
+                     std::string_view code, std::string_view text, std::string_view data,
+                     int64_t at_ms = 0);
+/// With its event.
 int64_t insert_decision(SQLite::Database& db, int64_t migration, const DecisionRow& row);
 void upsert_step(SQLite::Database& db, int64_t run, std::string_view step, bool done,
                  std::string_view note);

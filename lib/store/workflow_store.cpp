@@ -3,6 +3,7 @@
 #include "store/workflow_store.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/clock.h"
@@ -12,19 +13,9 @@
 
 namespace exodus {
 
-namespace {
+using nlohmann::json;
 
-std::string strategy_name(Strategy strategy) {
-    switch (strategy) {
-        case Strategy::big_bang:
-            return "big-bang";
-        case Strategy::canary:
-            return "canary";
-        case Strategy::blue_green:
-            return "blue-green";
-    }
-    return "big-bang";
-}
+namespace {
 
 std::string fresh_lineage() {
     const std::string bytes = random_bytes(8);
@@ -54,6 +45,30 @@ EndpointRow endpoint_row(const Endpoint& endpoint) {
 std::string stands(const MigrationRow& row) {
     return "it is '" + std::string(to_string(row.state)) + "' at epoch " +
            std::to_string(row.route.epoch) + " now";
+}
+
+/// "ready → holding, authority source; migrate --switch by mira@ops1: rehearsed twice"
+void tell_transition(SQLite::Database& db, const MigrationRow& from, const Transition& change,
+                     uint64_t epoch) {
+    const MigrationRow& to = change.row;
+    const bool moved = to.state != from.state;
+    const std::string text =
+        moved ? fmt::format("{} → {}, authority {}", to_string(from.state), to_string(to.state),
+                            to_string(to.route.authority))
+              : fmt::format("route of epoch {} ({}){}", epoch, to_string(to.state),
+                            to.route.hold ? ", writes held" : "");
+    const json data{{"epoch", epoch},
+                    {"from", to_string(from.state)},
+                    {"to", to_string(to.state)},
+                    {"authority", to_string(to.route.authority)},
+                    {"by", owner_name(change.owner)},
+                    {"command", change.command},
+                    {"reason", change.reason}};
+    insert_event(
+        db, from.id, "info", moved ? "state.changed" : "route.changed",
+        fmt::format("{}; {}{}by {}{}{}", text, change.command, change.command.empty() ? "" : " ",
+                    owner_name(change.owner), change.reason.empty() ? "" : ": ", change.reason),
+        data.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
 /// Nobody changed state or epoch since `expected` was read.
@@ -106,7 +121,7 @@ Result<MigrationRow> WorkflowStore::create_migration(const Settings& settings, c
                 "created_ms, updated_ms) VALUES (?, ?, 'new', 1, 'source', 'source', 'source', 0, "
                 "0, 0, 0, 0, 0, 'off', 'off', "
                 "?, 1, 0, '', '', '', ?, '', '', '', '', ?, ?)",
-                settings.migration, settings.family, strategy_name(settings.migrate.strategy),
+                settings.migration, settings.family, to_string(settings.migrate.strategy),
                 settings.config_hash, now, now);
             const int64_t id = db.getLastInsertRowid();
             insert_endpoint(db, id, endpoint_row(settings.source));
@@ -192,16 +207,7 @@ Result<MigrationRow> WorkflowStore::transition(const MigrationRow& expected,
             run(db, "UPDATE phase_run SET status = ?, detail = ?, ended_ms = ? WHERE id = ?",
                 change.run->status, change.run->detail, change.run->ended_ms, change.run->id);
         }
-        const std::string text = row.state == expected.state
-                                     ? "route of epoch " + std::to_string(epoch) + " (" +
-                                           std::string(to_string(row.state)) + ")" +
-                                           (route.hold ? ", writes held" : "")
-                                     : std::string(to_string(expected.state)) + " → " +
-                                           std::string(to_string(row.state)) + ", authority " +
-                                           std::string(to_string(route.authority));
-        insert_event(db, expected.id, "info",
-                     row.state == expected.state ? "route.changed" : "state.changed", text,
-                     "{\"epoch\":" + std::to_string(epoch) + "}");
+        tell_transition(db, expected, change, epoch);
         return *load_migration(db, expected.id);
     });
 }
@@ -223,8 +229,20 @@ Status WorkflowStore::set_mirror(const MigrationRow& expected, double percent, c
     });
 }
 
-Status WorkflowStore::set_paused(int64_t migration, std::string_view why) {
+Status WorkflowStore::set_paused(int64_t migration, std::string_view why, const Owner& owner) {
     return database_->write("storing the pause", [&](SQLite::Database& db) -> Status {
+        const bool was =
+            !first(statement(db, "SELECT flag_paused FROM migration WHERE id = ?", migration),
+                   [](SQLite::Statement& query) { return text_at(query, 0); })
+                 .value_or("")
+                 .empty();
+        if (why.empty() && was)
+            insert_event(db, migration, "info", "copy.resumed",
+                         "the copy goes on (asked by " + owner_name(owner) + ")", "{}");
+        if (!why.empty() && !was)
+            insert_event(db, migration, "info", "copy.paused",
+                         "the copy rests, " + std::string(why) + "; changes are still followed",
+                         "{}");
         run(db, "UPDATE migration SET flag_paused = ?, updated_ms = ? WHERE id = ?", why, wall_ms(),
             migration);
         return {};

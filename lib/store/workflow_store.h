@@ -6,6 +6,7 @@
 // (disk full, read-only), data (the file is damaged), not_allowed (compare-and-set lost), internal.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,7 +28,7 @@ class Database;
 enum class OpenMode : uint8_t {
     create,     ///< makes the file (0600) and its schema when absent
     existing,   ///< error no_input when absent
-    read_only,  ///< for --dry-run and status; never changes a byte of the file
+    read_only,  ///< for --dry-run and status; changes nothing that was committed
 };
 
 /// A step that becomes durable together with something else.
@@ -78,7 +79,7 @@ class WorkflowStore {
     /// forward movement that goes from off to on begins a new lineage.
     Result<MigrationRow> transition(const MigrationRow& expected, const Transition& transition);
     /// Flags beside the state; no epoch, no route. Empty text clears.
-    Status set_paused(int64_t migration, std::string_view why);
+    Status set_paused(int64_t migration, std::string_view why, const Owner& owner);
     Status set_flags(int64_t migration, Direction direction, const MovementFlags& flags);
     /// The share of reads that are mirrored: changes neither who answers nor who may write, so it
     /// counts no epoch and a phase that runs meanwhile keeps its row. Compare-and-set on (id,
@@ -96,8 +97,10 @@ class WorkflowStore {
 
     // --- phase runs and the cutover journal
     // --------------------------------------------------------------------------
+    /// `event`: durable together with it; so in end_command().
     Result<int64_t> begin_run(int64_t migration, int attempt, std::string_view phase,
-                              const Owner& owner, std::string_view detail = "{}");
+                              const Owner& owner, std::string_view detail = "{}",
+                              const std::optional<NewEvent>& event = std::nullopt);
     Status end_run(int64_t run, std::string_view status,
                    std::string_view detail = {});  ///< empty: detail unchanged
     Status update_run(int64_t run, std::string_view status,
@@ -123,8 +126,10 @@ class WorkflowStore {
     Result<int64_t> add_evidence(int64_t migration, EvidenceRow row,
                                  const std::vector<StepMark>& marks = {});
     Result<std::optional<EvidenceRow>> latest_evidence(int64_t migration, std::string_view kind);
-    Result<std::vector<EvidenceRow>> evidence(int64_t migration,
-                                              std::size_t limit);  ///< newest first
+    /// Of one kind, newest first.
+    Result<std::vector<EvidenceRow>> evidence(int64_t migration, std::string_view kind,
+                                              std::size_t limit);
+    Result<uint64_t> count_evidence(int64_t migration, std::string_view kind);
     Result<int64_t> add_decision(int64_t migration, DecisionRow row);
     /// The newest of these kinds about a subject in an attempt (0: in any), e.g.
     /// ({"approve","deny"}, "switch").
@@ -133,6 +138,9 @@ class WorkflowStore {
                                                        std::string_view subject);
     Result<std::vector<DecisionRow>> decisions(int64_t migration,
                                                std::size_t limit);  ///< newest first
+    /// Those of one kind, newest first.
+    Result<std::vector<DecisionRow>> decisions_of(int64_t migration, std::string_view kind,
+                                                  std::size_t limit);
     /// Replaces the findings of a phase.
     Status put_findings(int64_t migration, std::string_view phase,
                         const std::vector<Finding>& findings);
@@ -142,18 +150,24 @@ class WorkflowStore {
     // --------------------------------------------------------------------------------------------
     /// A verify run's result: new rows are added, open rows that it no longer found are resolved.
     Status put_divergences(int64_t migration, const std::vector<Divergence>& found);
+    /// Oldest first; only those found until then.
     Result<std::vector<DataDivergenceRow>> divergences(int64_t migration, bool open_only,
-                                                       std::size_t limit);
+                                                       std::size_t limit,
+                                                       int64_t found_until_ms = INT64_MAX);
+    Result<uint64_t> count_open_divergences(int64_t migration, int64_t found_until_ms = INT64_MAX);
 
     // --- what happened
     // -----------------------------------------------------------------------------------------------
     Result<int64_t> add_event(int64_t migration, std::string_view severity, std::string_view code,
                               std::string_view text, std::string_view data = "{}");
+    /// All or none.
+    Status add_events(int64_t migration, const std::vector<NewEvent>& events);
     Result<int64_t> newest_event(int64_t migration);  ///< its id, 0 when there is none
     Result<std::vector<EventRow>> events_since(int64_t migration, int64_t id,
                                                std::size_t limit);  ///< oldest first
     Result<int64_t> begin_command(int64_t migration, std::string_view command, const Owner& owner);
-    Status end_command(int64_t id, int exit_code, std::string_view headline);
+    Status end_command(int64_t migration, int64_t id, int exit_code, std::string_view headline,
+                       const std::optional<NewEvent>& event = std::nullopt);
     Result<std::vector<CommandRow>> commands(int64_t migration,
                                              std::size_t limit);  ///< newest first
     Result<std::vector<WorkerRow>> workers(int64_t migration);

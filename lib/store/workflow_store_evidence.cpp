@@ -1,4 +1,5 @@
 // WorkflowStore: evidence, decisions, findings, data divergences.
+#include <nlohmann/json.hpp>
 #include <set>
 #include <tuple>
 
@@ -9,6 +10,8 @@
 #include "store/workflow_store.h"
 
 namespace exodus {
+
+using nlohmann::json;
 
 namespace {
 
@@ -112,14 +115,26 @@ Result<std::optional<EvidenceRow>> WorkflowStore::latest_evidence(int64_t migrat
     });
 }
 
-Result<std::vector<EvidenceRow>> WorkflowStore::evidence(int64_t migration, std::size_t limit) {
-    return database_->read("reading evidence", [&](SQLite::Database& db) {
+Result<std::vector<EvidenceRow>> WorkflowStore::evidence(int64_t migration, std::string_view kind,
+                                                         std::size_t limit) {
+    return database_->read("reading evidence " + std::string(kind), [&](SQLite::Database& db) {
         return collect(
-            statement(db,
-                      "SELECT " + std::string(kEvidenceColumns) +
-                          " FROM evidence WHERE migration_id = ? ORDER BY id DESC LIMIT ?",
-                      migration, limit),
+            statement(
+                db,
+                "SELECT " + std::string(kEvidenceColumns) +
+                    " FROM evidence WHERE migration_id = ? AND kind = ? ORDER BY id DESC LIMIT ?",
+                migration, kind, limit),
             evidence_at);
+    });
+}
+
+Result<uint64_t> WorkflowStore::count_evidence(int64_t migration, std::string_view kind) {
+    return database_->read("counting evidence " + std::string(kind), [&](SQLite::Database& db) {
+        return first(statement(db,
+                               "SELECT count(*) FROM evidence WHERE migration_id = ? AND kind = ?",
+                               migration, kind),
+                     [](SQLite::Statement& query) { return uint_at(query, 0); })
+            .value_or(0);
     });
 }
 
@@ -129,12 +144,7 @@ Result<int64_t> WorkflowStore::add_decision(int64_t migration, DecisionRow row) 
             const auto now = load_migration(db, migration);
             if (now) row.epoch = now->route.epoch;
         }
-        const int64_t id = insert_decision(db, migration, row);
-        insert_event(db, migration, "info", "decision." + row.kind,
-                     owner_name(row.owner) + ": " + row.kind + " " + row.subject +
-                         (row.reason.empty() ? "" : ", ") + row.reason,
-                     "{}");
-        return id;
+        return insert_decision(db, migration, row);
     });
 }
 
@@ -168,10 +178,57 @@ Result<std::vector<DecisionRow>> WorkflowStore::decisions(int64_t migration, std
     });
 }
 
+Result<std::vector<DecisionRow>> WorkflowStore::decisions_of(int64_t migration,
+                                                             std::string_view kind,
+                                                             std::size_t limit) {
+    return database_->read("reading decisions", [&](SQLite::Database& db) {
+        return collect(statement(db,
+                                 "SELECT " + std::string(kDecisionColumns) +
+                                     " FROM decision WHERE migration_id = ? AND kind = ? "
+                                     "ORDER BY id DESC LIMIT ?",
+                                 migration, kind, limit),
+                       decision_at);
+    });
+}
+
+namespace {
+
+/// An event for each warning and failure that the last run of the phase had not.
+void tell_new_findings(SQLite::Database& db, int64_t migration, std::string_view phase,
+                       const std::vector<Finding>& findings) {
+    using Name = std::tuple<std::string, std::string, std::string>;
+    const auto rows =
+        collect(statement(db,
+                          "SELECT severity, subject, check_id FROM finding WHERE migration_id = ? "
+                          "AND phase = ?",
+                          migration, phase),
+                [](SQLite::Statement& query) {
+                    return Name{text_at(query, 0), text_at(query, 1), text_at(query, 2)};
+                });
+    std::set<Name> told(rows.begin(), rows.end());
+    std::size_t count = 0;
+    for (const Finding& finding : findings) {
+        if (finding.severity != Severity::fail && finding.severity != Severity::warn) continue;
+        const std::string severity(to_string(finding.severity));
+        if (!told.emplace(severity, finding.subject, finding.id).second) continue;
+        if (++count > limits::kStatusFindings_max) return;
+        const json data{{"phase", phase}, {"id", finding.id}, {"subject", finding.subject}};
+        const bool critical = finding.severity == Severity::fail;
+        insert_event(
+            db, migration, critical ? "critical" : "warn",
+            critical ? "finding.critical" : "finding.warning",
+            std::string(phase) + ": " + finding.id + ", " + finding.subject + ": " + finding.text,
+            data.dump(-1, ' ', false, json::error_handler_t::replace));
+    }
+}
+
+}  // namespace
+
 Status WorkflowStore::put_findings(int64_t migration, std::string_view phase,
                                    const std::vector<Finding>& findings) {
     return database_->write(
         "storing findings of " + std::string(phase), [&](SQLite::Database& db) -> Status {
+            tell_new_findings(db, migration, phase, findings);
             run(db, "DELETE FROM finding WHERE migration_id = ? AND phase = ?", migration, phase);
             const int64_t now = wall_ms();
             int ordinal = 0;
@@ -244,14 +301,16 @@ Status WorkflowStore::put_divergences(int64_t migration, const std::vector<Diver
 }
 
 Result<std::vector<DataDivergenceRow>> WorkflowStore::divergences(int64_t migration, bool open_only,
-                                                                  std::size_t limit) {
+                                                                  std::size_t limit,
+                                                                  int64_t found_until_ms) {
     return database_->read("reading divergences", [&](SQLite::Database& db) {
         return collect(
             statement(
                 db,
                 "SELECT id, location, key, kind, detail, found_ms, resolved_ms FROM divergence "
-                "WHERE migration_id = ? AND (? = 0 OR resolved_ms = 0) ORDER BY id LIMIT ?",
-                migration, open_only, limit),
+                "WHERE migration_id = ? AND (? = 0 OR resolved_ms = 0) AND found_ms <= ? "
+                "ORDER BY id LIMIT ?",
+                migration, open_only, found_until_ms, limit),
             [](SQLite::Statement& query) {
                 DataDivergenceRow row;
                 row.id = int_at(query, 0);
@@ -261,6 +320,17 @@ Result<std::vector<DataDivergenceRow>> WorkflowStore::divergences(int64_t migrat
                 row.resolved_ms = int_at(query, 6);
                 return row;
             });
+    });
+}
+
+Result<uint64_t> WorkflowStore::count_open_divergences(int64_t migration, int64_t found_until_ms) {
+    return database_->read("counting divergences", [&](SQLite::Database& db) {
+        return first(statement(db,
+                               "SELECT count(*) FROM divergence WHERE migration_id = ? AND "
+                               "resolved_ms = 0 AND found_ms <= ?",
+                               migration, found_until_ms),
+                     [](SQLite::Statement& query) { return uint_at(query, 0); })
+            .value_or(0);
     });
 }
 

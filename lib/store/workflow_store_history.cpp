@@ -66,6 +66,14 @@ Result<int64_t> WorkflowStore::add_event(int64_t migration, std::string_view sev
     });
 }
 
+Status WorkflowStore::add_events(int64_t migration, const std::vector<NewEvent>& events) {
+    return database_->write("storing events", [&](SQLite::Database& db) -> Status {
+        for (const NewEvent& one : events)
+            insert_event(db, migration, one.severity, one.code, one.text, one.data, one.at_ms);
+        return {};
+    });
+}
+
 Result<int64_t> WorkflowStore::newest_event(int64_t migration) {
     return database_->read("reading events", [&](SQLite::Database& db) {
         auto query = statement(db, "SELECT coalesce(max(id), 0) FROM event WHERE migration_id = ?",
@@ -108,10 +116,13 @@ Result<int64_t> WorkflowStore::begin_command(int64_t migration, std::string_view
     });
 }
 
-Status WorkflowStore::end_command(int64_t id, int exit_code, std::string_view headline) {
+Status WorkflowStore::end_command(int64_t migration, int64_t id, int exit_code,
+                                  std::string_view headline, const std::optional<NewEvent>& event) {
     return database_->write("logging the command", [&](SQLite::Database& db) -> Status {
         run(db, "UPDATE command_log SET ended_ms = ?, exit_code = ?, headline = ? WHERE id = ?",
             wall_ms(), exit_code, headline, id);
+        if (event)
+            insert_event(db, migration, event->severity, event->code, event->text, event->data);
         return {};
     });
 }

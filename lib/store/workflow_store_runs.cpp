@@ -32,7 +32,8 @@ void mark_all(SQLite::Database& db, const std::vector<StepMark>& marks) {
 }  // namespace
 
 Result<int64_t> WorkflowStore::begin_run(int64_t migration, int attempt, std::string_view phase,
-                                         const Owner& owner, std::string_view detail) {
+                                         const Owner& owner, std::string_view detail,
+                                         const std::optional<NewEvent>& event) {
     return database_->write(
         "beginning " + std::string(phase), [&](SQLite::Database& db) -> Result<int64_t> {
             run(db,
@@ -40,7 +41,10 @@ Result<int64_t> WorkflowStore::begin_run(int64_t migration, int attempt, std::st
                 "ended_ms, detail) "
                 "VALUES (?, ?, ?, 'running', ?, ?, 0, ?)",
                 migration, attempt, phase, owner_json(owner), wall_ms(), detail);
-            return db.getLastInsertRowid();
+            const int64_t id = db.getLastInsertRowid();
+            if (event)
+                insert_event(db, migration, event->severity, event->code, event->text, event->data);
+            return id;
         });
 }
 

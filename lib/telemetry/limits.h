@@ -9,6 +9,9 @@ namespace exodus::limits {
 /// Commands and samples of divergences in /status.
 inline constexpr std::size_t kTelemetryCommandsShown = 30;
 inline constexpr std::size_t kTelemetrySamples_max = 20;
+/// Of a sample's request and answers: a snapshot goes to each client once a second. `exodus
+/// divergences show` has them whole.
+inline constexpr std::size_t kTelemetrySampleText_bytes = 200;
 /// A probe of an endpoint; the span over which latencies are shown.
 inline constexpr int64_t kTelemetryProbe_ms = 2'000;
 inline constexpr int64_t kTelemetryWindow_ms = 10'000;

@@ -71,8 +71,8 @@ constexpr FromStatus kFromStatus[] = {
     {"exodus_movement_changes_applied_total", kCounter, "Changes of the stream applied",
      "/{}/changes_applied", 1, kDirection},
     {"exodus_movement_lag_seconds", kGauge,
-     "The oldest change not applied is at most this old; absent until all was applied once", "/{}/lag_ms", 0.001,
-     kDirection},
+     "The oldest change not applied is at most this old; absent until all was applied once",
+     "/{}/lag_ms", 0.001, kDirection},
     {"exodus_movement_lag_bytes", kGauge, "The stream's end minus what is applied", "/{}/lag_bytes",
      1, kDirection},
     {"exodus_movement_queue_bytes", kGauge, "Replay queue on disk", "/{}/queue_bytes", 1,
@@ -271,7 +271,8 @@ class Renderer {
         std::map<std::pair<std::string, std::string>, double> counts;
         for (const json& row : rows) ++counts[{row.value("what", ""), row.value("outcome", "")}];
         MetricFamily& to =
-            family("exodus_switches", kGauge, "Of the last twenty hand-overs, by how they ended");
+            family("exodus_switches", kGauge,
+                   "Hand-overs by how they ended: the last hundred, and the last twenty of tests");
         for (const auto& [key, count] : counts)
             to.metric.push_back(series({{"what", key.first}, {"outcome", key.second}}, count));
         MetricFamily& hold =

@@ -1,4 +1,5 @@
 // How a cutover ends: the abort and its undo, the stored outcome, the report.
+#include <fmt/format.h>
 #include <string_view>
 #include <utility>
 
@@ -89,6 +90,7 @@ Status CutoverOperation::finish(const char* status, const char* outcome) {
         std::string_view(outcome) == "aborted" ? EvidenceVerdict::fail : EvidenceVerdict::pass;
     json data{{"kind", kind_ == CutoverKind::hand_to_target ? "switch" : "rollback"},
               {"outcome", outcome},
+              {"rehearsal", rehearsed()},
               {"hold_us", detail_.value("hold_us", int64_t{0})},
               {"steps", steps}};
     if (evidence.verdict == EvidenceVerdict::fail) {
@@ -98,8 +100,26 @@ Status CutoverOperation::finish(const char* status, const char* outcome) {
     evidence.data = dump(data);
     auto added = store_.add_evidence(row_.id, std::move(evidence));
     if (!added) return tl::unexpected(std::move(added).error());
+    if (std::string_view(outcome) == "done") tell_done();
     run_.status = status;
     return store_.end_run(run_.id, status, dump(detail_));
+}
+
+void CutoverOperation::tell_done() const {
+    const bool to_target = kind_ == CutoverKind::hand_to_target;
+    const int64_t hold_us = detail_.value("hold_us", int64_t{0});
+    const std::string reason = detail_.value("reason", "");
+    const json data{{"kind", to_target ? "switch" : "rollback"},
+                    {"hold_us", hold_us},
+                    {"epoch", row_.route.epoch},
+                    {"by", owner_name(run_.owner)},
+                    {"reason", reason}};
+    event("info", "cutover.done",
+          fmt::format("{}: the {} is authoritative; writes were held for {:.1f} ms; by {}{}{}",
+                      to_target ? "switched" : "handed back", to_string(gaining_),
+                      static_cast<double>(hold_us) / 1000, owner_name(run_.owner),
+                      reason.empty() ? "" : ": ", reason),
+          data);
 }
 
 CutoverReport CutoverOperation::report(bool resumed) const {

@@ -44,6 +44,11 @@ json CutoverOperation::detail_of(const MigrationRow& row, const CutoverRequest& 
             {"hold_timeout_ms", request.hold_timeout_ms}};
 }
 
+bool CutoverOperation::rehearsed() const {
+    const std::string success = detail_.value("success", "");
+    return rehearsal() || (!success.empty() && success == detail_.value("back_to", ""));
+}
+
 void CutoverOperation::point(std::string_view name) const {
     if (ports_.fault) ports_.fault(name);
 }
@@ -52,11 +57,11 @@ void CutoverOperation::progress(std::string_view step, const std::string& text) 
     if (ports_.progress) ports_.progress(step, text);
 }
 
-void CutoverOperation::event(const char* severity, const char* code,
-                             const std::string& text) const {
+void CutoverOperation::event(const char* severity, const char* code, const std::string& text,
+                             const json& data) const {
     // An event that cannot be stored must not end a cutover; what happened is in the journal and
     // the epoch log as well.
-    (void)store_.add_event(row_.id, severity, code, text);
+    (void)store_.add_event(row_.id, severity, code, text, dump(data));
 }
 
 void CutoverOperation::enter(const char* step) {

@@ -41,6 +41,8 @@ class CutoverOperation {
     /// All that C2 to C6 must find is durable: a dead process' hold can be carried on.
     [[nodiscard]] Result<bool> proven();
     [[nodiscard]] bool rehearsal() const { return detail_.value("rehearse", false); }
+    /// Of test: without the switch, or one that is taken back. Its goal is the state it came from.
+    [[nodiscard]] bool rehearsed() const;
     [[nodiscard]] CutoverKind kind() const { return kind_; }
     [[nodiscard]] milliseconds hold_left() const;
     [[nodiscard]] const MigrationRow& row() const { return row_; }
@@ -69,6 +71,7 @@ class CutoverOperation {
 
     // cutover_ending.cpp
     Status finish(const char* status, const char* outcome);
+    void tell_done() const;
 
     // cutover_operation.cpp: what all use
     static void nap();
@@ -88,7 +91,8 @@ class CutoverOperation {
     [[nodiscard]] Deadline deadline() const;
     void point(std::string_view name) const;
     void progress(std::string_view step, const std::string& text) const;
-    void event(const char* severity, const char* code, const std::string& text) const;
+    void event(const char* severity, const char* code, const std::string& text,
+               const nlohmann::json& data = nlohmann::json::object()) const;
 
     const Settings& settings_;
     CutoverPorts& ports_;

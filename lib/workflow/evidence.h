@@ -54,7 +54,8 @@ inline constexpr const char* kReadiness = "switch.readiness";
 // G7, written by the cutover itself
 /// {"epoch":N,"workers":N,"fence_proven":bool,"end_position":"…","applied":bool,"unresolved":N}
 inline constexpr const char* kStandstill = "cutover.standstill";
-/// {"kind":"switch|rollback","outcome":"done|aborted|rehearsed","hold_us":N,"steps":{"C1":us}}
+/// {"kind":"switch|rollback","outcome":"done|aborted|rehearsed","rehearsal":bool,"hold_us":N,
+///  "steps":{"C1":us}}; "rehearsal": by test, and taken back (older rows do not say it).
 inline constexpr const char* kCutover = "cutover.report";
 // G8
 /// {"reverse_lag_ms":N,"reverse_stage":"following","repairs_open":N}
@@ -65,6 +66,9 @@ inline constexpr const char* kCommitVerify = "commit.verify";
 inline constexpr const char* kCommitGivenUp = "commit.given_up";
 /// {"residue":["text"]}: what of exodus is left on a server, and what is to be done by hand.
 inline constexpr const char* kCommitResidue = "commit.residue";
+// Rollback before the switch; no gate asks for it
+/// As commit.residue.
+inline constexpr const char* kRollbackResidue = "rollback.residue";
 }  // namespace evidence_kind
 
 /// Which parts of the context a kind depends on; a change of another part leaves it valid.

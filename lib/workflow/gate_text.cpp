@@ -3,7 +3,16 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/limits.h"
+
 namespace exodus {
+
+namespace {
+
+/// A stream that has trouble and lags so much feeds nobody.
+constexpr int64_t kLagOfATrouble_ms = 5'000;
+
+}  // namespace
 
 std::string grouped(uint64_t number) {
     std::string digits = std::to_string(number);
@@ -132,15 +141,17 @@ std::string way_back_text(const MigrationRow& row, const MovementStatus& forward
                        span_text(std::max<int64_t>(0, now_ms - reverse.proven_ms)));
 }
 
-WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse, bool interlay,
-                     bool source_answers) {
+WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse,
+                     const Answering& answering, int64_t now_ms) {
     if (row.state == MigrationState::committed)
         return {false, "everything written since the switch: the migration is final"};
     if (row.route.authority == Side::source) {
         // A switch needs the stream back; before it, nothing is written anywhere else.
-        const bool armed = row.state != MigrationState::ready ||
-                           (reverse.stage == MovementStage::standby && reverse.proven_ms != 0 &&
-                            reverse.blocked.empty());
+        const bool proven =
+            reverse.proven_ms != 0 && now_ms - reverse.proven_ms <= limits::kProveAge_ms_max;
+        const bool armed =
+            row.state != MigrationState::ready ||
+            (reverse.stage == MovementStage::standby && proven && reverse.blocked.empty());
         return {armed, ""};
     }
     if (row.reverse != MovementMode::apply)
@@ -148,11 +159,17 @@ WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse, boo
     const std::string behind = reverse.lag_ms
                                    ? fmt::format("the last {}", span_text(*reverse.lag_ms))
                                    : std::string("what it has not yet caught up with");
-    if (!interlay) return {false, behind + ", until an interlay runs"};
-    if (!source_answers) return {false, behind + ", until the source answers"};
+    if (!answering.interlay) return {false, behind + ", until an interlay runs"};
+    if (!answering.source) return {false, behind + ", until the source answers"};
+    // It is the target that has to be fenced and drained.
+    if (!answering.target) return {false, behind + ", until the target answers"};
     if (!reverse.blocked.empty())
         return {false,
                 "what the source did not get since its stream is blocked: " + reverse.blocked};
+    // A connection that is made anew in a moment is no news.
+    if (!reverse.degraded.empty() &&
+        reverse.lag_ms.value_or(kLagOfATrouble_ms) >= kLagOfATrouble_ms)
+        return {false, behind + ": " + reverse.degraded};
     if (reverse.failed_items > 0)
         return {false, fmt::format("{} items that could not be moved (exodus errors)",
                                    grouped(reverse.failed_items))};

@@ -33,8 +33,14 @@ struct WayBack {
     bool open = false;  ///< a rollback is possible now and loses nothing
     std::string loses;  ///< what a return to the source would lose now; empty: nothing
 };
-WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse, bool interlay,
-                     bool source_answers);
+/// Who answers now; what was not asked counts as answering.
+struct Answering {
+    bool interlay = true;
+    bool source = true;
+    bool target = true;
+};
+WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse,
+                     const Answering& answering, int64_t now_ms);
 /// "41,220,118 of 41,220,118 keys   missing 0   extra 0   different 0"
 std::string verify_text(const VerifyResult& result);
 /// "12 of the target kept, 3 changes of the source to them dropped"; empty when there is nothing to

@@ -57,6 +57,10 @@ Result<GateReport> evaluate(Gate gate, const GateInput& input) {
             return report;
         }
     }
+    return evaluate_unskipped(gate, input);
+}
+
+Result<GateReport> evaluate_unskipped(Gate gate, const GateInput& input) {
     GateRules rules(gate, input);
     EXODUS_TRY(rules.apply());
     return rules.report();
@@ -81,8 +85,7 @@ Status require(const GateReport& report) {
     return fail(ErrorCode::gate_not_met, "gate " + name + " is not met: " + text, hint);
 }
 
-Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason,
-                 const Owner& owner) {
+Status may_skip_gate(const MigrationRow& row, Gate gate, std::string_view reason) {
     if (gate != Gate::compare && gate != Gate::test && gate != Gate::commit) {
         return fail(ErrorCode::usage, "gate " + std::string(to_string(gate)) +
                                           " cannot be skipped; only compare, test and commit can");
@@ -99,6 +102,13 @@ Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::
                         std::string(to_string(row.state)) + "')",
                     "exodus status");
     }
+    return {};
+}
+
+Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason,
+                 const Owner& owner) {
+    EXODUS_TRY(may_skip_gate(row, gate, reason));
+    if (gate == Gate::commit && row.state == MigrationState::committed) return {};
     auto there = is_skipped(store, row, gate);
     if (!there) return tl::unexpected(std::move(there).error());
     if (*there) return {};

@@ -66,11 +66,16 @@ struct GateInput {
 
 /// Errors are those of the store; a gate that does not hold is a report.
 Result<GateReport> evaluate(Gate gate, const GateInput& input);
+/// The same whatever decision skips it: what the phase of this gate says about its own evidence.
+/// A skip lets later phases pass; it makes no phase succeed.
+Result<GateReport> evaluate_unskipped(Gate gate, const GateInput& input);
 /// Success, or gate_not_met (approval_missing when only the approval is missing) with the failed
 /// rows in the message.
 Status require(const GateReport& report);
 /// --skip-gate: compare and test for good; commit only in `switched`, and only at the epoch of this
-/// decision. Only with a reason. Writes the decision.
+/// decision. Only with a reason. Whether it may be skipped now; writes nothing.
+Status may_skip_gate(const MigrationRow& row, Gate gate, std::string_view reason);
+/// may_skip_gate(), and writes the decision.
 Status skip_gate(WorkflowStore& store, const MigrationRow& row, Gate gate, std::string_view reason,
                  const Owner& owner);
 /// The decision that skips a gate now; none when there is none.

@@ -20,7 +20,7 @@ struct Arrow {
 
 /// Every arrow of workflow.md. Preparation phases lead forward by state_after(); a cutover goes
 /// through `holding`.
-constexpr std::array<Arrow, 47> kArrows{{
+constexpr std::array<Arrow, 46> kArrows{{
     {S::created, S::pretested},
     {S::pretested, S::analyzed},
     {S::analyzed, S::compared},
@@ -63,7 +63,6 @@ constexpr std::array<Arrow, 47> kArrows{{
     {S::aborted, S::pretested},
     {S::aborted, S::analyzed},
     {S::aborted, S::compared},
-    {S::aborted, S::tested},
     {S::aborted, S::copying},
     {S::rolled_back, S::holding},  // blue-green toggle back to the target
     {S::holding, S::copying},      // abort of a cutover whose stream broke meanwhile
@@ -131,6 +130,12 @@ std::string why_not(Command command, const MigrationRow& row, const Skips& skips
         case Command::compare:
             return "compare needs analyze first (state '" + state + "')";
         case Command::test:
+            if (row.state == S::aborted)
+                return "test is not possible after a rollback: the target does not follow; compare "
+                       "begins the next attempt";
+            if (row.state == S::copying)
+                return "test is not possible while the target is being filled; migrate --until "
+                       "copied ends that";
             return row.state == S::analyzed && !skips.compare
                        ? "test needs compare first, or a decision that skips it (--skip-gate "
                          "compare --reason TEXT)"
@@ -167,12 +172,13 @@ bool command_allowed(Command command, const MigrationRow& row, const Skips& skip
         case Command::compare:
             return at >= 2 || state == S::aborted;
         case Command::test:
-            return at >= 3 || (at == 2 && skips.compare) || state == S::aborted;
+            // It rehearses cutovers: not where none can begin.
+            return transition_allowed(state, S::holding) && (at >= 3 || (at == 2 && skips.compare));
         case Command::migrate:
             return at >= 4 || (at == 3 && skips.test) || (at == 2 && skips.compare && skips.test) ||
                    state == S::aborted;
         case Command::rollback:
-            return true;  // in `new` and `aborted` its goal holds
+            return true;  // in `new` its goal holds, in `aborted` mostly
         case Command::commit:
             return state == S::ready;
     }
@@ -210,6 +216,10 @@ void set_movements(MigrationRow& row) {
             row.reverse = MovementMode::apply;
             break;
     }
+}
+
+bool at_rest(const MigrationRow& row) {
+    return row.forward == MovementMode::off && row.reverse == MovementMode::off;
 }
 
 bool migrating_in(S state) {
@@ -297,7 +307,7 @@ bool goal_holds(Command command, const MigrationRow& row) {
         case Command::migrate:
             return row.state == S::ready || row.state == S::switched;
         case Command::rollback:
-            return row.state == S::aborted || row.state == S::created ||
+            return row.state == S::created || (row.state == S::aborted && at_rest(row)) ||
                    (row.state == S::rolled_back && row.route.authority == Side::source &&
                     !row.route.hold);
         case Command::commit:
@@ -373,9 +383,21 @@ Status may_mirror(const MigrationRow& row) {
 
 MigrationRow row_for_compare(const MigrationRow& now, double mirror_percent, double aa_percent) {
     MigrationRow row = now;
+    if (row.state == S::aborted) {
+        // Data flow from here on, and `aborted` says that none do. G2 was asked just now.
+        row.state = S::analyzed;
+        row.attempt = current_attempt(now);
+    }
     row.forward = MovementMode::apply;
     row.route.mirror_percent = mirror_percent;
     row.route.aa_percent = aa_percent;
+    return row;
+}
+
+MigrationRow row_at_rest(const MigrationRow& now) {
+    MigrationRow row = row_without_mirror(now);
+    row.forward = MovementMode::off;
+    row.reverse = MovementMode::off;
     return row;
 }
 

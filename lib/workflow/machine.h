@@ -29,7 +29,7 @@ std::vector<Command> allowed_commands(const MigrationRow& row, const Skips& skip
 /// Error not_allowed with the reason, and the commands that are allowed now as hint.
 Status check_command(Command command, const MigrationRow& row, const Skips& skips = {});
 /// True when the goal of the command holds already (pretest never; commit in `committed`, rollback
-/// in `rolled_back`, ...).
+/// in `rolled_back`, and in `aborted` when no data move, ...).
 bool goal_holds(Command command, const MigrationRow& row);
 
 /// All arrows of the table.
@@ -52,10 +52,13 @@ Result<MigrationRow> row_for(const MigrationRow& now, MigrationState to, int64_t
 /// answers. Error not_allowed with the reason. Whether the target has caught up is the mover's to
 /// say.
 Status may_mirror(const MigrationRow& row);
-/// compare's start: forward applies, answers are mirrored. Keeps the state.
+/// compare's start: forward applies, answers are mirrored. Keeps the state, but from `aborted` it
+/// begins the next attempt as `analyzed`.
 MigrationRow row_for_compare(const MigrationRow& now, double mirror_percent, double aa_percent);
 /// compare's end: no more mirroring; the target goes on following.
 MigrationRow row_without_mirror(const MigrationRow& now);
+/// Both movements off, nothing mirrored. Keeps the state.
+MigrationRow row_at_rest(const MigrationRow& now);
 /// test's start: the target follows and the way back is attached, so that rehearsed cutovers find
 /// both. Keeps the state.
 MigrationRow row_for_rehearsal(const MigrationRow& now);

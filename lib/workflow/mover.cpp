@@ -254,27 +254,28 @@ void Mover::report(Lane& lane) {
     const std::string name(to_string(lane.direction));
     const int64_t now = steady_us();
     const auto tell = [&](std::string& told, const std::string& text, const char* severity,
-                          const char* what) {
+                          const char* code, const char* code_over) {
         if (told == text) return;
         const bool edge = told.empty() || text.empty();
         if (!edge && now - lane.told_us < kRepeatEvent_us) return;
         lane.told_us = now;
-        told = text;
+        const std::string gone = std::exchange(told, text);
         if (text.empty()) {
-            event("info", std::string("mover.") + what + "-over", name + " is no longer " + what);
+            event("info", code_over, name + ": it is over: " + gone);
         } else {
-            event(severity, std::string("mover.") + what, name + ": " + text);
+            event(severity, code, name + ": " + text);
         }
     };
-    tell(lane.told_degraded, status.degraded, "warn", "degraded");
+    tell(lane.told_degraded, status.degraded, "warn", "mover.degraded", "mover.degraded-over");
     std::string blocked = status.blocked;
     if (blocked.empty() && status.stage == MovementStage::failed) blocked = "the movement failed";
-    tell(lane.told_blocked, blocked, "critical", "blocked");
+    tell(lane.told_blocked, blocked, "critical", "mover.blocked", "mover.blocked-over");
 }
 
 void Mover::run_prove(const std::stop_token& stop) {
     int64_t next_us = 0;
     std::optional<Direction> last;
+    bool told = false;
     while (wait_unless_stopped(stop, std::min(options_.prove_every, options_.poll))) {
         std::optional<MigrationRow> row;
         {
@@ -283,7 +284,10 @@ void Mover::run_prove(const std::stop_token& stop) {
         }
         if (!row || holding(*row)) continue;
         const Direction direction = way_back(*row);
-        if (last != direction) next_us = 0;
+        if (last != direction) {
+            next_us = 0;
+            told = false;
+        }
         last = direction;
         if (steady_us() < next_us) continue;
         Lane& lane = lane_of(direction);
@@ -295,6 +299,11 @@ void Mover::run_prove(const std::stop_token& stop) {
             if (!lane.told_proof.empty())
                 event("info", "mover.proof-over", "the way back is proven again");
             lane.told_proof.clear();
+            if (!std::exchange(told, true)) {
+                event("info", "mover.proven",
+                      "the way back is armed and proven: a marker came through the " +
+                          std::string(to_string(direction)) + " stream");
+            }
             continue;
         }
         if (lane.told_proof.empty()) {
@@ -457,7 +466,18 @@ ControlHandlers Mover::handlers() {
         return json::object();
     };
     out[control_op::kPause] = [this](const json& request) -> Result<json> {
-        for (const auto& lane : lanes_) lane->movement->set_paused(request.value("paused", false));
+        // The row says it; who asks has written it there. Otherwise status would not know of it,
+        // and the next start of this process would undo it.
+        const auto row = read_row();
+        if (!row) return tl::unexpected(row.error());
+        const bool paused = !row->flag_paused.empty();
+        if (request.value("paused", paused) != paused) {
+            return fail(ErrorCode::not_allowed,
+                        paused ? "the state file says that the copy rests"
+                               : "the state file says that the copy goes on",
+                        "exodus migrate --pause or --resume");
+        }
+        for (const auto& lane : lanes_) lane->movement->set_paused(paused);
         look_now();
         return json::object();
     };

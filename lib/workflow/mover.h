@@ -105,7 +105,8 @@ class MoverClient {
     Status take_back(Direction direction);
     Result<std::vector<std::string>> touched(Direction direction, milliseconds span);
     Result<uint64_t> redrive(Direction direction);
-    Status throttle(const std::string& key, const std::string& value);
+    /// `by`: who asks, for the event of it.
+    Status throttle(const std::string& key, const std::string& value, const std::string& by = {});
     Status pause(bool paused);
     Status forget(Direction direction);
     Status look_now();

@@ -109,6 +109,7 @@ MovementStatus movement_status_from_json(const json& in) {
     if (const auto lag = in.find("lag_ms"); lag != in.end() && lag->is_number())
         status.lag_ms = lag->get<int64_t>();
     status.queue_bytes = in.value("queue_bytes", uint64_t{0});
+    status.queue_max_bytes = in.value("queue_max_bytes", uint64_t{0});
     status.retries = in.value("retries", uint64_t{0});
     status.failed_items = in.value("failed_items", uint64_t{0});
     status.repairs_open = in.value("repairs_open", uint64_t{0});
@@ -204,9 +205,10 @@ Result<uint64_t> MoverClient::redrive(Direction direction) {
     return field<uint64_t>(port_.call(request(control_op::kRedrive, direction), kCall), "count");
 }
 
-Status MoverClient::throttle(const std::string& key, const std::string& value) {
-    return nothing(
-        port_.call({{"op", control_op::kThrottle}, {"key", key}, {"value", value}}, kCall));
+Status MoverClient::throttle(const std::string& key, const std::string& value,
+                             const std::string& by) {
+    return nothing(port_.call(
+        {{"op", control_op::kThrottle}, {"key", key}, {"value", value}, {"by", by}}, kCall));
 }
 
 Status MoverClient::pause(bool paused) {

@@ -113,6 +113,8 @@ std::vector<std::string> next_commands(const MigrationRow& row, const Skips& ski
         std::string line = "exodus " + std::string(to_string(command));
         if (std::find(out.begin(), out.end(), line) == out.end()) out.push_back(std::move(line));
     }
+    // The target goes on following until the next attempt, or until this.
+    if (row.state == S::rolled_back) out.emplace_back("exodus rollback --give-up");
     return out;
 }
 

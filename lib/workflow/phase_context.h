@@ -42,11 +42,12 @@ struct Note {
     std::string text;
 };
 
-/// The typed confirmation of a switch, a rollback after the switch, and a commit.
+/// The typed confirmation of a switch, a rollback after the switch, and a commit; or a question.
 struct ConfirmRequest {
-    std::string action;       ///< "switch", "rollback", "commit"
+    std::string action;       ///< "switch", "rollback", "commit", "give-up"
     std::string migration;    ///< what must be typed
     std::string consequence;  ///< one sentence: what happens now
+    bool by_name = true;      ///< false: an ordinary question, for which --yes is enough
 };
 
 /// The way to the interlay of this migration. cli implements it over the control socket and child

@@ -5,12 +5,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "store/workflow_store.h"
+#include "workflow/phase_context.h"
 
 namespace exodus {
 
-/// The object that exodus-json(7) describes under "report". `confidence`: of the intervals.
-Result<nlohmann::json> collect_report(WorkflowStore& store, const MigrationRow& row,
-                                      double confidence);
+/// The object that exodus-json(7) describes under "report". Asks no endpoint; asks the interlay
+/// what `status` does, so a caller that wants only the file gives an access without one.
+Result<nlohmann::json> collect_report(PhaseContext& context);
 
 }  // namespace exodus

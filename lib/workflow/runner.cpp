@@ -11,6 +11,7 @@
 #include "workflow/gate_text.h"
 #include "workflow/hooks.h"
 #include "workflow/lock.h"
+#include "workflow/run_events.h"
 #include "workflow/worker_group.h"
 
 namespace exodus {
@@ -216,12 +217,13 @@ Status PhaseRun::evidence(const char* kind, EvidenceVerdict verdict, const json&
     return {};
 }
 
-Result<GateReport> PhaseRun::judge(Gate gate) {
+Result<GateReport> PhaseRun::judge_by(Gate gate,
+                                      Result<GateReport> (*rules)(Gate gate, const GateInput&)) {
     auto now = store().context(row_.id);
     if (!now) return tl::unexpected(now.error());
     if (!settings().config_hash.empty()) now->config_hash = settings().config_hash;
     if (!context_.tool_version.empty()) now->tool_version = context_.tool_version;
-    auto report = evaluate(gate, GateInput{store(), settings(), row_, *now, wall_ms()});
+    auto report = rules(gate, GateInput{store(), settings(), row_, *now, wall_ms()});
     if (report) {
         std::erase_if(outcome.gates, [&](const GateReport& old) { return old.gate == gate; });
         outcome.gates.push_back(*report);
@@ -229,8 +231,16 @@ Result<GateReport> PhaseRun::judge(Gate gate) {
     return report;
 }
 
+Result<GateReport> PhaseRun::judge(Gate gate) { return judge_by(gate, evaluate); }
+
 Status PhaseRun::demand(Gate gate) {
     auto report = judge(gate);
+    if (!report) return tl::unexpected(report.error());
+    return require(*report);
+}
+
+Status PhaseRun::demand_own(Gate gate) {
+    auto report = judge_by(gate, evaluate_unskipped);
     if (!report) return tl::unexpected(report.error());
     return require(*report);
 }
@@ -319,44 +329,62 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
         now.tool_version = context_.tool_version;
         EXODUS_TRY(store().set_context(row_.id, now));
         if (frame.recovers) EXODUS_TRY(recover());
-        for (const std::string& name : context_.skip_gate) {
-            const auto gate = gate_from(name);
-            if (!gate) return fail(ErrorCode::usage, "there is no gate " + name);
-            EXODUS_TRY(skip_gate(store(), row_, *gate, context_.reason, context_.owner));
-        }
     }
+    auto skips = wanted_skips();
+    if (!skips) return tl::unexpected(skips.error());
     if (!command) return {};
-    Skips skips;
-    for (auto [gate, flag] :
-         {std::pair{Gate::compare, &skips.compare}, std::pair{Gate::test, &skips.test}}) {
-        auto skipped = is_skipped(store(), row_, gate);
-        if (!skipped) return tl::unexpected(skipped.error());
-        const auto named = [gate = gate](const std::string& name) {
-            return gate_from(name) == gate;
-        };
-        *flag = *skipped || (context_.dry_run && std::any_of(context_.skip_gate.begin(),
-                                                             context_.skip_gate.end(), named));
-    }
-    if (!goal_holds(*command, row_)) EXODUS_TRY(check_command(*command, row_, skips));
+    if (!goal_holds(*command, row_)) EXODUS_TRY(check_command(*command, row_, *skips));
+    if (frame.allows) EXODUS_TRY(frame.allows(row_));
     if (context_.dry_run) return {};
 
+    // A phase that begins the next attempt is its own from the start, so that it can be resumed.
+    const int attempt = *command == Command::rollback ? row_.attempt : current_attempt(row_);
     auto earlier = store().runs(row_.id, 64);
     if (!earlier) return tl::unexpected(earlier.error());
     bool newest = true;
     for (const RunRow& run : *earlier) {
-        if (run.phase != outcome.phase || run.attempt != row_.attempt) continue;
-        if (run.ended_ms == 0)
+        if (run.phase != outcome.phase || run.attempt != attempt) continue;
+        if (run.ended_ms == 0) {
             EXODUS_TRY(store().end_run(run.id, "failed"));  // its process is dead: we hold the lock
+            static_cast<void>(store().add_event(row_.id, "warn", "phase.died", run_died(run)));
+        }
         if (newest && run.status != "done") {
             resumed_detail_ = json::parse(run.detail, nullptr, false);
             if (!resumed_detail_.is_object()) resumed_detail_ = json::object();
         }
         newest = false;
     }
-    auto run = store().begin_run(row_.id, row_.attempt, outcome.phase, context_.owner,
-                                 resumed_detail_.dump());
+    auto run =
+        store().begin_run(row_.id, attempt, outcome.phase, context_.owner, resumed_detail_.dump(),
+                          run_began(context_, outcome, label_, attempt));
     if (!run) return tl::unexpected(run.error());
     run_id_ = *run;
+    return {};
+}
+
+/// What is skipped already, and what this command asks to skip.
+Result<Skips> PhaseRun::wanted_skips() {
+    Skips skips;
+    for (auto [gate, flag] :
+         {std::pair{Gate::compare, &skips.compare}, std::pair{Gate::test, &skips.test}}) {
+        auto skipped = is_skipped(store(), row_, gate);
+        if (!skipped) return tl::unexpected(skipped.error());
+        *flag = *skipped;
+    }
+    for (const std::string& name : context_.skip_gate) {
+        const auto gate = gate_from(name);
+        if (!gate) return fail(ErrorCode::usage, "there is no gate " + name);
+        EXODUS_TRY(may_skip_gate(row_, *gate, context_.reason));
+        if (*gate == Gate::compare) skips.compare = true;
+        if (*gate == Gate::test) skips.test = true;
+    }
+    return skips;
+}
+
+/// Only when the command may run: what is refused must leave no decision in force.
+Status PhaseRun::store_skips() {
+    for (const std::string& name : context_.skip_gate)
+        EXODUS_TRY(skip_gate(store(), row_, *gate_from(name), context_.reason, context_.owner));
     return {};
 }
 
@@ -410,11 +438,9 @@ void PhaseRun::close(const Status& status) {
     if (!context_.dry_run) static_cast<void>(refresh());
     explain_state();
     if (context_.dry_run) return;
+    const bool stopped = !status && status.error().code == ErrorCode::cancelled;
+    const char* how = status && outcome.exit_code == 0 ? "done" : stopped ? "stopped" : "failed";
     if (run_id_ != 0) {
-        const bool stopped = !status && status.error().code == ErrorCode::cancelled;
-        const char* how = status && outcome.exit_code == 0 ? "done"
-                          : stopped                        ? "stopped"
-                                                           : "failed";
         // Nothing is held any more; a failing hook changes nothing about what was reached.
         const Status told = call_hooks(*this, "after", how);
         if (!told) note(Severity::warn, "after-hooks: " + told.error().message);
@@ -424,8 +450,13 @@ void PhaseRun::close(const Status& status) {
             outcome.error = ended.error();
         }
     }
-    if (command_id_ != 0)
-        static_cast<void>(store().end_command(command_id_, outcome.exit_code, outcome.headline));
+    if (command_id_ == 0) return;
+    // What has no run and succeeded (approve, a knob) told of itself.
+    std::optional<NewEvent> event;
+    if (run_id_ != 0) event = run_ended(context_, outcome, how);
+    if (run_id_ == 0 && outcome.exit_code != 0) event = run_ended(context_, outcome, "refused");
+    static_cast<void>(
+        store().end_command(row_.id, command_id_, outcome.exit_code, outcome.headline, event));
 }
 
 PhaseOutcome run_phase(PhaseContext& context, std::optional<Command> command, std::string phase,
@@ -433,6 +464,7 @@ PhaseOutcome run_phase(PhaseContext& context, std::optional<Command> command, st
     PhaseRun run(context, std::move(phase));
     Status status = run.begin(command, frame);
     if (status && run.run_id_ != 0) status = call_hooks(run, "before", "");
+    if (status && !context.dry_run) status = run.store_skips();
     if (status && context.dry_run) {
         run.outcome.headline = "dry run: nothing was changed";
         for (const std::string& line : frame.plan) run.detail("would " + line);

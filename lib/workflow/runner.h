@@ -79,6 +79,9 @@ class PhaseRun {
     Result<GateReport> judge(Gate gate);
     /// judge() and require().
     Status demand(Gate gate);
+    /// The same for the gate behind the phase that runs, whatever decision skips it: a phase is
+    /// judged by what it found.
+    Status demand_own(Gate gate);
 
     /// Stores the fingerprint of both sides and the configuration: what new evidence will depend
     /// on.
@@ -110,6 +113,10 @@ class PhaseRun {
                                   const std::function<Status(PhaseRun&)>&);
     static int64_t limits_poll();
     Status begin(std::optional<Command> command, const PhaseFrame& frame);
+    Result<Skips> wanted_skips();
+    Status store_skips();
+    Result<GateReport> judge_by(Gate gate,
+                                Result<GateReport> (*rules)(Gate gate, const GateInput& input));
     Status recover();
     Status return_authority();
     CutoverPorts ports(std::function<void(std::string_view)> fault);
@@ -135,6 +142,8 @@ struct PhaseFrame {
     bool recovers = true;  ///< ends what a dead cutover left open, gives back a rehearsed authority
     std::vector<std::string> plan;  ///< for --dry-run: what the phase would do, in order
     std::vector<Gate> gates;        ///< for --dry-run: which gates stand in the way
+    /// What its options need of the state beyond the command itself; null: nothing.
+    std::function<Status(const MigrationRow&)> allows;
 };
 
 /// Runs `body` in the frame. `command` none: allowed in every state (approve).

@@ -136,13 +136,14 @@ ClassVerdict decide_class(const ClassCounts& counts, double budget, double confi
     ClassVerdict verdict;
     const uint64_t n = counts.comparisons;
     const uint64_t k = std::min(counts.confirmed, n);
-    verdict.upper = upper_bound(k, n, confidence);
+    const uint64_t k_max = std::min(counts.confirmed + counts.unresolved, n);
+    verdict.upper = upper_bound(k_max, n, confidence);
     verdict.lower = lower_bound(k, n, confidence);
     verdict.rate = n == 0 ? 0 : static_cast<double>(k) / static_cast<double>(n);
     verdict.noise = counts.aa_comparisons == 0 ? 0
                                                : static_cast<double>(counts.aa_confirmed) /
                                                      static_cast<double>(counts.aa_comparisons);
-    verdict.needed = trials_needed(k, budget, confidence);
+    verdict.needed = trials_needed(k_max, budget, confidence);
     if (n > 0 && verdict.upper <= budget) {
         verdict.decision = ClassDecision::within_budget;
         return verdict;
@@ -150,14 +151,16 @@ ClassVerdict decide_class(const ClassCounts& counts, double budget, double confi
     // Above the budget, or not enough to tell. Noise excuses divergences only where the noise arm
     // itself has shown them, and has enough pairs to have shown a rate as high as this one.
     const bool noise_seen = counts.aa_confirmed > 0;
-    const bool worse_than_noise =
-        !noise_seen ||
-        fisher_greater(k, n, counts.aa_confirmed, counts.aa_comparisons) < 1 - confidence;
-    const bool noise_measured = counts.aa_comparisons > 0 &&
-                                upper_bound(0, counts.aa_comparisons, confidence) <= verdict.rate;
-    if (k > 0 && noise_seen && noise_measured && !worse_than_noise) {
+    const auto worse_than_noise = [&](uint64_t events) {
+        return !noise_seen || fisher_greater(events, n, counts.aa_confirmed,
+                                             counts.aa_comparisons) < 1 - confidence;
+    };
+    const double rate_max = n == 0 ? 0 : static_cast<double>(k_max) / static_cast<double>(n);
+    const bool noise_measured =
+        counts.aa_comparisons > 0 && upper_bound(0, counts.aa_comparisons, confidence) <= rate_max;
+    if (k_max > 0 && noise_seen && noise_measured && !worse_than_noise(k_max)) {
         verdict.decision = ClassDecision::within_noise;
-    } else if (verdict.lower > budget && worse_than_noise) {
+    } else if (verdict.lower > budget && worse_than_noise(k)) {
         verdict.decision = ClassDecision::above;
     } else {
         verdict.decision = ClassDecision::inconclusive;

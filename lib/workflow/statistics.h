@@ -31,20 +31,21 @@ struct ClassCounts {
     uint64_t confirmed = 0;       ///< of them, confirmed divergences
     uint64_t aa_comparisons = 0;  ///< the noise arm: source against itself
     uint64_t aa_confirmed = 0;
+    uint64_t unresolved = 0;  ///< of the comparisons: answers that differ, and nobody could say why
 };
 
 enum class ClassDecision : uint8_t {
     within_budget,  ///< upper bound <= budget
     within_noise,   ///< above the budget, but not above what the source shows against itself
     above,          ///< proven above the budget and above the noise
-    inconclusive,   ///< too few samples to say either
+    inconclusive,   ///< too few samples, or too many unresolved ones, to say either
 };
 
 struct ClassVerdict {
     ClassDecision decision = ClassDecision::inconclusive;
     double rate = 0;
-    double lower = 0;
-    double upper = 1;
+    double lower = 0;  ///< unresolved ones taken for equal
+    double upper = 1;  ///< unresolved ones taken for confirmed
     double noise = 0;
     uint64_t needed = 0;  ///< comparisons needed for the budget with what was seen
     [[nodiscard]] bool passes() const {
@@ -52,6 +53,8 @@ struct ClassVerdict {
     }
 };
 
+/// What could not be resolved may be a divergence: a class passes only with all of them counted as
+/// such, and fails only without any.
 ClassVerdict decide_class(const ClassCounts& counts, double budget, double confidence);
 
 }  // namespace exodus

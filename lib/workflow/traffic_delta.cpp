@@ -31,6 +31,8 @@ CommandStats minus(const CommandStats& end, const CommandStats& start) {
     out.equal = minus(end.equal, start.equal);
     out.candidates = minus(end.candidates, start.candidates);
     out.not_comparable = minus(end.not_comparable, start.not_comparable);
+    out.equal_by_rule = minus(end.equal_by_rule, start.equal_by_rule);
+    out.comparator_dropped = minus(end.comparator_dropped, start.comparator_dropped);
     out.aa_pairs = minus(end.aa_pairs, start.aa_pairs);
     out.aa_unequal = minus(end.aa_unequal, start.aa_unequal);
     return out;

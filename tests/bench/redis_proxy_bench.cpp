@@ -1,8 +1,9 @@
 // CPU per request of the interlay beside its peers, in one alternated run: direct, HAProxy (TCP),
 // nutcracker, exodus forward, the same with 200 clients that follow its telemetry and a scrape
-// every second, and exodus with every read mirrored to a target that follows. Prints a table of
-// medians, and what an idle client costs in memory; asserts nothing. Arguments: rounds (5; 0:
-// memory only), requests at depth 1 (200000), part of the names of those that run.
+// every second (events alone; dashboards, which get every status), and exodus with every read
+// mirrored to a target that follows. Prints a table of medians, what of the CPU is telemetry's, and
+// what an idle client costs in memory; asserts nothing. Arguments: rounds (5; 0: memory only),
+// requests at depth 1 (200000), part of the names of those that run.
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -25,6 +26,8 @@ using namespace exodus::test;
 
 namespace {
 
+constexpr std::string_view kTelemetryThreads = "exodus-http\n";  ///< as /proc/PID/task/*/comm
+
 struct Contestant {
     std::string name;
     int port = 0;
@@ -35,15 +38,17 @@ struct Sample {
     double proxy_us = 0;
     double server_us = 0;
     double requests_per_s = 0;
+    double telemetry_us = 0;  ///< of proxy_us
 };
 
-/// CPU time of a process with all its threads, seconds. schedstat counts nanoseconds where the
-/// fields of /proc/PID/stat count ticks of 10 ms.
-double cpu_seconds(pid_t pid) {
+/// CPU time of a process, all its threads or those of one name, seconds. schedstat counts
+/// nanoseconds where the fields of /proc/PID/stat count ticks of 10 ms.
+double cpu_seconds(pid_t pid, std::string_view threads = {}) {
     if (pid == 0) return 0;
     double ns = 0;
     for (const auto& task :
          std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
+        if (!threads.empty() && read_file((task.path() / "comm").string()) != threads) continue;
         std::istringstream fields(read_file((task.path() / "schedstat").string()));
         double running = 0;
         fields >> running;
@@ -54,6 +59,7 @@ double cpu_seconds(pid_t pid) {
 
 Sample measure(const Contestant& who, pid_t server, int depth, int value_bytes, int requests) {
     const double proxy = cpu_seconds(who.proxy);
+    const double telemetry = cpu_seconds(who.proxy, kTelemetryThreads);
     const double back = cpu_seconds(server);
     const int64_t from = steady_us();
     const RunResult result =
@@ -64,7 +70,8 @@ Sample measure(const Contestant& who, pid_t server, int depth, int value_bytes, 
     if (result.code != 0) throw std::runtime_error(who.name + ": " + result.out + result.err);
     const double seconds = static_cast<double>(steady_us() - from) / 1e6;
     return {(cpu_seconds(who.proxy) - proxy) * 1e6 / requests,
-            (cpu_seconds(server) - back) * 1e6 / requests, requests / seconds};
+            (cpu_seconds(server) - back) * 1e6 / requests, requests / seconds,
+            (cpu_seconds(who.proxy, kTelemetryThreads) - telemetry) * 1e6 / requests};
 }
 
 double median(std::vector<double> values) {
@@ -92,6 +99,7 @@ void wait_for_port(int port, Process& process) {
 
 constexpr const char* kOwnUser = "exodus";
 constexpr const char* kOwnPassword = "bench-secret-0123456789";
+constexpr const char* kReason = "a bench of the interlay alone";
 constexpr int kIdleClients = 2'000;
 constexpr int kFollowers = 200;
 
@@ -123,16 +131,20 @@ class Interlay {
         wait_for_port(port_, process_);
     }
 
-    /// Until the target follows; then every read is mirrored.
-    void mirror_all() {
-        const std::string reason = "a bench of the interlay alone";
-        exodus({"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", reason});
+    /// Until there is something to be seen.
+    void analyze() {
+        exodus({"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", kReason});
         Process load({"redis-benchmark", "-p", std::to_string(port_), "-n", "100000000", "-t",
                       "get", "-c", "2", "-q"});
         exodus({"analyze"});
         load.kill();
+    }
+
+    /// Until the target follows; then every read is mirrored.
+    void mirror_all() {
+        analyze();
         exodus({"migrate", "--until", "ready", "--skip-gate", "compare", "--skip-gate", "test",
-                "--reason", reason});
+                "--reason", kReason});
         exodus({"ctl", "mirror=100"});
     }
 
@@ -163,14 +175,14 @@ class Interlay {
     Process process_;
 };
 
-/// Clients that follow /events, and one that scrapes /metrics every second.
+/// Clients that follow `events`, and one that scrapes /metrics every second.
 class Audience {
   public:
-    Audience(int port, int followers) {
+    Audience(int port, int followers, const std::string& events) {
         const std::string tail = " HTTP/1.1\r\nHost: localhost\r\n\r\n";
         for (int i = 0; i < followers; ++i) {
             auto client = std::make_unique<RawClient>(port);
-            client->send("GET /events" + tail);
+            client->send("GET " + events + tail);
             followers_.push_back(std::move(client));
         }
         reader_ = std::jthread([this, port, tail](const std::stop_token& stop) {
@@ -290,7 +302,11 @@ int main(int argc, char** argv) try {
     if (rounds == 0) return 0;
     Interlay watched(source, target);
     contestants.push_back(watched.contestant("exodus forward, watched"));
-    const Audience audience(watched.http_port(), kFollowers);
+    const Audience audience(watched.http_port(), kFollowers, "/events");
+    Interlay shown(source, target);
+    shown.analyze();
+    contestants.push_back(shown.contestant("exodus forward, shown"));
+    const Audience dashboards(shown.http_port(), kFollowers, "/events?status=1");
     Interlay mirror(source, target);
     mirror.mirror_all();
     contestants.push_back(mirror.contestant("exodus forward + mirror"));
@@ -317,6 +333,7 @@ int main(int argc, char** argv) try {
         }
         for (const Contestant& who : contestants) {
             fmt::print("{:>24}", who.name);
+            std::string telemetry;
             for (const int depth : {1, 16, 64}) {
                 const auto column = [&](double Sample::*field) {
                     std::vector<double> values;
@@ -324,10 +341,16 @@ int main(int argc, char** argv) try {
                         values.push_back(sample.*field);
                     return median(values);
                 };
-                fmt::print("{:>8.2f} [{:>5.2f}] {:>6.0f}k/s", column(&Sample::proxy_us),
-                           column(&Sample::server_us), column(&Sample::requests_per_s) / 1000);
+                const double proxy_us = column(&Sample::proxy_us);
+                const double telemetry_us = column(&Sample::telemetry_us);
+                fmt::print("{:>8.2f} [{:>5.2f}] {:>6.0f}k/s", proxy_us, column(&Sample::server_us),
+                           column(&Sample::requests_per_s) / 1000);
+                if (telemetry_us > 0)
+                    telemetry += fmt::format("{:>8.3f} ({:.1f} %){:>10}", telemetry_us,
+                                             telemetry_us / proxy_us * 100, "");
             }
             fmt::print("\n");
+            if (!telemetry.empty()) fmt::print("{:>24}{}\n", "of it telemetry", telemetry);
         }
     }
     fmt::print("\n{}\n", mirrored(mirror));

@@ -77,9 +77,9 @@ CopyQueue::Batch CopyQueue::take(std::size_t items_max, std::size_t bytes_max) {
     return batch;
 }
 
-void CopyQueue::finish(std::size_t chunks) {
+void CopyQueue::finish() {
     const std::lock_guard lock(mutex_);
-    for (std::size_t i = 0; i < chunks && taken_ > 0; ++i, --taken_) {
+    for (; taken_ > 0; --taken_) {
         place_ = chunks_.front().after;
         bytes_ -= chunks_.front().bytes;
         chunks_.pop_front();

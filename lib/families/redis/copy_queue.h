@@ -46,8 +46,8 @@ class CopyQueue {
     };
     /// The next delivered chunks, in order; they stay in flight until finish().
     Batch take(std::size_t items_max, std::size_t bytes_max);
-    /// The chunks of the last take() were executed.
-    void finish(std::size_t chunks);
+    /// All chunks that were taken have been executed.
+    void finish();
 
     /// By the copier: what it began and will not deliver.
     void abandon();

@@ -212,7 +212,8 @@ Status Lane::step(const std::stop_token& stop) {
     if (!ops.empty() || !due.items.empty() || due.chunks > 0 || !repairs_.empty())
         EXODUS_TRY(run_batch(ops, due));
     if (last) advance(*last);
-    flow_.queue.finish(due.chunks);
+    // The fill's place passes nothing that has still to arrive.
+    if (refused_.empty()) flow_.queue.finish();
     EXODUS_TRY(finish_fill());
     make_room();
     publish();
@@ -261,7 +262,7 @@ Status Lane::run_batch(const std::vector<StreamCommand>& ops, const CopyQueue::B
                 verb + " is not known to the destination: its keys are copied by state");
             continue;
         }
-        after_batch(plan, ops, due.items, *copies, executed->results);
+        EXODUS_TRY(after_batch(plan, ops, due.items, *copies, executed->results));
         return {};
     }
 }

@@ -58,12 +58,12 @@ class Lane {
                            std::string* unknown_verb);
     Status look_at_checkpoint();
     [[nodiscard]] Error changed_by_other(ReplyView held) const;
-    void after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
-                     const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
-                     const std::vector<StepResult>& results);
-    void count_failures(const Plan& plan, const std::vector<CopyItem>& items,
-                        const std::vector<CopyItem>& copies,
-                        const std::vector<StepResult>& results);
+    Status after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
+                       const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
+                       const std::vector<StepResult>& results);
+    Status count_failures(const Plan& plan, const std::vector<CopyItem>& items,
+                          const std::vector<CopyItem>& copies,
+                          const std::vector<StepResult>& results);
     void advance(const StreamCommand& last);
 
     // lane_items.cpp: failed items, the destination's own keys, what a repair changes
@@ -72,15 +72,15 @@ class Lane {
     Status before_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
                         const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies);
     [[nodiscard]] ItemChange change_of(const CopyItem& item) const;
-    void report_mixed(const StreamCommand& op, const std::vector<const KeyRef*>& kept);
+    Status report_mixed(const StreamCommand& op, const std::vector<const KeyRef*>& kept);
     void count_repairs(const Plan& plan, const std::vector<CopyItem>& items);
     [[nodiscard]] std::string repair_text() const;
     void count_dropped(const std::vector<StreamCommand>& ops);
-    void fail_item(const Key& key, const std::string& reason);
-    void resolve_failed(const Key& key);
-    void resolve_arrived(const Plan& plan, const std::vector<CopyItem>& items,
-                         const std::vector<CopyItem>& copies,
-                         const std::vector<StepResult>& results);
+    Status fail_item(const Key& key, const std::string& reason);
+    Status resolve_failed(const Key& key);
+    Status resolve_arrived(const Plan& plan, const std::vector<CopyItem>& items,
+                           const std::vector<CopyItem>& copies,
+                           const std::vector<StepResult>& results);
     Status finish_fill();
     Status save_least();
     void make_room();
@@ -95,7 +95,7 @@ class Lane {
     Status swap(const StreamCommand& op);
     [[nodiscard]] bool others_live_there() const;
     Status fill_again(const StreamCommand& op, const std::vector<int>& databases);
-    void forget_failed(const std::vector<int>& databases);
+    Status forget_failed(const std::vector<int>& databases);
     Status resolve_unknown(StreamCommand& op);
 
     Flow& flow_;
@@ -132,6 +132,7 @@ class Lane {
     std::deque<std::pair<uint64_t, std::unique_ptr<std::string>>>
         blocks_;  ///< memory of parsed commands, by last end
     KeySet repairs_;
+    KeySet refused_;  ///< of them, what the fill brought: its chunk is not finished before
     std::unordered_map<Digest128, int, DigestHash> strikes_;
     std::unordered_map<Digest128, Key, DigestHash> failed_;
     // rates

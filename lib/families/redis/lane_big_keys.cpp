@@ -26,7 +26,7 @@ Status Lane::follow_big_keys(CopyQueue::Batch& due, std::vector<StreamCommand>& 
     }
     auto outcome = big_.advance(*origin_, applied_.offset, repairs_);
     if (!outcome) return fail(std::move(outcome).error(), "origin");
-    if (outcome->failed) fail_item(*outcome->failed, outcome->reason);
+    if (outcome->failed) EXODUS_TRY(fail_item(*outcome->failed, outcome->reason));
     // Before items of the fill: of two states of a key the planner takes the first.
     if (outcome->item) due.items.insert(due.items.begin(), std::move(*outcome->item));
     ops = std::move(outcome->ops);

@@ -50,7 +50,7 @@ Status Lane::fill_again(const StreamCommand& op, const std::vector<int>& databas
     flow_.fill_open = true;
     EXODUS_TRY(flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
     watermarks_.clear();
-    forget_failed(databases);
+    EXODUS_TRY(forget_failed(databases));
     EXODUS_TRY(load_failed());
     for (const int db : databases) big_.drop_db(db);
     big_.start_again();
@@ -62,14 +62,15 @@ Status Lane::fill_again(const StreamCommand& op, const std::vector<int>& databas
 /// what fails again gets a row of its own. Called before the transaction that empties, and where a
 /// fill is needed behind its place is durable: a crash in between leads to that fill, not to a key
 /// that nobody misses.
-void Lane::forget_failed(const std::vector<int>& databases) {
+Status Lane::forget_failed(const std::vector<int>& databases) {
     std::vector<Key> gone;
     for (const auto& [hash, key] : failed_) {
         const bool there = std::find(databases.begin(), databases.end(), key.db) != databases.end();
         // Of the destination's own keys a row waits for the operator's consent.
         if (there && !foreign_.never_written(hash)) gone.push_back(key);
     }
-    for (const auto& key : gone) resolve_failed(key);
+    for (const auto& key : gone) EXODUS_TRY(resolve_failed(key));
+    return {};
 }
 
 Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
@@ -83,7 +84,7 @@ Status Lane::flush(const StreamCommand& op, const std::vector<int>& databases) {
         commands += 2;
     }
     append_command(body, {"SELECT", "0"});
-    forget_failed(databases);
+    EXODUS_TRY(forget_failed(databases));
     for (const int db : databases) {
         flow_.queue.drop_db(db);
         watermarks_.drop_db(db);
@@ -141,7 +142,7 @@ Status Lane::swap(const StreamCommand& op) {
         flow_.fill_open = true;
         EXODUS_TRY(
             flow_.context.journal.save_position(flow_.name, "fill", flow_.queue.place().text()));
-        forget_failed({a, b});
+        EXODUS_TRY(forget_failed({a, b}));
     }
     auto ran = transact(body, commands, end, nullptr);
     if (!ran) return tl::unexpected<Error>(std::move(ran).error());

@@ -37,41 +37,47 @@ Status Lane::load_failed() {
 }
 
 /// Its operations are dropped until it is driven again: what they would be applied to is not there.
-void Lane::fail_item(const Key& key, const std::string& reason) {
-    watermarks_.put(key.hash, {kNoOffset, 0, key.db, false});
-    repairs_.erase(key.hash);
-    big_.copied(key.hash);
-    failed_.emplace(key.hash, key);
+/// Without a row nobody would know: then the lane opens anew and meets the item again.
+Status Lane::fail_item(const Key& key, const std::string& reason) {
     ItemError error;
     error.direction = flow_.name;
     error.location = location_of(key.db);
     error.key = key.name;
     error.reason = reason;
     error.at_ms = wall_ms();
-    (void)flow_.context.journal.add_item_error(error);
+    EXODUS_TRY(flow_.context.journal.add_item_error(error));
+    watermarks_.put(key.hash, {kNoOffset, 0, key.db, false});
+    repairs_.erase(key.hash);
+    refused_.erase(key.hash);
+    big_.copied(key.hash);
+    failed_.emplace(key.hash, key);
     const std::lock_guard lock(flow_.mutex);
     flow_.status.failed_items = failed_.size();
+    return {};
 }
 
-void Lane::resolve_failed(const Key& key) {
-    if (!failed_.contains(key.hash) || !save_least()) return;
+Status Lane::resolve_failed(const Key& key) {
+    if (!failed_.contains(key.hash)) return {};
+    EXODUS_TRY(save_least());
+    EXODUS_TRY(flow_.context.journal.resolve_item_error(flow_.name, location_of(key.db), key.name));
     failed_.erase(key.hash);
-    (void)flow_.context.journal.resolve_item_error(flow_.name, location_of(key.db), key.name);
     const std::lock_guard lock(flow_.mutex);
     flow_.status.failed_items = failed_.size();
+    return {};
 }
 
-void Lane::resolve_arrived(const Plan& plan, const std::vector<CopyItem>& items,
-                           const std::vector<CopyItem>& copies,
-                           const std::vector<StepResult>& results) {
-    if (failed_.empty()) return;
+Status Lane::resolve_arrived(const Plan& plan, const std::vector<CopyItem>& items,
+                             const std::vector<CopyItem>& copies,
+                             const std::vector<StepResult>& results) {
+    if (failed_.empty()) return {};
     for (std::size_t i = 0; i < plan.steps.size(); ++i) {
         const Step& step = plan.steps[i];
         if (results[i].failed) continue;
-        if (step.kind == Step::Kind::copy) resolve_failed(copies[step.index].key);
+        if (step.kind == Step::Kind::copy) EXODUS_TRY(resolve_failed(copies[step.index].key));
         if (step.kind == Step::Kind::item && items[step.index].piece.copy == 0)
-            resolve_failed(items[step.index].key);
+            EXODUS_TRY(resolve_failed(items[step.index].key));
     }
+    return {};
 }
 
 /// The rows stay until the items have arrived: a process that dies in between loses none.
@@ -103,7 +109,7 @@ Status Lane::take_redriven() {
     }
     EXODUS_TRY(flow_.context.journal.add_item_changes(accepted));
     for (const auto& [hash, key] : keys) {
-        if (foreign_.never_written(hash)) resolve_failed(key);
+        if (foreign_.never_written(hash)) EXODUS_TRY(resolve_failed(key));
     }
     const std::lock_guard lock(flow_.mutex);
     flow_.status.failed_items = failed_.size();
@@ -154,24 +160,26 @@ Status Lane::before_batch(const Plan& plan, const std::vector<StreamCommand>& op
         for (const auto& key : op.keys) {
             if (foreign_.never_written(key.hash)) kept.push_back(&key);
         }
-        if (!kept.empty()) report_mixed(op, kept);
+        if (!kept.empty()) EXODUS_TRY(report_mixed(op, kept));
     }
     return {};
 }
 
 /// An operation over keys of both sides: ours were copied by state, but what moved between them and
 /// the kept ones is on neither the target's nor the source's terms. The operator must know.
-void Lane::report_mixed(const StreamCommand& op, const std::vector<const KeyRef*>& kept) {
+Status Lane::report_mixed(const StreamCommand& op, const std::vector<const KeyRef*>& kept) {
     const bool ours = std::any_of(op.keys.begin(), op.keys.end(),
                                   [&](const KeyRef& key) { return planner_.in_scope(key); });
-    if (!ours) return;
+    if (!ours) return {};
     for (const KeyRef* key : kept) {
         if (failed_.contains(key->hash)) continue;
-        fail_item({key->db, std::string(key->name), key->hash},
-                  verb_of(op) +
-                      " went over this key, which the target keeps (conflict = skip or newer), and "
-                      "over keys of the source; re-drive accepts that");
+        EXODUS_TRY(fail_item(
+            {key->db, std::string(key->name), key->hash},
+            verb_of(op) +
+                " went over this key, which the target keeps (conflict = skip or newer), and "
+                "over keys of the source; re-drive accepts that"));
     }
+    return {};
 }
 
 void Lane::count_repairs(const Plan& plan, const std::vector<CopyItem>& items) {

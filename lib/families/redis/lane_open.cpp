@@ -37,6 +37,7 @@ Status Lane::open(const std::stop_token&) {
     open_group_bytes_ = 0;
     blocks_.clear();
     repairs_.clear();
+    refused_.clear();
     watermarks_.clear();
     functions_at_ = 0;  // of a destination that may have come back with older ones
     functions_known_ = false;

@@ -15,29 +15,30 @@ constexpr uint64_t kRateEvery_us = 1'000'000;
 
 // --- what a batch changes
 
-void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
-                       const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
-                       const std::vector<StepResult>& results) {
+Status Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
+                         const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
+                         const std::vector<StepResult>& results) {
     repairs_ = planner_.commit(plan, ops, items, copies, results);
     big_.after_batch(plan, ops, items, results);
     if (!repairs_.empty()) exact_ = false;
-    count_failures(plan, items, copies, results);
+    EXODUS_TRY(count_failures(plan, items, copies, results));
+    std::erase_if(refused_, [this](const auto& entry) { return !repairs_.contains(entry.first); });
     uint64_t bytes = 0;
     uint64_t keys = 0;
     for (const auto& item : items) {
         bytes += item.bytes.size();
         if (item.piece.copy != 0) continue;
         if (item.unreadable)
-            fail_item(item.key, item.reason);
+            EXODUS_TRY(fail_item(item.key, item.reason));
         else
             ++keys;
     }
     for (const auto& copy : copies) {
         bytes += copy.bytes.size();
         big_.copied(copy.key.hash);
-        if (copy.unreadable) fail_item(copy.key, copy.reason);
+        if (copy.unreadable) EXODUS_TRY(fail_item(copy.key, copy.reason));
     }
-    resolve_arrived(plan, items, copies, results);
+    EXODUS_TRY(resolve_arrived(plan, items, copies, results));
     count_repairs(plan, items);
     count_dropped(ops);
     const int64_t now = steady_us();
@@ -53,11 +54,12 @@ void Lane::after_batch(const Plan& plan, const std::vector<StreamCommand>& ops,
         }
     }
     while (flow_.touched.size() > limits::kTouchedKeys_max) flow_.touched.pop_front();
+    return {};
 }
 
-void Lane::count_failures(const Plan& plan, const std::vector<CopyItem>& items,
-                          const std::vector<CopyItem>& copies,
-                          const std::vector<StepResult>& results) {
+Status Lane::count_failures(const Plan& plan, const std::vector<CopyItem>& items,
+                            const std::vector<CopyItem>& copies,
+                            const std::vector<StepResult>& results) {
     for (std::size_t i = 0; i < plan.steps.size(); ++i) {
         const Step& step = plan.steps[i];
         if (!results[i].failed) continue;
@@ -71,14 +73,17 @@ void Lane::count_failures(const Plan& plan, const std::vector<CopyItem>& items,
         if (item.piece.copy != 0) continue;  // its copy starts again
         if (++strikes_[item.key.hash] >= limits::kItemTries_max) {
             strikes_.erase(item.key.hash);
-            fail_item(item.key, std::string(results[i].error));
+            EXODUS_TRY(fail_item(item.key, std::string(results[i].error)));
         } else {
             watermarks_.erase(item.key.hash);
             repairs_.emplace(item.key.hash, item.key);
+            if (step.kind == Step::Kind::item) refused_.emplace(item.key.hash, item.key);
             exact_ = false;
         }
     }
+    return {};
 }
+
 void Lane::advance(const StreamCommand& last) {
     applied_ = {flow_.followed(), last.end, last.stream_db};
     while (!blocks_.empty() && blocks_.front().first <= applied_.offset) blocks_.pop_front();

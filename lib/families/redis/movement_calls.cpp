@@ -412,6 +412,7 @@ Status RedisMovement::forget() {
     auto start = read_start();
     if (!start) return tl::unexpected<Error>(std::move(start).error());
     EXODUS_TRY(flow_.context.journal.erase_positions(flow_.name));
+    // A killed verification must not go on where it was: those keys were of the copy that goes.
     EXODUS_TRY(VerifyRecord(flow_.context.journal, flow_.direction).forget());
     // What was copied stays there: the next attempt must not take it for somebody else's.
     if (*start) EXODUS_TRY(flow_.context.journal.save_position(flow_.name + "-past", "owned", "1"));

@@ -427,7 +427,10 @@ void TrafficWorker::pair_done(uint32_t index, bool left) {
         out.right_us = pair.right_wall_us;
         if (!io_.compare(std::move(out))) {
             ++comparator_dropped_;
-            if (!pair.aa) ++stats.not_comparable;
+            if (!pair.aa) {
+                ++stats.not_comparable;
+                ++stats.comparator_dropped;
+            }
         } else if (pair.aa) {
             ++stats.aa_unequal;
         } else {

@@ -178,6 +178,7 @@ function specs(status) {
     return [
         {
             title: 'Requests',
+            note: 'by side: last 10 s',
             format: f.rate,
             axis: f.compact,
             empty: traffic,

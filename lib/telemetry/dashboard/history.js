@@ -1,6 +1,6 @@
 // What the charts remember: one sample per snapshot, at most ten minutes, and the rates between two
 // snapshots. Counters grow from the start of the interlay's process, so a smaller value is a new
-// start: no rate is made from that pair.
+// start: no rate is made from that pair. What each side answered comes as the count of a window.
 
 const kSpan_ms = 600_000;
 const kSamples_max = 700;  // ten minutes at one a second, and some
@@ -27,6 +27,14 @@ function growth(before, now, seconds) {
     return (now - before) / seconds;
 }
 
+/// What a side answered per second within the server's window: its count is of that window, no
+/// counter. Null before there is one.
+function answered(traffic, side) {
+    const count = traffic?.[side]?.count;
+    if (typeof count !== 'number' || !(traffic.window_ms > 0)) return null;
+    return count * 1000 / traffic.window_ms;
+}
+
 /// A percentile of a side that has answered nothing is not known.
 function latency(side, name) {
     return side?.count > 0 ? side[name] : null;
@@ -50,8 +58,8 @@ function sample_of(status) {
         divergences: divergences?.total ?? null,
         unresolved: divergences?.unresolved ?? null,
         clients: null,
-        source: null,
-        target: null,
+        source: answered(traffic, 'source'),
+        target: answered(traffic, 'target'),
     };
 }
 
@@ -83,8 +91,6 @@ export class History {
     add_rates(sample, before, now, seconds) {
         sample.clients = growth(before.requests, now.requests, seconds);
         if (sample.clients === null) return;  // a new start
-        sample.source = growth(before.source?.count, now.source?.count, seconds);
-        sample.target = growth(before.target?.count, now.target?.count, seconds);
         const known = new Map((before.commands ?? []).map((row) => [row.name, row.requests]));
         for (const row of now.commands ?? [])
             this.commands.set(row.name, growth(known.get(row.name), row.requests, seconds));

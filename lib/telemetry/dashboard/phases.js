@@ -87,7 +87,8 @@ function evidence(gate, status) {
     }
     const rehearsed = (switches ?? []).find(({what}) => what === 'rehearsal');
     if (gate === 'test' && rehearsed)
-        return `rehearsal${rehearsed.outcome === 'aborted' ? ' aborted' : ''}: hold ${
+        return `last rehearsal${rehearsed.kind ? `, a ${rehearsed.kind}` : ''}${
+            rehearsed.outcome === 'aborted' ? ', aborted' : ''}: hold ${
             f.micros(rehearsed.hold_us)}, ${ago(rehearsed.at_ms)}`;
     if (gate === 'follow' && forward && forward.stage !== 'off')
         return `${forward.stage}, lag ${f.duration(forward.lag_ms)}, ${

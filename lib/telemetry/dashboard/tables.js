@@ -152,6 +152,30 @@ export function traffic(status, rates) {
     ];
 }
 
+/// Without a token the server tells no values: then the command that does stands in their place.
+function samples(rows, now_ms) {
+    const values = rows.some(({request}) => typeof request === 'string');
+    const code = (text) => h('code.said', null, text);
+    const answer = (text) => (text === '' ? '–' : code(text));
+    return table(
+        'Samples of divergences',
+        [
+            'command', 'kind', 'detail',
+            ...(values ? ['request', 'authority answered', 'other answered'] : ['values']),
+            'at (UTC)'
+        ],
+        rows.map((row) => ({
+                     key: row.id,
+                     cells: [
+                         said(row.class), said(row.kind), said(row.detail),
+                         ...(values ?
+                                 [row.request, row.authority_answer, row.other_answer].map(answer) :
+                                 [code(`exodus divergences show ${row.id}`)]),
+                         f.clock(row.at_ms, now_ms)
+                     ]
+                 })));
+}
+
 export function divergences(status) {
     const d = status.divergences ?? {};
     const {data, now_ms} = status;
@@ -176,17 +200,7 @@ export function divergences(status) {
                       f.count(data.unresolved)} unresolved, ` +
                   `${f.count(data.kept)} kept by the conflict policy.` :
                  'The data of both sides was not compared yet.'),
-        d.samples?.length > 0 ?
-            table(
-                'Samples of divergences', ['key', 'class', 'kind', wide('detail'), 'at (UTC)'],
-                d.samples.map((row) => ({
-                                  key: row.id,
-                                  cells: [
-                                      h('code.said', null, row.key), said(row.class),
-                                      said(row.kind), said(row.detail), f.clock(row.at_ms, now_ms)
-                                  ]
-                              }))) :
-            nothing('no samples'),
+        d.samples?.length > 0 ? samples(d.samples, now_ms) : nothing('no samples'),
     ];
 }
 
@@ -251,6 +265,11 @@ const kOutcomes = {
     aborted: ['bad', '✕']
 };
 
+/// "switch", "rollback", "rehearsed switch".
+function hand_over({what, kind}) {
+    return what === 'rehearsal' && kind ? `rehearsed ${kind}` : what;
+}
+
 export function switches(status) {
     const rows = status.switches ?? [];
     if (rows.length === 0)
@@ -270,7 +289,7 @@ export function switches(status) {
                 return {
                     key: `${row.at_ms} ${row.what}`,
                     cells: [
-                        f.clock(row.at_ms, status.now_ms), row.what, badge(tone, row.outcome, mark),
+                        f.clock(row.at_ms, status.now_ms), hand_over(row), badge(tone, row.outcome, mark),
                         h('b', null, f.micros(row.hold_us)), ...steps.map((step) => {
                             const us = row.steps_us?.[step];
                             return us === undefined ?
@@ -285,6 +304,8 @@ export function switches(status) {
               .map((row) => h('li', null, badge('bad', 'aborted', '✕'),
                               ` ${f.clock(row.at_ms, status.now_ms)} at ${row.failed_step}: `,
                               said(row.why)))),
+        status.switches_left_out > 0 &&
+            nothing(`${f.count(status.switches_left_out)} older ones are not listed.`),
         nothing(
             'Hold: how long writes waited. C0 to C8 are the steps of the journal, the slowest in bold.'),
     ];

@@ -314,7 +314,7 @@ Status body(PhaseRun& run, const AnalyzeOptions& options) {
         EXODUS_TRY(write_file(options.plan_file, plan->dump(2)));
         run.detail("plan      written to " + options.plan_file);
     }
-    EXODUS_TRY(run.demand(Gate::analyze));
+    EXODUS_TRY(run.demand_own(Gate::analyze));
     const MigrationState next = state_after(Command::analyze, run.row().state);
     if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G2 holds"));
     run.outcome.headline = "analyze passed: the traffic is profiled and the plan is made";

@@ -6,7 +6,7 @@
 #include "base/limits.h"
 #include "workflow/gate_text.h"
 #include "workflow/phases/follow.h"
-#include "workflow/traffic_delta.h"
+#include "workflow/phases/reads_compare.h"
 
 namespace exodus {
 
@@ -23,21 +23,28 @@ struct Seen {
     uint64_t requests = 0;
     uint64_t errors = 0;
     uint64_t p99_us = 0;
+    uint64_t compared = 0;  ///< mirrored reads
+    uint64_t confirmed = 0;
     [[nodiscard]] double error_rate() const {
         return requests == 0 ? 0 : static_cast<double>(errors) / static_cast<double>(requests);
     }
 };
 
-Seen seen_of(const TrafficStats& stats) {
+Seen seen_of(const ReadsCompare& reads) {
     Seen out;
-    Histogram reads;
+    const TrafficStats& stats = reads.traffic();
+    for (const auto& [name, counts] : reads.counts()) {
+        out.compared += counts.comparisons;
+        out.confirmed += counts.confirmed;
+    }
+    Histogram latencies;
     for (const auto& [name, row] : stats.commands) {
         if (row.is_write) continue;
         out.requests += row.requests;
         out.errors += row.errors;
-        reads.merge(row.latency_us);
+        latencies.merge(row.latency_us);
     }
-    out.p99_us = reads.percentile(0.99);
+    out.p99_us = latencies.percentile(0.99);
     return out;
 }
 
@@ -48,6 +55,11 @@ std::string breach_of(PhaseRun& run, const Seen& now, const Seen& before) {
     if (more_errors > limit.abort_error_rate) {
         return fmt::format("{:.2f} % of the reads failed, {:.2f} % before", 100 * now.error_rate(),
                            100 * before.error_rate());
+    }
+    const auto tolerated = static_cast<double>(now.compared) * run.settings().compare.budget;
+    if (static_cast<double>(now.confirmed) > tolerated) {
+        return fmt::format("{} of {} mirrored reads were answered differently",
+                           grouped(now.confirmed), grouped(now.compared));
     }
     // A histogram bucket is up to 6.25 % wide, and a fast source makes every ratio large: half a
     // millisecond is no breach.
@@ -81,13 +93,12 @@ Status take_back(PhaseRun& run, const std::string& why) {
 /// Watches for `span`; `judge` ends it early with a reason.
 Result<Seen> watch(PhaseRun& run, int64_t span_ms, const std::string& step,
                    const std::function<std::string(const Seen&)>& judge, std::string& breach) {
-    auto start = run.traffic();
-    if (!start) return tl::unexpected(start.error());
+    ReadsCompare reads;
+    EXODUS_TRY(reads.begin(run, json::object()));
     const int64_t started_us = steady_us();
     while (true) {
-        auto end = run.traffic();
-        if (!end) return tl::unexpected(end.error());
-        const Seen now = seen_of(traffic_between(*start, *end));
+        EXODUS_TRY(reads.look(run));
+        const Seen now = seen_of(reads);
         const int64_t elapsed_ms = (steady_us() - started_us) / 1000;
         Progress line;
         line.step = step;
@@ -109,9 +120,15 @@ Result<Seen> watch(PhaseRun& run, int64_t span_ms, const std::string& step,
 Result<Seen> baseline(PhaseRun& run) {
     const json kept = run.outcome.numbers.value("canary_baseline", json::object());
     if (!kept.empty()) {
-        return Seen{kept.value("requests", uint64_t{0}), kept.value("errors", uint64_t{0}),
-                    kept.value("p99_us", uint64_t{0})};
+        Seen seen;
+        seen.requests = kept.value("requests", uint64_t{0});
+        seen.errors = kept.value("errors", uint64_t{0});
+        seen.p99_us = kept.value("p99_us", uint64_t{0});
+        return seen;
     }
+    // Of a run before this one, which may have been stopped while it watched.
+    if (run.row().route.canary_percent > 0)
+        EXODUS_TRY(publish(run, 0, "canary ends: the source alone is watched first"));
     std::string none;
     auto seen = watch(
         run, std::min(run.settings().migrate.canary.hold_ms, kBaseline_ms_max),
@@ -143,6 +160,8 @@ Status canary_step(PhaseRun& run, double percent) {
                                              {"requests", seen->requests},
                                              {"errors", seen->errors},
                                              {"p99_us", seen->p99_us},
+                                             {"compared", seen->compared},
+                                             {"confirmed", seen->confirmed},
                                              {"breach", breach}});
     if (!breach.empty()) return take_back(run, breach);
     run.detail(fmt::format("canary    {} %: {} reads, {} errors, p99 {:.2f} ms", percent,
@@ -152,8 +171,10 @@ Status canary_step(PhaseRun& run, double percent) {
 }
 
 Status canary_steps(PhaseRun& run) {
+    // Whether the step that was reached was watched to its end is not known: it is taken again.
+    const double reached = run.row().route.canary_percent;
     for (const double percent : run.settings().migrate.canary.steps) {
-        if (percent <= run.row().route.canary_percent) continue;
+        if (percent < reached) continue;
         EXODUS_TRY(canary_step(run, percent));
     }
     return {};

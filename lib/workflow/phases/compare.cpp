@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "core/consent.h"
 #include "workflow/gate_text.h"
 #include "workflow/phases/follow.h"
 #include "workflow/phases/reads_compare.h"
@@ -42,15 +43,55 @@ Wanted wanted(PhaseRun& run, const CompareOptions& options) {
     return out;
 }
 
-/// Everything from the start: the movement is taken off (a new lineage) and its traces are removed.
+/// Once the target was copied for good, another copy is another attempt: what stands in the state
+/// (`ready`, a canary, an approval) is about the one that would go.
+Status may_start_over(const MigrationRow& row) {
+    switch (row.state) {
+        case MigrationState::copying:
+        case MigrationState::following:
+        case MigrationState::ready:
+            return fail(ErrorCode::not_allowed,
+                        fmt::format("compare --restart is not possible in state '{}': the copy is "
+                                    "the migration's by now",
+                                    to_string(row.state)),
+                        "compare without --restart, or copy everything anew: exodus rollback, then "
+                        "exodus compare");
+        case MigrationState::rolled_back:
+            return fail(ErrorCode::not_allowed,
+                        "compare --restart is not possible in state 'rolled_back': the target "
+                        "holds the data and follows",
+                        "compare without --restart, or copy everything anew: exodus migrate "
+                        "--until copied, exodus rollback, then exodus compare");
+        default:
+            return {};
+    }
+}
+
+/// What the movement keeps goes; what the operator has accepted for it stays, as until rollback.
+Status forget_copy(PhaseRun& run, Direction direction) {
+    Journal& journal = run.context().journal;
+    auto accepted = journal.load_position(to_string(direction), kFullSyncConsent);
+    if (!accepted) return tl::unexpected(accepted.error());
+    EXODUS_TRY(forget(run, direction));
+    if (!*accepted) return {};
+    return journal.save_position(to_string(direction), kFullSyncConsent, **accepted);
+}
+
+/// Everything from the start. Both movements are taken off, or the store would begin no new lineage
+/// and what was proven with the old copy would count for the new one; their traces are removed.
 Status start_over(PhaseRun& run) {
-    MigrationRow next = run.row();
-    next.forward = MovementMode::off;
-    next.route.mirror_percent = next.route.aa_percent = 0;
+    MigrationRow next = row_without_mirror(run.row());
+    next.forward = next.reverse = MovementMode::off;
     EXODUS_TRY(run.transition(std::move(next), "compare --restart"));
-    auto port = run.interlay();
-    if (!port) return tl::unexpected(port.error());
-    return forget(run, Direction::forward);
+    EXODUS_TRY(forget_copy(run, Direction::forward));
+    return forget_copy(run, Direction::reverse);
+}
+
+/// However compare ends, mirroring ends with it; the target goes on following.
+Status end_mirroring(PhaseRun& run) {
+    const Route& route = run.row().route;
+    if (route.mirror_percent == 0 && route.aa_percent == 0) return {};
+    return run.transition(row_without_mirror(run.row()), "compare ends");
 }
 
 /// Classes about which nothing can be said yet.
@@ -60,7 +101,7 @@ std::vector<std::string> undecided(PhaseRun& run, const ReadsCompare& reads) {
         if (counts.comparisons == 0) continue;
         const ClassVerdict verdict =
             decide_class({name, counts.comparisons, counts.confirmed, counts.aa_comparisons,
-                          counts.aa_confirmed},
+                          counts.aa_confirmed, counts.unresolved},
                          run.settings().compare.budget, run.settings().compare.confidence);
         if (verdict.decision == ClassDecision::inconclusive) out.push_back(name);
     }
@@ -68,8 +109,21 @@ std::vector<std::string> undecided(PhaseRun& run, const ReadsCompare& reads) {
 }
 
 Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted& want) {
+    auto now = run.store().context(run.row().id);
+    if (!now) return tl::unexpected(now.error());
+    // What an interrupted run has counted counts as long as nothing was copied anew since.
+    const json& earlier = run.resumed_detail();
+    const bool goes_on = earlier.value("lineage", "") == now->lineage && !options.restart;
+    // What was found before is not what this run finds: status and metrics show the newest.
+    if (DivergenceLog* log = run.context().divergences; log != nullptr && !goes_on)
+        EXODUS_TRY(log->clear());
     ReadsCompare reads;
-    EXODUS_TRY(reads.begin(run, options.restart ? json::object() : run.resumed_detail()));
+    EXODUS_TRY(reads.begin(run, goes_on ? earlier : json::object()));
+    const auto keep = [&] {
+        json detail = reads.to_json();
+        detail["lineage"] = now->lineage;
+        return run.save_detail(detail);
+    };
     const Deadline over = Deadline::in(options.reads_duration_max);
     int64_t kept_us = steady_us();
     Status ended;
@@ -84,7 +138,7 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
         for (const auto& [name, counts] : reads.counts()) done += counts.comparisons;
         if (at_start == 0) at_start = done;
         if (steady_us() - kept_us > kKeep_us) {
-            EXODUS_TRY(run.save_detail(reads.to_json()));
+            EXODUS_TRY(keep());
             kept_us = steady_us();
         }
         const bool enough = done >= want.samples;
@@ -129,7 +183,9 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
         if (ended) ended = run.pause();
         if (!ended) break;
     }
-    // Candidates that are being read again count only when they have an outcome.
+    // Candidates that are being read again count only when they have an outcome. With new ones
+    // coming there would always be some without.
+    if (ended) ended = end_mirroring(run);
     const Deadline recheck = Deadline::in(milliseconds(kRecheck_ms_max));
     while (ended && reads.open_pairs() > 0 && !recheck.passed()) {
         Progress line;
@@ -141,7 +197,7 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
         if (ended) ended = reads.look(run);
     }
     const json data = reads.to_json();
-    EXODUS_TRY(run.save_detail(data));
+    EXODUS_TRY(keep());
     if (!ended) return ended;
     uint64_t total = 0;
     uint64_t confirmed = 0;
@@ -159,6 +215,12 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
                                          {"target_p50", sum.shadow_latency_us.percentile(0.5)}};
     run.detail(fmt::format("compare   {} reads   {} confirmed   {} unresolved", grouped(total),
                            grouped(confirmed), grouped(unresolved)));
+    if (const uint64_t dropped = reads.traffic().comparator_dropped; dropped > 0) {
+        run.note(Severity::warn,
+                 fmt::format("{} answers that differ were not looked at, the comparator was full: "
+                             "they stay unresolved; a smaller --mirror-percent leaves it time",
+                             grouped(dropped)));
+    }
     run.detail(fmt::format(
         "latency   source p50 {:.2f} ms p99 {:.2f} ms   target p50 {:.2f} ms p99 {:.2f} ms",
         static_cast<double>(sum.latency_us.percentile(0.5)) / 1000,
@@ -171,9 +233,9 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
     evidence["comparator_dropped"] = reads.traffic().comparator_dropped;
     evidence["latency_us"] = run.outcome.numbers["latency_us"];
     const bool decided = total >= want.samples && reads.open_pairs() == 0;
-    const auto verdict = !decided         ? EvidenceVerdict::inconclusive
-                         : confirmed == 0 ? EvidenceVerdict::pass
-                                          : EvidenceVerdict::warn;
+    const auto verdict = !decided                      ? EvidenceVerdict::inconclusive
+                         : confirmed + unresolved == 0 ? EvidenceVerdict::pass
+                                                       : EvidenceVerdict::warn;
     return run.evidence(evidence_kind::kCompareReads, verdict, evidence);
 }
 
@@ -210,21 +272,20 @@ Status body(PhaseRun& run, const CompareOptions& options) {
     const Wanted want = wanted(run, options);
     auto port = run.interlay();
     if (!port) return tl::unexpected(port.error());
-    if (options.restart && run.row().forward != MovementMode::off) EXODUS_TRY(start_over(run));
+    const bool moves =
+        run.row().forward != MovementMode::off || run.row().reverse != MovementMode::off;
+    if (options.restart && moves) EXODUS_TRY(start_over(run));
     EXODUS_TRY(
         run.transition(row_for_compare(run.row(), 0, 0), "compare: seed the target and follow"));
     EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
     const Status measured = measure(run, options, want);
-    // However it ended, mirroring ends with the command; the target goes on following.
-    if (run.row().route.mirror_percent > 0 || run.row().route.aa_percent > 0) {
-        EXODUS_TRY(run.transition(row_without_mirror(run.row()), "compare ends"));
-    }
+    EXODUS_TRY(end_mirroring(run));
     EXODUS_TRY(measured);
     for (const std::string& name : options.ack) {
         EXODUS_TRY(acknowledge(run.store(), run.row(), "compare:" + name, run.context().reason,
                                run.context().owner, run.settings().config_hash));
     }
-    EXODUS_TRY(run.demand(Gate::compare));
+    EXODUS_TRY(run.demand_own(Gate::compare));
     const MigrationState next = state_after(Command::compare, run.row().state);
     if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G3 holds"));
     run.outcome.headline = "compare passed: the target holds the same data and answers alike";
@@ -239,6 +300,7 @@ PhaseOutcome run_compare(PhaseContext& context, const CompareOptions& options) {
                   "verify all data in both directions",
                   "mirror reads to the target and compare the answers; clients get the source's"};
     frame.gates = {Gate::analyze};
+    if (options.restart) frame.allows = may_start_over;
     // The gate reads budget and confidence from the settings; the command line's win for this run.
     Settings settings = context.settings;
     settings.compare.budget = options.budget.value_or(settings.compare.budget);

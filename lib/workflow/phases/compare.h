@@ -18,8 +18,9 @@ struct CompareOptions {
     milliseconds reads_duration_max{
         0};  ///< give up waiting for samples: inconclusive. 0: until --timeout or a stop
     std::vector<std::string>
-        ack;               ///< classes with too few samples, accepted by name; needs a reason
-    bool restart = false;  ///< forget what an interrupted run has counted and copied
+        ack;  ///< classes with too few samples, accepted by name; needs a reason
+    /// Forget what an interrupted run has counted, and copy everything anew. Before `copying` only.
+    bool restart = false;
 };
 
 PhaseOutcome run_compare(PhaseContext& context, const CompareOptions& options);

@@ -1,9 +1,11 @@
 #include "workflow/phases/migrate.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "base/limits.h"
 #include "workflow/gate_text.h"
+#include "workflow/pause_knob.h"
 #include "workflow/phases/canary.h"
 #include "workflow/phases/follow.h"
 #include "workflow/phases/switching.h"
@@ -16,24 +18,20 @@ namespace {
 
 using S = MigrationState;
 
-std::string strategy_name(Strategy strategy) {
-    switch (strategy) {
-        case Strategy::big_bang:
-            return "big-bang";
-        case Strategy::canary:
-            return "canary";
-        case Strategy::blue_green:
-            return "blue-green";
-    }
-    return "big-bang";
+/// Where `migrate` begins a copy, and asks for what proves that it may.
+bool copies_anew(S state) { return state < S::copying || state == S::aborted; }
+
+/// Knobs that a command which runs must not keep from being turned.
+bool is_knob(MigrateGoal goal) {
+    return goal == MigrateGoal::pause || goal == MigrateGoal::resume ||
+           goal == MigrateGoal::throttle;
 }
 
 Status copy(PhaseRun& run) {
     if (run.row().state == S::rolled_back) {
         // The forward stream was armed at the rollback and follows; nothing has to be copied again.
         EXODUS_TRY(run.enter(S::following, "a new attempt goes on from the rollback"));
-    } else if (run.row().state != S::copying && run.row().state != S::following &&
-               run.row().state != S::ready) {
+    } else if (copies_anew(run.row().state)) {
         EXODUS_TRY(run.demand(Gate::compare));
         EXODUS_TRY(run.demand(Gate::test));
         EXODUS_TRY(run.enter(S::copying, "the copy begins"));
@@ -82,23 +80,16 @@ Status set_throttles(PhaseRun& run, const std::map<std::string, std::string>& th
     auto port = run.interlay();
     if (!port) return tl::unexpected(port.error());
     MoverClient mover(**port);
-    for (const auto& [key, value] : throttle) EXODUS_TRY(mover.throttle(key, value));
+    const std::string who = owner_name(run.context().owner);
+    for (const auto& [key, value] : throttle) EXODUS_TRY(mover.throttle(key, value, who));
     return {};
 }
 
-Status set_paused(PhaseRun& run, bool paused) {
-    const std::string who =
-        fmt::format("{}@{}", run.context().owner.user, run.context().owner.host);
-    const std::string why = run.context().reason.empty()
-                                ? "by " + who
-                                : fmt::format("by {}: {}", who, run.context().reason);
-    EXODUS_TRY(run.store().set_paused(run.row().id, paused ? why : ""));
+Status pause_copy(PhaseRun& run, bool paused) {
     auto port = run.running_interlay();
-    if (port) {
-        EXODUS_TRY(MoverClient(**port).pause(paused));
-    } else {
-        run.note(Severity::info, "no interlay runs; the flag takes effect when one starts");
-    }
+    if (!port) run.note(Severity::info, "no interlay runs; the flag takes effect when one starts");
+    EXODUS_TRY(set_paused(run.store(), port ? *port : nullptr, run.row().id, paused,
+                          run.context().owner, run.context().reason));
     run.outcome.headline =
         paused ? "the copy rests; changes are still followed" : "the copy goes on";
     return {};
@@ -119,7 +110,7 @@ Status perform_switch(PhaseRun& run, Strategy strategy) {
         }
         EXODUS_TRY(canary_steps(run));
     }
-    EXODUS_TRY(switch_to_target(run, strategy_name(strategy)));
+    EXODUS_TRY(switch_to_target(run, std::string(to_string(strategy))));
     run.outcome.headline = "switched: the target is authoritative, the source follows";
     return {};
 }
@@ -144,15 +135,20 @@ Status activate(PhaseRun& run, Side side) {
 }
 
 Status body(PhaseRun& run, const MigrateOptions& options) {
-    if (options.goal == MigrateGoal::pause) return set_paused(run, true);
-    if (options.goal == MigrateGoal::resume) EXODUS_TRY(set_paused(run, false));
     EXODUS_TRY(set_throttles(run, options.throttle));
+    if (options.goal == MigrateGoal::pause) return pause_copy(run, true);
+    if (options.goal == MigrateGoal::resume) return pause_copy(run, false);
     if (options.goal == MigrateGoal::throttle) {
         run.outcome.headline =
             "the throttle is set until the interlay ends; [migrate] throttle keeps it";
         return {};
     }
     if (options.goal == MigrateGoal::activate) return activate(run, options.activate);
+    if (options.goal == MigrateGoal::canary && run.row().route.authority == Side::target) {
+        return fail(ErrorCode::not_allowed,
+                    "the target answers all reads: a canary belongs before the switch",
+                    "exodus rollback gives the reads back to the source");
+    }
     if (run.row().state == S::switched) {
         run.outcome.headline = "switched already: the target is authoritative";
         return {};
@@ -205,15 +201,31 @@ std::vector<std::string> plan_of(const MigrateOptions& options) {
     return {};
 }
 
+/// What the run would ask before it measures anything itself, for --dry-run.
+std::vector<Gate> gates_of(PhaseContext& context, const MigrateOptions& options) {
+    std::vector<Gate> out;
+    const auto row = context.store.find_migration(context.settings.migration);
+    if (!row || is_knob(options.goal)) return out;
+    const bool to_target =
+        options.goal == MigrateGoal::switched ||
+        (options.goal == MigrateGoal::activate && options.activate == Side::target);
+    if (row->route.authority == Side::target) return out;
+    if (copies_anew(row->state)) out = {Gate::compare, Gate::test};
+    if (to_target) out.push_back(Gate::switch_over);
+    std::erase_if(out, [&](Gate gate) {
+        return std::any_of(context.skip_gate.begin(), context.skip_gate.end(),
+                           [&](const std::string& name) { return gate_from(name) == gate; });
+    });
+    return out;
+}
+
 }  // namespace
 
 PhaseOutcome run_migrate(PhaseContext& context, const MigrateOptions& options) {
     PhaseFrame frame;
     frame.plan = plan_of(options);
-    if (options.goal == MigrateGoal::switched)
-        frame.gates = {Gate::compare, Gate::test, Gate::switch_over};
-    // Setting a knob must not wait for the command that copies.
-    const bool knob = options.goal == MigrateGoal::pause || options.goal == MigrateGoal::throttle;
+    frame.gates = gates_of(context, options);
+    const bool knob = is_knob(options.goal);
     frame.takes_lock = !knob;
     frame.recovers = !knob;
     Settings settings = context.settings;

@@ -13,7 +13,7 @@ enum class MigrateGoal {
     canary,    ///< --canary-reads P
     activate,  ///< --activate SIDE (blue-green)
     pause,     ///< --pause: the copy rests; the stream goes on
-    resume,    ///< --resume
+    resume,    ///< --resume: the copy goes on, under the migrate that waits or the next one
     throttle,  ///< --throttle KEY=V alone: sets it and ends
 };
 

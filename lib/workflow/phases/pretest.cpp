@@ -72,7 +72,7 @@ Status run_checks(PhaseRun& run, const PretestOptions& options) {
             // accept by name.
             findings.push_back({check.id, Severity::warn, "both",
                                 check.title + ": not run, skipped by --skip",
-                                "exodus pretest --ack " + check.id});
+                                "exodus pretest --ack " + check.id + " --reason TEXT"});
         } else {
             findings = run.inspector().run(check.id);
         }
@@ -188,6 +188,8 @@ Status accept_full_sync(PhaseRun& run) {
 }
 
 Status body(PhaseRun& run, const PretestOptions& options) {
+    if (!options.ack.empty() && run.context().reason.empty())
+        return fail(ErrorCode::usage, "--ack needs a reason", "--reason TEXT");
     EXODUS_TRY(note_endpoints(run));
     const Status context = run.store_context();
     if (!context)
@@ -205,7 +207,7 @@ Status body(PhaseRun& run, const PretestOptions& options) {
     for (const Finding& finding : run.outcome.findings)
         ++by_severity[std::string(to_string(finding.severity))];
     run.outcome.numbers["findings"] = by_severity;
-    EXODUS_TRY(run.demand(Gate::pretest));
+    EXODUS_TRY(run.demand_own(Gate::pretest));
     const MigrationState next = state_after(Command::pretest, run.row().state);
     if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G1 holds"));
     run.outcome.headline = fmt::format("pretest passed: {} checks, {} warnings acknowledged",

@@ -12,7 +12,10 @@ using nlohmann::json;
 
 namespace {
 
+/// Of a counter that may have begun anew.
 uint64_t minus(uint64_t end, uint64_t start) { return end >= start ? end - start : end; }
+/// Never below nothing.
+uint64_t less(uint64_t from, uint64_t taken) { return from > taken ? from - taken : 0; }
 
 }  // namespace
 
@@ -23,6 +26,7 @@ ReadClass& ReadClass::operator+=(const ReadClass& more) {
     not_comparable += more.not_comparable;
     aa_comparisons += more.aa_comparisons;
     aa_confirmed += more.aa_confirmed;
+    open += more.open;
     return *this;
 }
 
@@ -77,20 +81,20 @@ Status ReadsCompare::begin(PhaseRun& run, const json& earlier) {
 }
 
 Status ReadsCompare::look(PhaseRun& run) {
+    // The log first: an outcome must not settle a candidate that is not counted yet.
+    auto logged = outcomes(run);
+    if (!logged) return tl::unexpected(logged.error());
     auto end = run.traffic();
     if (!end) return tl::unexpected(end.error());
     between_ = traffic_between(start_, *end);
-    auto logged = outcomes(run);
-    if (!logged) return tl::unexpected(logged.error());
     now_.clear();
-    uint64_t candidates = 0;
-    uint64_t judged = 0;
     for (const auto& [name, row] : between_.commands) {
         if (row.mirrored == 0 && row.aa_pairs == 0) continue;
         ReadClass& counts = now_[name];
-        counts.comparisons = row.equal;
+        counts.comparisons = row.equal + row.equal_by_rule + row.comparator_dropped;
+        counts.unresolved = row.comparator_dropped;
         counts.aa_comparisons = row.aa_pairs;
-        candidates += row.candidates;
+        counts.open = less(row.candidates, row.equal_by_rule);
     }
     for (const auto& [name, end_counts] : *logged) {
         const auto found = logged_at_start_.find(name);
@@ -99,18 +103,22 @@ Status ReadsCompare::look(PhaseRun& run) {
         const uint64_t compared = minus(end_counts.comparisons, before.comparisons);
         counts.comparisons += compared;
         counts.confirmed = minus(end_counts.confirmed, before.confirmed);
-        counts.unresolved = minus(end_counts.unresolved, before.unresolved);
+        counts.unresolved += minus(end_counts.unresolved, before.unresolved);
         counts.not_comparable = minus(end_counts.not_comparable, before.not_comparable);
         counts.aa_confirmed = minus(end_counts.aa_confirmed, before.aa_confirmed);
-        judged += compared + counts.not_comparable;
+        counts.open = less(counts.open, compared + counts.not_comparable);
     }
-    const uint64_t settled = judged + between_.comparator_dropped;
-    open_ = candidates > settled ? candidates - settled : 0;
     std::erase_if(now_, [](const auto& entry) {
         return entry.second.comparisons == 0 && entry.second.aa_comparisons == 0 &&
-               entry.second.not_comparable == 0;
+               entry.second.not_comparable == 0 && entry.second.open == 0;
     });
     return {};
+}
+
+uint64_t ReadsCompare::open_pairs() const {
+    uint64_t open = 0;
+    for (const auto& [name, counts] : now_) open += counts.open;
+    return open;
 }
 
 ReadCounts ReadsCompare::counts() const {

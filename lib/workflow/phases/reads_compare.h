@@ -12,12 +12,15 @@
 namespace exodus {
 
 struct ReadClass {
-    uint64_t comparisons = 0;  ///< answers that were judged: equal, or different with an outcome
+    /// Answers that were judged (equal, or different with an outcome), and those that differ and
+    /// found the comparator full.
+    uint64_t comparisons = 0;
     uint64_t confirmed = 0;
-    uint64_t unresolved = 0;
+    uint64_t unresolved = 0;  ///< of them: read again in vain, or never
     uint64_t not_comparable = 0;
     uint64_t aa_comparisons = 0;  ///< the noise arm: the authority against itself
     uint64_t aa_confirmed = 0;
+    uint64_t open = 0;  ///< handed to the comparator, no outcome yet; not among the comparisons
     ReadClass& operator+=(const ReadClass& more);
 };
 using ReadCounts = std::map<std::string, ReadClass>;
@@ -31,7 +34,7 @@ class ReadsCompare {
     [[nodiscard]] ReadCounts counts() const;
     [[nodiscard]] nlohmann::json to_json() const;
     /// Pairs that were handed to the comparator and have no outcome yet.
-    [[nodiscard]] uint64_t open_pairs() const { return open_; }
+    [[nodiscard]] uint64_t open_pairs() const;
     [[nodiscard]] const TrafficStats& traffic() const { return between_; }
 
   private:
@@ -41,7 +44,6 @@ class ReadsCompare {
     TrafficStats between_;
     ReadCounts logged_at_start_;
     ReadCounts now_;
-    uint64_t open_ = 0;
 };
 
 }  // namespace exodus

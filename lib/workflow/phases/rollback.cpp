@@ -31,10 +31,21 @@ Status lift_fences(PhaseRun& run) {
     return {};
 }
 
+/// What the report lists later, when nobody sees this outcome any more.
+Status keep_residue(PhaseRun& run) {
+    const auto left = run.outcome.numbers.value("residue", nlohmann::json::array());
+    return run.evidence(evidence_kind::kRollbackResidue,
+                        left.empty() ? EvidenceVerdict::pass : EvidenceVerdict::warn,
+                        {{"residue", left}});
+}
+
 /// Nothing of exodus stays on the target; the source was never touched.
 Status clean_up(PhaseRun& run) {
     // Both movements are off in the row; the mover removes what they kept. Run again, this repeats
     // what was not done.
+    auto port = run.interlay();
+    if (!port) return tl::unexpected(port.error());
+    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
     EXODUS_TRY(forget(run, Direction::forward));
     EXODUS_TRY(forget(run, Direction::reverse));
     EXODUS_TRY(lift_fences(run));
@@ -44,43 +55,83 @@ Status clean_up(PhaseRun& run) {
             run.outcome.numbers["residue"].push_back(line);
         }
     }
-    return {};
+    return keep_residue(run);
 }
 
-Status body(PhaseRun& run) {
+/// `aborted` with both movements off. False: it stood so already.
+Result<bool> stop_movements(PhaseRun& run) {
+    const MigrationRow& row = run.row();
+    const std::string& given = run.context().reason;
+    if (row.state != S::aborted) {
+        const char* why = row.state == S::rolled_back ? "given up after the rollback"
+                                                      : "rollback before the switch";
+        EXODUS_TRY(run.enter(S::aborted, given.empty() ? why : given));
+        return true;
+    }
+    // An earlier exodus let data flow in this state.
+    const MigrationRow rest = row_at_rest(row);
+    if (rest.forward == row.forward && rest.reverse == row.reverse && rest.route == row.route)
+        return false;
+    EXODUS_TRY(run.transition(rest, given.empty() ? "rollback stops the movements" : given));
+    return true;
+}
+
+Status confirm_giving_up(PhaseRun& run) {
+    if (!run.context().confirm)
+        return fail(ErrorCode::approval_missing, "nobody can confirm the giving up");
+    ConfirmRequest request{"give-up", run.settings().migration,
+                           "the source keeps everything; both movements end, what exodus left is "
+                           "removed, and another attempt copies all data again"};
+    request.by_name = false;
+    return run.context().confirm(request);
+}
+
+Status body(PhaseRun& run, const RollbackOptions& options) {
     const MigrationRow& row = run.row();
     if (row.route.authority == Side::target) {
+        if (options.give_up)
+            return fail(ErrorCode::not_allowed,
+                        "giving up comes after the rollback: the target holds writes that the "
+                        "source must get first",
+                        "exodus rollback, then exodus rollback --give-up");
         EXODUS_TRY(switch_to_source(run, S::rolled_back, "rollback"));
         run.outcome.headline =
             "rolled back: the source is authoritative and holds every write made meanwhile";
-        return {};
-    }
-    if (row.state == S::rolled_back) {
-        run.outcome.headline = "rolled back already: the source is authoritative";
         return {};
     }
     if (row.state == S::created) {
         run.outcome.headline = "nothing to roll back: the migration has not begun";
         return {};
     }
-    const bool again = row.state == S::aborted;
-    if (!again)
-        EXODUS_TRY(run.enter(S::aborted, run.context().reason.empty() ? "rollback before the switch"
-                                                                      : run.context().reason));
-    auto fenced = run.store().fence(row.id, Side::target);
-    if (!fenced) return tl::unexpected(fenced.error());
-    if (again && !fenced->has_value() && residue_lines(run, Side::target).empty() &&
-        residue_lines(run, Side::source).empty()) {
-        run.outcome.headline = "rolled back already: nothing of exodus is left";
+    const bool gives_up = row.state == S::rolled_back;
+    if (gives_up && !options.give_up) {
+        run.outcome.headline =
+            "rolled back already: the source is authoritative, the target follows it";
         return {};
     }
-    auto port = run.interlay();
-    if (!port) return tl::unexpected(port.error());
-    EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));
-    EXODUS_TRY(clean_up(run));
+    if (gives_up) EXODUS_TRY(confirm_giving_up(run));
+    auto stopped = stop_movements(run);
+    if (!stopped) return tl::unexpected(stopped.error());
+    auto fenced = run.store().fence(row.id, Side::target);
+    if (!fenced) return tl::unexpected(fenced.error());
+    if (!*stopped && !fenced->has_value() && residue_lines(run, Side::target).empty() &&
+        residue_lines(run, Side::source).empty()) {
+        run.outcome.headline = "rolled back already: nothing of exodus is left";
+        return keep_residue(run);
+    }
+    if (Status cleaned = clean_up(run); !cleaned) {
+        // `aborted` stands, and nothing in it says that something was left.
+        if (cleaned.error().code != ErrorCode::cancelled)
+            run.outcome.next.emplace_back("exodus rollback");
+        if (cleaned.error().hint.empty())
+            cleaned.error().hint = "no data move any more; exodus rollback again removes the rest";
+        return cleaned;
+    }
     run.outcome.headline =
-        "rolled back: the source answers everything, as it always did; nothing of exodus is left "
-        "on the target";
+        gives_up
+            ? "given up: the source answers everything; nothing of exodus is left on the target"
+            : "rolled back: the source answers everything, as it always did; nothing of "
+              "exodus is left on the target";
     return {};
 }
 
@@ -91,11 +142,14 @@ PhaseOutcome run_rollback(PhaseContext& context, const RollbackOptions& options)
     frame.plan = {
         "before the switch: stop the movements and remove what exodus left on the target",
         "after the switch: hold writes, hand the authority back to the source, release them"};
+    if (options.give_up)
+        frame.plan = {"after a rollback: end both movements and remove what exodus left"};
     Settings settings = context.settings;
     settings.cutover.hold_timeout_ms =
         options.hold_timeout_ms.value_or(settings.cutover.hold_timeout_ms);
     PhaseContext mine = context.with(settings);
-    return run_phase(mine, Command::rollback, "rollback", frame, body);
+    return run_phase(mine, Command::rollback, "rollback", frame,
+                     [&](PhaseRun& run) { return body(run, options); });
 }
 
 }  // namespace exodus

@@ -9,6 +9,8 @@ namespace exodus {
 
 struct RollbackOptions {
     std::optional<int64_t> hold_timeout_ms;
+    /// After the rollback of a switch: both movements end, nothing of exodus stays (`aborted`).
+    bool give_up = false;
 };
 
 PhaseOutcome run_rollback(PhaseContext& context, const RollbackOptions& options);

@@ -15,6 +15,9 @@ namespace {
 
 using S = MigrationState;
 
+/// Newest first; more is history, which the report tells whole.
+constexpr std::size_t kDecisions_max = 50;
+
 Result<GateReport> gate_now(PhaseContext& context, const MigrationRow& row, Gate gate) {
     auto now = context.store.context(row.id);
     if (!now) return tl::unexpected(now.error());
@@ -137,16 +140,20 @@ Status read_record(PhaseContext& context, StatusReport& out) {
     return {};
 }
 
+std::string decision_text(const DecisionRow& row) {
+    return fmt::format("{} {}, {}@{}, {}, \"{}\"", row.kind, row.subject, row.owner.user,
+                       row.owner.host, iso8601(row.at_ms), row.reason);
+}
+
 Status read_decisions(PhaseContext& context, StatusReport& out) {
-    auto decisions = context.store.decisions(out.row.id, 50);
+    auto decisions = context.store.decisions(out.row.id, kDecisions_max);
     if (!decisions) return tl::unexpected(decisions.error());
-    for (const DecisionRow& row : *decisions) {
-        const std::string text =
-            fmt::format("{} {}, {}@{}, {}, \"{}\"", row.kind, row.subject, row.owner.user,
-                        row.owner.host, iso8601(row.at_ms), row.reason);
-        if (row.kind == "skip" && out.row.state != S::committed) out.skipped.push_back(text);
-        out.decisions.push_back(text);
-    }
+    for (const DecisionRow& row : *decisions) out.decisions.push_back(decision_text(row));
+    if (out.row.state == S::committed) return {};
+    // Asked for by kind: they are shown until commit, however many decisions came after them.
+    auto skips = context.store.decisions_of(out.row.id, "skip", kDecisions_max);
+    if (!skips) return tl::unexpected(skips.error());
+    for (const DecisionRow& row : *skips) out.skipped.push_back(decision_text(row));
     return {};
 }
 
@@ -183,11 +190,11 @@ void read_flags(StatusReport& out) {
 
 json health_json(const EndpointHealth& health) {
     // What is not known is no zero.
-    const auto known = [&](uint64_t value) { return health.reachable ? json(value) : json(); };
+    const auto known = [&](auto value) { return health.reachable ? json(value) : json(); };
     return {{"reachable", health.reachable},
             {"version", health.version},
             {"role", health.role},
-            {"latency_us", health.latency_us},
+            {"latency_us", known(health.latency_us)},
             {"items", known(health.items)},
             {"memory_used_bytes", known(health.memory_used_bytes)},
             {"memory_max_bytes", known(health.memory_max_bytes)},
@@ -203,7 +210,8 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
     auto row = context.store.find_migration(context.settings.migration);
     if (!row) return tl::unexpected(row.error());
     out.row = std::move(*row);
-    out.strategy = context.settings.migrate.strategy;
+    // The row's is that of init; the configuration may have changed since.
+    if (context.settings.given()) out.row.strategy = to_string(context.settings.migrate.strategy);
     out.hold_timeout_ms = context.settings.cutover.hold_timeout_ms;
     out.source_address = context.settings.source.address();
     out.target_address = context.settings.target.address();
@@ -239,8 +247,11 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
         out.data_flow = "stands still: no interlay runs";
         if (out.row.state != S::committed) out.way_back = "unknown: no interlay runs";
     }
-    out.way_back_now = way_back_now(out.row, out.reverse, out.interlay_reachable,
-                                    !out.endpoints_probed || out.source.reachable);
+    out.way_back_now = way_back_now(out.row, out.reverse,
+                                    {.interlay = out.interlay_reachable,
+                                     .source = !out.endpoints_probed || out.source.reachable,
+                                     .target = !out.endpoints_probed || out.target.reachable},
+                                    wall_ms());
     out.items_line =
         conflicts_text(out.row.route.authority == Side::source ? out.forward : out.reverse);
     EXODUS_TRY(read_gates(context, out));
@@ -323,6 +334,7 @@ json to_json(const StatusReport& report) {
         {"compare", report.record.compare},
         {"data", report.record.data},
         {"switches", report.record.switches},
+        {"switches_left_out", report.record.switches_left_out},
         {"skipped", report.skipped},
         {"flags", report.flags},
         {"workers", workers},

@@ -21,7 +21,6 @@ struct GateLine {
 
 struct StatusReport {
     MigrationRow row;
-    Strategy strategy = Strategy::big_bang;
     int64_t hold_timeout_ms = 0;
     std::string explained;  ///< "switch waits for approval"
     EndpointHealth source;

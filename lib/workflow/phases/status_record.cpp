@@ -80,24 +80,35 @@ Result<json> read_findings(WorkflowStore& store, int64_t migration) {
     return out;
 }
 
-Result<json> read_switches(WorkflowStore& store, int64_t migration) {
-    json out = json::array();
-    auto rows = store.evidence(migration, limits::kStatusEvidence_max);
-    if (!rows) return tl::unexpected(rows.error());
+/// Those of test are bounded by themselves: they must not push out what really moved the authority.
+Status read_switches(WorkflowStore& store, int64_t migration, StatusRecord& record) {
+    json& out = record.switches = json::array();
+    auto rows = store.evidence(migration, evidence_kind::kCutover, limits::kStatusCutovers_max);
+    if (!rows) return tl::unexpected(std::move(rows.error()));
+    auto all = store.count_evidence(migration, evidence_kind::kCutover);
+    if (!all) return tl::unexpected(std::move(all.error()));
+    std::size_t room = limits::kStatusSwitches_max;
+    std::size_t room_rehearsed = limits::kStatusRehearsals_max;
     for (const EvidenceRow& row : *rows) {
-        if (row.kind != evidence_kind::kCutover) continue;
         const json data = parsed(row);
         const std::string outcome = data.value("outcome", "");
+        const std::string kind = data.value("kind", "");
+        // Rows of older versions mark only those that ended before the switch.
+        const bool rehearsal = data.value("rehearsal", outcome == "rehearsed");
+        std::size_t& left = rehearsal ? room_rehearsed : room;
+        if (left == 0) continue;
+        --left;
         out.push_back({{"at_ms", row.at_ms},
-                       {"what", outcome == "rehearsed" ? "rehearsal" : data.value("kind", "")},
+                       {"what", rehearsal ? "rehearsal" : kind},
+                       {"kind", kind},
                        {"outcome", outcome},
                        {"hold_us", data.value("hold_us", int64_t{0})},
                        {"steps_us", data.value("steps", json::object())},
                        {"failed_step", data.value("failed_step", "")},
                        {"why", data.value("why", "")}});
-        if (out.size() == limits::kStatusSwitches_max) break;
     }
-    return out;
+    record.switches_left_out = std::max<uint64_t>(*all, out.size()) - out.size();
+    return {};
 }
 
 Result<json> read_decision(WorkflowStore& store, int64_t migration) {
@@ -119,12 +130,15 @@ Result<StatusRecord> recorded(WorkflowStore& store, const MigrationRow& row, dou
     if (!data) return tl::unexpected(std::move(data.error()));
     auto findings = read_findings(store, row.id);
     if (!findings) return tl::unexpected(std::move(findings.error()));
-    auto switches = read_switches(store, row.id);
-    if (!switches) return tl::unexpected(std::move(switches.error()));
     auto decision = read_decision(store, row.id);
     if (!decision) return tl::unexpected(std::move(decision.error()));
-    return StatusRecord{std::move(*compare), std::move(*data), std::move(*findings),
-                        std::move(*switches), std::move(*decision)};
+    StatusRecord out;
+    out.compare = std::move(*compare);
+    out.data = std::move(*data);
+    out.findings = std::move(*findings);
+    out.decision = std::move(*decision);
+    EXODUS_TRY(read_switches(store, row.id, out));
+    return out;
 }
 
 std::string compare_text(const json& compare) {

@@ -15,7 +15,8 @@ struct StatusRecord {
     nlohmann::json data;      ///< null before the first one
     nlohmann::json findings;  ///< how many of each severity; `list`: the warnings and failures
     nlohmann::json switches;  ///< newest first
-    nlohmann::json decision;  ///< the newest, null before the first one
+    uint64_t switches_left_out = 0;  ///< older ones and rehearsals that it does not list
+    nlohmann::json decision;         ///< the newest, null before the first one
 };
 
 /// `confidence` of the interval of the divergence rate.

@@ -124,18 +124,29 @@ Status run_replay(PhaseRun& run, const TestOptions& options) {
     run.detail(fmt::format("replay    {} sent, {} error replies, {} writes skipped, p99 {:.2f} ms",
                            grouped(sent), grouped(failures), grouped(skipped),
                            static_cast<double>(latency.percentile(0.99)) / 1000));
-    if (skipped > 0) run.note(Severity::info, "writes are replayed only with --target-namespace");
+    if (skipped > 0)
+        run.note(Severity::info,
+                 run.inspector().has_namespaces()
+                     ? "writes are replayed only with --target-namespace"
+                     : "writes are not replayed: nothing would keep them apart from "
+                       "the migration's data");
     return {};
 }
 
 Status body(PhaseRun& run, const TestOptions& options) {
+    if (!options.target_namespace.empty() && !run.inspector().has_namespaces())
+        return fail(ErrorCode::config,
+                    fmt::format("the family {} has no namespace that would keep replayed writes "
+                                "apart from the migration's data",
+                                run.context().family.name()),
+                    "leave --target-namespace out: reads are replayed, writes are not");
     EXODUS_TRY(run.store_context());
     EXODUS_TRY(run.demand(Gate::compare));
     EXODUS_TRY(run_smoke(run, options));
     EXODUS_TRY(run_replay(run, options));
     if (options.drill_switch || options.drill_rollback || options.drill_crash)
         EXODUS_TRY(rehearse(run, options));
-    EXODUS_TRY(run.demand(Gate::test));
+    EXODUS_TRY(run.demand_own(Gate::test));
     const MigrationState next = state_after(Command::test, run.row().state);
     if (next != run.row().state) EXODUS_TRY(run.enter(next, "gate G4 holds"));
     run.outcome.headline =

@@ -1,5 +1,6 @@
 // The real binary from the outside: exit codes, what is said, what is left unchanged, secrets,
 // --json.
+#include <csignal>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <filesystem>
@@ -13,7 +14,9 @@
 
 namespace fs = std::filesystem;
 using namespace exodus;
+using exodus::test::eventually;
 using exodus::test::free_port;
+using exodus::test::Process;
 using exodus::test::ProcessOptions;
 using exodus::test::read_file;
 using exodus::test::run;
@@ -365,4 +368,62 @@ TEST_CASE_FIXTURE(Fixture, "--dry-run changes no byte of the state") {
         CHECK(result.code != 70);
     }
     CHECK(read_file(directory.file("exodus.db")) == before);
+}
+
+TEST_CASE_FIXTURE(Fixture, "interlay --dry-run: nothing is made, nobody is asked for sockets") {
+    init();
+    const std::string before = read_file(directory.file("exodus.db"));
+    const RunResult alone = exodus_run({"interlay", "--dry-run"});
+    INFO(alone.out << alone.err);
+    CHECK(alone.code == 0);
+    CHECK(has(alone.out, "would listen on"));
+    const RunResult takeover = exodus_run({"interlay", "--dry-run", "--takeover"});
+    CHECK(takeover.code == 69);
+    CHECK(has(takeover.err, "start without --takeover"));
+    CHECK_FALSE(fs::exists(directory.file("exodus.db.d")));
+    CHECK(read_file(directory.file("exodus.db")) == before);
+}
+
+TEST_CASE_FIXTURE(Fixture, "pretest --ack is a decision: without a reason it is refused, 64") {
+    init();
+    const RunResult refused = exodus_run({"pretest", "--ack", "tap"});
+    CHECK(refused.code == 64);
+    CHECK(has(refused.out + refused.err, "--reason"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "SIGINT: 130 where it stopped the work, else the work's own code") {
+    init();
+    std::string moment;
+    SUBCASE("before the work") { moment = "before"; }
+    SUBCASE("when the work is done") { moment = "after"; }
+    // A hook is what a phase command can be made to wait for without servers.
+    fs::create_directory(directory.file("hooks.d"));
+    ::chmod(directory.file("hooks.d").c_str(), 0700);
+    write_file(directory.file("hooks.d/10-wait"),
+               "#!/bin/sh\n[ \"$1\" = " + moment +
+                   " ] || exit 0\ntouch started\nwhile [ ! -e go ]; do sleep 0.05; done\n",
+               0700);
+    ProcessOptions options;
+    options.directory = directory.path();
+    options.output = directory.file("out");
+    options.errors = directory.file("err");
+    Process command({EXODUS_BINARY, "pretest"}, options);
+    REQUIRE(
+        eventually(milliseconds(20'000), [&] { return fs::exists(directory.file("started")); }));
+    command.signal(SIGINT);
+    REQUIRE(eventually(milliseconds(20'000), [&] {
+        return has(read_file(directory.file("err")), "stopping at the next safe point");
+    }));
+    if (moment == "after") write_file(directory.file("go"), "");
+    const std::optional<int> code = command.wait(milliseconds(20'000));
+    const std::string out = read_file(directory.file("out"));
+    INFO(out);
+    REQUIRE(code);
+    if (moment == "before") {
+        CHECK(*code == 130);
+        CHECK(has(out, "run the same command again"));
+        CHECK(has(out, "Next: exodus pretest"));
+    } else {
+        CHECK((*code == 2 || *code == 69));
+    }
 }

@@ -69,11 +69,33 @@ const authority = (page, side) => page.waitForFunction(
     (word) => document.querySelector('#now .authority .word')?.textContent.includes(word)
         && document.body.dataset.fresh === 'live', side.toUpperCase(), { timeout: 20000 });
 
+/// The numbers of the chart of requests, by the name of the series.
+const requests_chart = (page) => page.evaluate(() => Object.fromEntries(
+    [...document.querySelectorAll('#charts > figure:first-child .legend li')].map((row) => {
+        const [, name, value] = [...row.children].map((part) => part.textContent);
+        return [name, Number(value.replace(' /s', '').replaceAll(',', ''))];
+    })));
+
+/// Under a constant load what the source answers per second stays what clients ask, also when the
+/// server's window of ten seconds is full. Mirrored and blocking requests are the difference.
+async function steady_rates(page) {
+    await page.waitForFunction(async () => {
+        const status = await (await fetch('status')).json();
+        return status.traffic?.window_ms >= 10000;
+    }, null, { timeout: 30000 });
+    for (let i = 0; i < 3; ++i) {
+        await sleep(1000);
+        const { clients, source } = await requests_chart(page);
+        check(clients > 0 && source > clients / 5, `chart of requests: clients ${clients}, source ${source}`);
+    }
+}
+
 try {
     const page = await open({ viewport: { width: 1280, height: 1600 } });
     const shot = (name) => page.screenshot({ path: `${pictures}/${name}.png`, fullPage: true });
     await authority(page, 'source');
     check((await page.textContent('#next code')).startsWith('exodus '), 'the next command is shown');
+    await steady_rates(page);
     await shot('1-ready');
     check(errors.length === 0, `console: ${errors.join('; ')}`);
 

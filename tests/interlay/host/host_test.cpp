@@ -377,5 +377,6 @@ TEST_CASE("control handlers: hello, traffic, knobs, probe, ready; the comparator
     CHECK(traffic.clients_now == 1);
     CHECK(traffic.counters["comparator_confirmed"] == 1);
     CHECK(traffic.counters["comparator_equal"] == 1);
+    CHECK(traffic.commands["DIFFER"].equal_by_rule == 1);
     CHECK(traffic.counters["comparator_noise"] == 1);
 }

@@ -23,23 +23,27 @@ using nlohmann::json;
 namespace {
 
 struct Watched {
-    explicit Watched(RigOptions options = {})
-        : port(free_port()), rig(with_http(std::move(options))) {
+    explicit Watched(RigOptions options = {}, std::string secret = {})
+        : port(free_port()), token(std::move(secret)), rig(with_http(std::move(options))) {
+        if (!token.empty()) write_file(rig.file("token"), token);
         rig.expect(0, {"init", "redis"});
         rig.start_interlay();
     }
     RigOptions with_http(RigOptions options) const {
         options.config.emplace_back("interlay", fmt::format("http = \"127.0.0.1:{}\"", port));
+        if (!token.empty()) options.config.emplace_back("interlay", "http_token_file = \"token\"");
         return options;
     }
     [[nodiscard]] std::string get(const std::string& path) const {
         httplib::Client client("127.0.0.1", port);
+        if (!token.empty()) client.set_bearer_token_auth(token);
         const auto answer = client.Get(path);
         return answer && answer->status == 200 ? answer->body : std::string();
     }
     [[nodiscard]] json status() const { return json::parse(get("/status"), nullptr, false); }
 
     const int port;
+    const std::string token;
     Rig rig;
 };
 
@@ -95,6 +99,28 @@ class Follower {
     std::string last_;  ///< the follower's thread only
     std::thread thread_;
 };
+
+/// A key that only the target has, read again and again: one answer differs while compare looks.
+std::jthread read_a_difference(Rig& rig) {
+    send_command(own(rig.target()).get(), {"SET", "only:target", "x"});
+    return std::jthread([&rig](const std::stop_token& stop) {
+        const auto client = connect_to(rig.port(), milliseconds(2'000));
+        send_command(client.get(), {"AUTH", Rig::kUser, Rig::kPassword});
+        while (!stop.stop_requested()) {
+            send_command(client.get(), {"GET", "only:target"});
+            sleep_ms(20);
+        }
+    });
+}
+
+/// The newest sample of it; null before there is one.
+json sample_of_the_difference(const Watched& watched) {
+    const json status = watched.status();
+    for (const json& sample : status.at("divergences").at("samples")) {
+        if (sample.at("class") == "GET" && sample.at("kind") == "confirmed") return sample;
+    }
+    return {};
+}
 
 /// Names of families in exposition text.
 void note_names(const std::string& text, std::set<std::string>& names) {
@@ -154,16 +180,7 @@ TEST_CASE("the metrics of a whole migration are those of exodus-metrics(7)") {
     }
     rig.bring_to_ready();
     {
-        // One answer that differs for as long as compare looks.
-        send_command(own(rig.target()).get(), {"SET", "only:target", "x"});
-        const auto client = connect_to(rig.port(), milliseconds(2'000));
-        send_command(client.get(), {"AUTH", Rig::kUser, Rig::kPassword});
-        const std::jthread reader([&](const std::stop_token& stop) {
-            while (!stop.stop_requested()) {
-                send_command(client.get(), {"GET", "only:target"});
-                sleep_ms(20);
-            }
-        });
+        const std::jthread reader = read_a_difference(rig);
         // Not until it has enough: until the difference is certainly among what was looked at.
         Process compare = rig.begin(
             {"compare", "--mode", "reads", "--min-samples", "100000000", "--duration", "8s"});
@@ -178,6 +195,12 @@ TEST_CASE("the metrics of a whole migration are those of exodus-metrics(7)") {
     }
     CHECK(eventually(milliseconds(5'000),
                      [&] { return watched.status().at("divergences").at("total") > 0; }));
+    // Nobody is asked who they are: the application's keys and values are not told.
+    const json kept = sample_of_the_difference(watched);
+    REQUIRE(kept.is_object());
+    for (const char* name : {"request", "authority_answer", "other_answer"})
+        CHECK(kept.at(name).is_null());
+    CHECK(watched.get("/status").find("only:target") == std::string::npos);
     send_command(own(rig.target()).get(), {"DEL", "only:target"});
     static_cast<void>(rig.exodus({"compare"}));  // of the data, too
     rig.do_switch();
@@ -206,6 +229,34 @@ TEST_CASE("the metrics of a whole migration are those of exodus-metrics(7)") {
     CHECK(lint.wait(milliseconds(10'000)).value_or(1) == 0);
     CHECK(read_file(rig.file("lint")) == "");
     check_ledger(ledger, rig.source());
+}
+
+TEST_CASE("with a token a divergence shows what was asked and answered") {
+    RigOptions options;
+    options.config = {{"compare", "budget = 0.05"}, {"gates", "compare_samples_min = 300"}};
+    Watched watched(options, "s3cret-token");
+    Rig& rig = watched.rig;
+    CHECK(eventually(milliseconds(5'000), [&] {
+        const auto refused = httplib::Client("127.0.0.1", watched.port).Get("/status");
+        return refused && refused->status == 401;
+    }));
+    Ledger ledger(load_through(rig));
+    ledger.start();
+    wait_for_load(ledger, 1'000);
+    rig.bring_to_ready();
+    {
+        const std::jthread reader = read_a_difference(rig);
+        static_cast<void>(rig.exodus(
+            {"compare", "--mode", "reads", "--min-samples", "100000000", "--duration", "4s"}));
+    }
+    CHECK(eventually(milliseconds(5'000),
+                     [&] { return sample_of_the_difference(watched).is_object(); }));
+    const json sample = sample_of_the_difference(watched);
+    REQUIRE(sample.is_object());
+    CHECK(sample.at("request").get<std::string>().find("only:target") != std::string::npos);
+    CHECK(sample.at("other_answer").get<std::string>().find("\\r\\nx\\r\\n") != std::string::npos);
+    CHECK(sample.at("authority_answer").get<std::string>().find('x') == std::string::npos);
+    ledger.stop();
 }
 
 TEST_CASE("events over a restart of the interlay: each once, none missing") {

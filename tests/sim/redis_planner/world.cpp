@@ -166,7 +166,7 @@ void World::step() {
     if (!run_batch(ops, due.items)) return;
     if (next != next_) applied_ = origin_.log()[next - 1].end;
     next_ = next;
-    queue_->finish(due.chunks);
+    queue_->finish();
     finish_fill();
     make_room();
     publish();

@@ -414,6 +414,31 @@ TEST_CASE("a user that the target lacks: mirrored reads fail there, its clients 
     CHECK(ask(world, client, command({"INCR", "n"})) == ":1\r\n");
 }
 
+TEST_CASE("a full comparator: what differs is counted, and was never a candidate") {
+    World world;
+    world.brain_route_.mirror_percent = 100;
+    world.route(Side::source, false);
+    const uint64_t client = world.connect();
+    const auto get = [&] {
+        ask(world, client, command({"GET", "n"}));
+        world.settle_for(500'000);
+        TrafficStats stats;
+        world.brain->collect(stats);
+        CHECK(stats.comparator_dropped == stats.commands["GET"].comparator_dropped);
+        return stats.commands["GET"];
+    };
+    ask(world, client, command({"INCR", "n"}));  // the target does not follow here
+    static_cast<void>(get());                    // opens the shadow connection
+    const CommandStats before = get();
+    CHECK(before.candidates > 0);
+    CHECK(before.comparator_dropped == 0);
+    world.comparator_full = true;
+    const CommandStats after = get();
+    CHECK(after.candidates == before.candidates);
+    CHECK(after.comparator_dropped == 1);
+    CHECK(after.not_comparable == before.not_comparable + 1);
+}
+
 TEST_CASE("logins, versions, RESET and QUIT in the middle of a pipeline") {
     World world;
     const uint64_t client = world.connect();

@@ -78,6 +78,7 @@ class World final : public WorkerIo {
     [[nodiscard]] int64_t now_us() const override { return now_; }
     [[nodiscard]] int64_t wall_now_us() const override { return now_ + 1'700'000'000'000'000; }
     bool compare(ExchangePair&& pair) override {
+        if (comparator_full) return false;
         compared.push_back(std::move(pair));
         return true;
     }
@@ -213,6 +214,7 @@ class World final : public WorkerIo {
     std::array<bool, 2> down{false, false};
     std::set<uint64_t> lazy;  ///< clients that do not read
     std::vector<ExchangePair> compared;
+    bool comparator_full = false;
     std::map<uint64_t, int64_t> timers;
     Route brain_route_;
 

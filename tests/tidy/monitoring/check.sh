@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Checks examples/monitoring: Prometheus accepts configuration and rules, every alert fires when it should and only then, the dashboard is
-# sound, the README names every alert, and no metric is named that exodus does not have.
+# sound, the README names every alert, no metric and no state is named that exodus does not have, and the webhook's hook does what it says.
 #
 #   tests/tidy/monitoring/check.sh [PATH_OF exodus-metrics.7]
 #
-# Needs promtool (Debian: prometheus) and python3. Starts nothing, writes nothing.
+# Needs promtool (Debian: prometheus), python3 and curl. Listens on a free port of 127.0.0.1 for the webhook; writes to a temporary directory only.
 set -euo pipefail
 manual=${1:-}
 if [ -n "$manual" ]; then
     [ -r "$manual" ] || { echo "monitoring: cannot read $manual" >&2; exit 66; }
     manual=$(realpath "$manual")
 fi
-cd "$(dirname "$0")/../../../examples/monitoring"
+here=$(realpath "$(dirname "$0")")
+cd "$here/../../../examples/monitoring"
 for tool in promtool python3 curl; do
     command -v "$tool" >/dev/null || { echo "monitoring: $tool is missing (Debian packages: prometheus, python3, curl)" >&2; exit 69; }
 done
@@ -31,6 +32,7 @@ try "exodus.rules.yml" promtool check rules exodus.rules.yml
 try "exodus.rules.test.yml" promtool test rules exodus.rules.test.yml
 try "hooks.d: syntax" bash -n hooks.d/90-alert-webhook
 try "hooks.d: executable, not writable by others" test -x hooks.d/90-alert-webhook -a -z "$(find hooks.d -type f -perm /022)"
+try "hooks.d: what the webhook is told" python3 "$here/webhook.py" hooks.d/90-alert-webhook
 
 python3 - "$manual" <<'PYTHON' || failed=1
 import json, re, sys
@@ -102,10 +104,23 @@ else:
 
 # Names. A word with a colon is recorded by the rules, every other one comes from exodus.
 names = {}
-for text, where in [(rules, "exodus.rules.yml"), (tests, "exodus.rules.test.yml")] + [(e, "dashboard, " + t) for e, t in used]:
+places = [(rules, "exodus.rules.yml"), (tests, "exodus.rules.test.yml")] + [(e, "dashboard, " + t) for e, t in sorted(used)]
+for text, where in places:
     for name in re.findall(r"\bexodus:[a-z0-9_:]+", text):
         need(name in recorded, f"{where}: nothing records {name}")
     for name in re.findall(r"\bexodus_[a-z0-9_]+", text): names.setdefault(name, where)
+# States, as they are called in the state file and in /metrics.
+states = set(re.findall(r'MigrationState::\w+, "(\w+)"', read("../../lib/core/state.cpp")))
+need(states, "lib/core/state.cpp: names no state")
+asked = set()
+for text, where in places:
+    for labels in re.findall(r"\bexodus_state\s*\{([^}]*)\}", text):
+        for value in re.findall(r'\bstate\s*(?:=~|!~|!=|=)\s*\\?"([^"\\]*)', labels):
+            for state in value.split("|"):
+                asked.add(state)
+                need(state in states, f"{where}: exodus has no state \"{state}\"")
+need(asked, "no rule asks for a state")
+
 manual = sys.argv[1]
 if manual:
     known = set(re.findall(r"exodus_[a-z0-9_]+", re.sub(r"\\([-_&])", lambda m: "" if m[1] == "&" else m[1], read(manual))))
@@ -118,6 +133,7 @@ for problem in problems: print("FAILED ", problem, file=sys.stderr)
 if problems: sys.exit(1)
 print(f"ok      {len(alerts)} alerts, each with texts, a case that fires, one that must not, and a line in the README")
 print(f"ok      dashboard: {len(panels)} panels")
+print(f"ok      {len(asked)} names of states, all in lib/core/state.cpp")
 if manual: print(f"ok      {len(names)} names of metrics, all in the manual")
 else: print("SKIPPED names of metrics: give the path of exodus-metrics.7 to check them")
 PYTHON

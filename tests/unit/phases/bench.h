@@ -83,6 +83,10 @@ class FakeInterlay {
     std::string not_ready;
     std::atomic<uint64_t> errors_per_look{0};
     std::atomic<uint64_t> reads_per_look{700};
+    // Once, at the next look that finds mirrored reads: what became of answers that differ.
+    std::atomic<uint64_t> candidates{0};
+    std::atomic<uint64_t> equal_by_rule{0};
+    std::atomic<uint64_t> comparator_dropped{0};
     TrafficStats stats;  ///< under mutex
 
   private:
@@ -105,6 +109,12 @@ class FakeInterlay {
         if (row_.route.mirror_percent > 0) {
             get.mirrored += reads;
             get.equal += reads;
+            get.candidates += candidates.exchange(0);
+            get.equal_by_rule += equal_by_rule.exchange(0);
+            const uint64_t dropped = comparator_dropped.exchange(0);
+            get.comparator_dropped += dropped;
+            get.not_comparable += dropped;
+            stats.comparator_dropped += dropped;
         }
         CommandStats& set = stats.commands["SET"];
         set.is_write = true;

@@ -64,9 +64,9 @@ inline PhaseOutcome approve(Stage& stage) {
     auto context = stage.context();
     return run_approve(context, "switch");
 }
-inline PhaseOutcome rollback(Stage& stage) {
+inline PhaseOutcome rollback(Stage& stage, RollbackOptions options = {}) {
     auto context = stage.context();
-    return run_rollback(context, {});
+    return run_rollback(context, options);
 }
 inline PhaseOutcome commit(Stage& stage, CommitOptions options = {}) {
     auto context = stage.context();

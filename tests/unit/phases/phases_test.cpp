@@ -83,6 +83,12 @@ TEST_CASE("pretest: failing and unacknowledged checks keep the gate shut") {
     options.tap = &tap;
     options.ack = {"fake.rights"};
     auto context = stage.context();
+    context.reason.clear();
+    const std::size_t checked = stage.world.count("check fake.rights");
+    EXPECT(run_pretest(context, options), 64);  // an acknowledgement is a decision: it needs a why
+    CHECK(stage.world.count("check fake.rights") == checked);
+    CHECK(stage.row().state == S::created);
+    context.reason = "the write rate is low";
     EXPECT(run_pretest(context, options), 0);
     options.only = {"fake.nonsense"};
     CHECK(run_pretest(context, options).exit_code == 64);
@@ -185,70 +191,6 @@ TEST_CASE("analyze: a critical finding keeps G2 shut, strays are found, the plan
     CHECK(run_analyze(context, options).exit_code == 73);
 }
 
-TEST_CASE("compare: differences in the data are exit 2 and stored") {
-    Stage stage;
-    EXPECT(pretest(stage), 0);
-    EXPECT(analyze(stage), 0);
-    stage.world.verify.missing = 1;
-    stage.world.verify.samples = {{"db0", "user:1", "missing", ""}};
-    CHECK(compare(stage).exit_code == 2);
-    CHECK(stage.row().state == S::analyzed);
-    CHECK(stage.row().route.mirror_percent == 0);
-    CHECK(stage.store->divergences(stage.row().id, true, 10)->size() == 1);
-    stage.world.verify.missing = 0;
-    stage.world.verify.samples.clear();
-    EXPECT(compare(stage), 0);
-    CHECK(stage.store->divergences(stage.row().id, true, 10)->empty());
-}
-
-TEST_CASE("compare: too few reads are inconclusive, confirmed divergences fail") {
-    Stage stage;
-    EXPECT(pretest(stage), 0);
-    EXPECT(analyze(stage), 0);
-    stage.interlay->reads_per_look = 0;
-    CompareOptions options;
-    options.reads_duration_max = milliseconds(50);
-    CHECK(compare(stage, options).exit_code == 2);
-    stage.interlay->reads_per_look = 700;
-    options.reads_duration_max = milliseconds(0);
-    stage.settings.gates.compare_samples_min = 3'000;
-    std::atomic<bool> once{false};
-    stage.on_progress = [&](const Progress& progress) {
-        if (progress.step != "comparing reads" || once.exchange(true)) return;
-        DivergenceSample sample;
-        sample.command = "GET";
-        sample.reason = "value";
-        sample.outcome = "confirmed";
-        static_cast<void>(stage.log->add(std::vector<DivergenceSample>(200, sample)));
-    };
-    const PhaseOutcome outcome = compare(stage, options);
-    INFO(say(outcome));
-    CHECK(outcome.exit_code == 2);
-    CHECK(outcome.numbers["reads"]["classes"][0]["confirmed"] == 200);
-}
-
-TEST_CASE("compare: stopped, it says so and goes on with what it had counted") {
-    Stage stage;
-    EXPECT(pretest(stage), 0);
-    EXPECT(analyze(stage), 0);
-    stage.settings.gates.compare_samples_min = 5'000;
-    stage.on_progress = [&](const Progress& progress) {
-        if (progress.step == "comparing reads" && progress.done > 1'000) stage.stop.request_stop();
-    };
-    const PhaseOutcome stopped = compare(stage);
-    INFO(say(stopped));
-    CHECK(stopped.exit_code == 130);
-    CHECK(stopped.next.front() == "exodus compare");
-    CHECK(stage.row().route.mirror_percent == 0);
-    stage.stop = std::stop_source();
-    uint64_t first = 0;
-    stage.on_progress = [&](const Progress& progress) {
-        if (progress.step == "comparing reads" && first == 0) first = progress.done;
-    };
-    EXPECT(compare(stage), 0);
-    CHECK(first > 1'000);
-}
-
 TEST_CASE("test: a failing smoke request, an aborting switch, and an unequal verify are found") {
     Stage stage;
     until_compared(stage);
@@ -264,14 +206,36 @@ TEST_CASE("test: a failing smoke request, an aborting switch, and an unequal ver
         stage.world.final_verify.missing = 1;
         CHECK(test_phase(stage).exit_code == 2);
     }
+    SUBCASE("verify behind the drills, which looked at what they touched") {
+        stage.on_progress = [&](const Progress& progress) {
+            if (progress.step != "verifying all data after all drills") return;
+            const std::scoped_lock lock(stage.world.mutex);
+            stage.world.verify.different = 1;
+        };
+        const PhaseOutcome outcome = test_phase(stage);
+        INFO(say(outcome));
+        CHECK(outcome.exit_code == 2);
+        CHECK(outcome.headline.find("after all drills") != std::string::npos);
+    }
     CHECK(stage.row().state == S::compared);
     CHECK(stage.row().route.authority == Side::source);
     CHECK(!stage.row().route.hold);
     CHECK(!stage.world.fenced.contains(Side::source));
+    stage.on_progress = nullptr;
     stage.world.replies.clear();
     stage.world.verify.different = 0;
     stage.world.final_verify.missing = 0;
     EXPECT(test_phase(stage), 0);
+}
+
+TEST_CASE("test: a namespace that the family does not have is refused before anything is sent") {
+    Stage stage;
+    until_compared(stage);
+    TestOptions options;
+    options.target_namespace = "5";
+    EXPECT(test_phase(stage, options), 78);
+    CHECK(stage.world.count("target executes PING") == 0);
+    CHECK(stage.row().state == S::compared);
 }
 
 TEST_CASE("test: a process that died after the rehearsed switch gives the authority back first") {
@@ -307,10 +271,47 @@ TEST_CASE("skipped gates need a reason and stay visible") {
     context.reason.clear();
     CHECK(run_migrate(context, {}).exit_code == 4);
     context.reason = "tiny cache";
-    CHECK(run_migrate(context, {}).exit_code == 3);  // test is not skipped yet
+    CHECK(run_migrate(context, {}).exit_code == 3);  // test is not skipped
+    const auto skipped = [&] {
+        auto reading = stage.context();
+        return read_status(reading, {})->skipped.size();
+    };
+    CHECK(skipped() == 0);  // a refused command leaves nothing in force
     context.skip_gate = {"test"};
+    CHECK(run_migrate(context, {}).exit_code == 3);
+    context.skip_gate = {"nonsense"};
+    CHECK(run_migrate(context, {}).exit_code == 64);
+    context.skip_gate = {"compare", "test"};
+    context.dry_run = true;
+    EXPECT(run_migrate(context, {}), 0);
+    CHECK(skipped() == 0);
+    context.dry_run = false;
     EXPECT(run_migrate(context, {}), 0);
     CHECK(stage.row().state == S::ready);
-    auto reading = stage.context();
-    CHECK(read_status(reading, {})->skipped.size() == 2);
+    CHECK(skipped() == 2);
+}
+
+TEST_CASE("a skipped gate lets later phases pass, and makes no phase succeed") {
+    Stage stage;
+    EXPECT(pretest(stage), 0);
+    EXPECT(analyze(stage), 0);
+    auto context = stage.context();
+    context.skip_gate = {"compare"};
+    stage.interlay->reads_per_look = 0;
+    CompareOptions options;
+    options.reads_duration_max = milliseconds(50);
+    EXPECT(run_compare(context, options), 2);  // inconclusive
+    CHECK(stage.row().state == S::analyzed);
+    stage.interlay->reads_per_look = 700;
+    stage.world.verify.missing = 1;
+    EXPECT(compare(stage), 2);
+    CHECK(stage.row().state == S::analyzed);
+    stage.world.verify.missing = 0;
+    // What compare found stands in the way of nothing: it is skipped.
+    context.skip_gate = {"test"};
+    TestOptions failing;
+    failing.smoke_file = stage.write("smoke", "PING => PONG\n");
+    EXPECT(run_test(context, failing), 2);
+    CHECK(stage.row().state == S::analyzed);
+    EXPECT(migrate(stage), 0);
 }

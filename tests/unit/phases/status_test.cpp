@@ -1,5 +1,7 @@
 // What status and the flags say, and which command is named next.
+#include "base/limits.h"
 #include "drive.h"
+#include "workflow/evidence.h"
 
 using namespace exodus;
 using namespace exodus::test;
@@ -53,6 +55,13 @@ TEST_CASE("status shows both sides, flow, way back, gates and the next command")
     REQUIRE(ready);
     CHECK(!ready->target.reachable);
     CHECK(ready->target.version == "fake 2");
+    const auto health = to_json(*ready).at("target").at("health");
+    for (const char* name : {"latency_us", "items", "memory_used_bytes", "memory_max_bytes",
+                             "replicas", "replica_lag_bytes"}) {
+        CAPTURE(name);
+        CHECK(health.at(name).is_null());
+        CHECK(to_json(*ready).at("source").at("health").at(name).is_number());
+    }
     CHECK(ready->explained == "the target has trouble");
     CHECK(ready->next.front() == "exodus status --watch");
     CHECK(ready->data_flow.find("lag 0.00 s") != std::string::npos);
@@ -149,6 +158,27 @@ TEST_CASE("the next command is one that would work, or one that removes what is 
                                              "exodus commit --skip-gate commit --reason TEXT"});
 }
 
+TEST_CASE("a skip is shown until commit, however many decisions came after it") {
+    Stage stage;
+    EXPECT(pretest(stage), 0);
+    EXPECT(analyze(stage), 0);
+    auto context = stage.context();
+    context.skip_gate = {"compare", "test"};
+    EXPECT(run_migrate(context, {}), 0);
+    for (int i = 0; i < 60; ++i) EXPECT(approve(stage), 0);
+    auto reading = stage.context();
+    CHECK(read_status(reading, {})->skipped.size() == 2);
+}
+
+TEST_CASE("the strategy that is shown is the configured one") {
+    Stage stage;
+    stage.settings.migrate.strategy = Strategy::blue_green;
+    auto context = stage.context();
+    CHECK(to_json(*read_status(context, {})).at("strategy") == "blue-green");
+    stage.settings.source.host.clear();  // no configuration at hand: that of init
+    CHECK(to_json(*read_status(context, {})).at("strategy") == "big-bang");
+}
+
 TEST_CASE("a copy that rests is resumed before anything else") {
     Stage stage;
     until_compared(stage);
@@ -163,4 +193,97 @@ TEST_CASE("a copy that rests is resumed before anything else") {
     auto report = read_status(context, {});
     REQUIRE(report);
     CHECK(report->next.front() == "exodus migrate --resume");
+}
+
+namespace {
+
+nlohmann::json status_now(Stage& stage) {
+    auto context = stage.context();
+    auto report = read_status(context, {});
+    REQUIRE(report);
+    return to_json(*report);
+}
+
+std::size_t count(const nlohmann::json& switches, const char* field, const std::string& word) {
+    return static_cast<std::size_t>(
+        std::count_if(switches.begin(), switches.end(),
+                      [&](const nlohmann::json& row) { return row.at(field) == word; }));
+}
+
+}  // namespace
+
+TEST_CASE("what test rehearses and drills is no switch") {
+    Stage stage;
+    until_ready(stage);
+    const auto rehearsed = status_now(stage).at("switches");
+    CHECK(rehearsed.size() > 4);
+    CHECK(count(rehearsed, "what", "rehearsal") == rehearsed.size());
+    CHECK(count(rehearsed, "kind", "switch") > 0);
+    CHECK(count(rehearsed, "kind", "rollback") > 0);
+    CHECK(count(rehearsed, "outcome", "done") > 0);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    EXPECT(rollback(stage), 0);
+    const auto all = status_now(stage).at("switches");
+    CHECK(all.size() == rehearsed.size() + 2);
+    CHECK(all.at(0).at("what") == "rollback");
+    CHECK(all.at(1).at("what") == "switch");
+    CHECK(all.at(1).at("kind") == "switch");
+    CHECK(all.at(2).at("what") == "rehearsal");
+}
+
+TEST_CASE("a rehearsal that only its end proves is one, too: without the switch, and given back") {
+    Stage stage;
+    until_compared(stage);
+    TestOptions options;
+    options.drill_rollback = options.drill_crash = false;
+    static_cast<void>(test_phase(stage, options));
+    const auto alone = status_now(stage).at("switches");
+    REQUIRE(alone.size() == 1);
+    CHECK(alone.at(0).at("what") == "rehearsal");
+    CHECK(alone.at(0).at("outcome") == "rehearsed");
+    struct Killed {};
+    auto context = stage.context();
+    context.fault = [](std::string_view point) {
+        if (point == "C8.after-done") throw Killed{};
+    };
+    options.drill_rollback = true;
+    options.smoke_file = stage.write("smoke", "PING => OK\n");
+    CHECK_THROWS_AS(run_test(context, options), Killed);
+    REQUIRE(stage.row().route.authority == Side::target);
+    EXPECT(test_phase(stage), 0);  // gives the authority back before it begins
+    const auto all = status_now(stage).at("switches");
+    CHECK(all.size() > 3);
+    CHECK(count(all, "what", "rehearsal") == all.size());
+}
+
+TEST_CASE("rehearsals push no switch out of status, and what is left out is counted") {
+    Stage stage;
+    const int64_t id = stage.row().id;
+    const auto add = [&](const char* data) {
+        EvidenceRow row;
+        row.kind = evidence_kind::kCutover;
+        row.verdict = EvidenceVerdict::pass;
+        row.data = data;
+        REQUIRE(stage.store->add_evidence(id, row));
+    };
+    // Of an older exodus: it stays what it was called.
+    add(R"({"kind":"switch","outcome":"done"})");
+    add(R"({"kind":"switch","outcome":"rehearsed"})");
+    add(R"({"kind":"rollback","outcome":"done","rehearsal":false})");
+    const std::size_t more = limits::kStatusRehearsals_max + 5;
+    for (std::size_t i = 0; i < more; ++i)
+        add(R"({"kind":"switch","outcome":"done","rehearsal":true})");
+    const auto status = status_now(stage);
+    const auto& switches = status.at("switches");
+    CHECK(count(switches, "what", "switch") == 1);
+    CHECK(count(switches, "what", "rollback") == 1);
+    CHECK(count(switches, "what", "rehearsal") == limits::kStatusRehearsals_max);
+    CHECK(switches.back().at("what") == "switch");
+    CHECK(status.at("switches_left_out") == 6);
+    for (std::size_t i = 0; i < limits::kStatusSwitches_max; ++i)
+        add(R"({"kind":"switch","outcome":"done","rehearsal":false})");
+    const auto later = status_now(stage);
+    CHECK(count(later.at("switches"), "what", "switch") == limits::kStatusSwitches_max);
+    CHECK(later.at("switches_left_out") == 8);
 }

@@ -1,6 +1,9 @@
 // The phases from migrate to commit on a real state file with the fake family: approval, switch,
 // strategies, rollback, commit, what a dry run says.
+#include <thread>
+
 #include "drive.h"
+#include "workflow/pause_knob.h"
 #include "workflow/phases/status.h"
 
 using namespace exodus;
@@ -29,6 +32,47 @@ TEST_CASE("migrate: until copied, pause and throttle, blocked movement") {
                      [](FakeLane& lane) { return lane.blocked = "second writer", 0; });
     CHECK(migrate(stage).exit_code == 5);
     CHECK(stage.row().forward_flags.blocked == "second writer");
+}
+
+TEST_CASE("the copy is paused and resumed beside the command that holds the lock") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::copied), 0);
+    const auto paused = [&] {
+        return stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.paused; });
+    };
+    const auto lock =
+        StateLock::take(stage.settings.state_path, stage.owner, "migrate", "migrate", {});
+    REQUIRE(lock);
+    EXPECT(migrate(stage), 75);
+    MigrateOptions options;
+    options.throttle["bytes_per_s"] = "7";
+    EXPECT(migrate(stage, MigrateGoal::pause, options), 0);
+    CHECK(paused());
+    CHECK(stage.world.lane(Direction::forward).throttle["bytes_per_s"] == "7");
+    EXPECT(migrate(stage, MigrateGoal::resume), 0);
+    CHECK(eventually([&] { return !paused(); }));
+    CHECK(stage.row().state == S::following);  // a knob: it copies nothing itself
+}
+
+TEST_CASE("a pause by ctl is in the row: status tells it and a restarted interlay keeps to it") {
+    Stage stage;
+    until_ready(stage);
+    auto port = stage.open("control");
+    REQUIRE(set_paused(*stage.store, port.get(), stage.row().id, true, stage.owner, "peak hour"));
+    CHECK(stage.row().flag_paused == "by mira@ops1: peak hour");
+    const auto paused = [&] {
+        return stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.paused; });
+    };
+    CHECK(paused());
+    stage.interlay.reset();
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.paused = false; });
+    REQUIRE(stage.ensure({}));
+    CHECK(eventually(paused));
+    REQUIRE(set_paused(*stage.store, port.get(), stage.row().id, false, stage.owner, ""));
+    CHECK(stage.row().flag_paused.empty());
+    CHECK(eventually([&] { return !paused(); }));
 }
 
 TEST_CASE("switch: denied, unconfirmed, not ready, aborted: the source stays authoritative") {
@@ -88,6 +132,39 @@ TEST_CASE("canary: steps, then the switch; a breach is taken back by itself") {
     EXPECT(migrate(stage, MigrateGoal::switched), 0);
     CHECK(stage.row().route.authority == Side::target);
     CHECK(stage.row().route.canary_percent == 0);
+    EXPECT(migrate(stage, MigrateGoal::canary, options), 3);
+}
+
+TEST_CASE("canary: a step that was left is watched again; differing answers are a breach") {
+    Stage stage;
+    stage.settings.migrate.strategy = Strategy::canary;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    MigrateOptions options;
+    options.canary_percent = 10;
+    EXPECT(migrate(stage, MigrateGoal::canary, options), 0);
+    stage.settings.migrate.canary.hold_ms = 1'500;
+    const DivergenceSample differs{.command = "GET",
+                                   .reason = "value",
+                                   .outcome = "confirmed",
+                                   .request = {},
+                                   .left = {},
+                                   .right = {}};
+    std::jthread answers([&](const std::stop_token& stop) {
+        while (!stop.stop_requested() && stage.row().route.canary_percent > 0)
+            std::this_thread::sleep_for(milliseconds(1));
+        while (!stop.stop_requested() && stage.row().route.canary_percent == 0)
+            std::this_thread::sleep_for(milliseconds(1));
+        static_cast<void>(stage.log->add(std::vector<DivergenceSample>(50, differs)));
+    });
+    const PhaseOutcome breach = migrate(stage, MigrateGoal::switched);
+    INFO(say(breach));
+    CHECK(breach.exit_code == 5);
+    const auto& steps = breach.numbers.at("canary");
+    REQUIRE(steps.size() == 1);
+    CHECK(steps.at(0).at("percent") == 10);
+    CHECK(steps.at(0).at("confirmed") == 50);
+    CHECK(stage.row().route.canary_percent == 0);
 }
 
 TEST_CASE("blue-green: activated back and forth") {
@@ -122,6 +199,112 @@ TEST_CASE("rollback before the switch removes what exodus left") {
     stage.world.lane(Direction::forward).forgotten = false;
     EXPECT(rollback(stage), 0);  // a killed clean-up is repeated
     CHECK(stage.world.lane(Direction::forward).forgotten);
+}
+
+TEST_CASE(
+    "rollback ends an attempt that compare began after the last one, whatever its gate said") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(rollback(stage), 0);
+    const auto is_off = [&] {
+        return stage.world.with(Direction::forward,
+                                [](FakeLane& lane) { return lane.mode == MovementMode::off; });
+    };
+    REQUIRE(eventually(is_off));
+    stage.world.verify.missing = 1;
+    EXPECT(compare(stage), 2);
+    CHECK(stage.row().state == S::analyzed);
+    CHECK(stage.row().attempt == 2);
+    CHECK(stage.row().forward == MovementMode::apply);
+    EXPECT(rollback(stage), 0);
+    CHECK(stage.row().state == S::aborted);
+    CHECK(stage.row().forward == MovementMode::off);
+    CHECK(eventually(is_off));
+}
+
+TEST_CASE("a rollback that could not remove everything names itself as the next command") {
+    Stage stage;
+    until_ready(stage);
+    stage.interlay->down = true;
+    stage.timeout = milliseconds(200);
+    const PhaseOutcome outcome = rollback(stage);
+    INFO(say(outcome));
+    CHECK(outcome.exit_code != 0);
+    CHECK(stage.row().state == S::aborted);
+    CHECK(outcome.next.front() == "exodus rollback");
+    stage.interlay->down = false;
+    stage.timeout = milliseconds(20'000);
+    EXPECT(rollback(stage), 0);
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+}
+
+TEST_CASE("rollback stops what an earlier exodus let run in aborted") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(rollback(stage), 0);
+    Transition change;
+    change.row = stage.row();
+    change.row.forward = MovementMode::apply;
+    REQUIRE(stage.store->transition(stage.row(), change));
+    auto context = stage.context();
+    const auto next = read_status(context, {})->next;
+    CHECK(std::find(next.begin(), next.end(), "exodus rollback") != next.end());
+    stage.world.lane(Direction::forward).forgotten = false;
+    EXPECT(rollback(stage), 0);
+    CHECK(stage.row().state == S::aborted);
+    CHECK(stage.row().forward == MovementMode::off);
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+}
+
+TEST_CASE("test is refused in aborted and copying before it sends anything") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    const std::size_t sent = stage.world.count("target executes PING");
+    SUBCASE("copying") {
+        stage.world.with(Direction::forward,
+                         [](FakeLane& lane) { return lane.blocked = "stopped", 0; });
+        EXPECT(migrate(stage), 5);
+        REQUIRE(stage.row().state == S::copying);
+    }
+    SUBCASE("aborted") {
+        EXPECT(rollback(stage), 0);
+        REQUIRE(stage.row().state == S::aborted);
+    }
+    EXPECT(test_phase(stage), 3);
+    CHECK(stage.world.count("target executes PING") == sent);
+}
+
+TEST_CASE("giving up after a rollback: asked once, then nothing of exodus is left") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    RollbackOptions options;
+    options.give_up = true;
+    EXPECT(rollback(stage, options), 3);  // the source must get the target's writes first
+    CHECK(stage.row().state == S::switched);
+    const PhaseOutcome back = rollback(stage);
+    EXPECT(back, 0);
+    CHECK(std::find(back.next.begin(), back.next.end(), "exodus rollback --give-up") !=
+          back.next.end());
+    EXPECT(rollback(stage), 0);  // the same command again gives nothing up
+    CHECK(stage.row().state == S::rolled_back);
+    stage.confirms = false;
+    EXPECT(rollback(stage, options), 4);
+    CHECK(stage.row().state == S::rolled_back);
+    stage.confirms = true;
+    stage.asked.clear();
+    EXPECT(rollback(stage, options), 0);
+    CHECK(stage.asked == std::vector<std::string>{"give-up"});
+    CHECK(stage.row().state == S::aborted);
+    CHECK(stage.row().forward == MovementMode::off);
+    CHECK(stage.row().reverse == MovementMode::off);
+    CHECK(stage.world.lane(Direction::forward).forgotten);
+    CHECK(stage.world.lane(Direction::reverse).forgotten);
+    CHECK(stage.world.fenced.empty());
+    EXPECT(rollback(stage, options), 0);
+    CHECK(stage.asked.size() == 1);
 }
 
 TEST_CASE("commit: from ready it switches first; differences and a missing confirmation stop it") {
@@ -220,6 +403,30 @@ TEST_CASE("dry run changes nothing and names what is in the way") {
     CHECK(stage.asked.empty());
     context.dry_run = true;
     CHECK(run_compare(context, {}).exit_code == 0);
+}
+
+TEST_CASE("dry run of a plain migrate asks the gates of the copy, where there is one to begin") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    const auto in_the_way = [&] {
+        auto context = stage.context();
+        context.dry_run = true;
+        const PhaseOutcome outcome = run_migrate(context, {});
+        EXPECT(outcome, 0);
+        return std::count_if(
+            outcome.details.begin(), outcome.details.end(),
+            [](const std::string& line) { return line.starts_with("in the way: "); });
+    };
+    CHECK(in_the_way() == 0);
+    const int64_t age_max = stage.settings.gates.evidence_age_ms;
+    stage.settings.gates.evidence_age_ms = -1;  // whatever was measured is too old
+    CHECK(in_the_way() > 0);
+    EXPECT(migrate(stage), 2);
+    stage.settings.gates.evidence_age_ms = age_max;
+    EXPECT(migrate(stage), 0);
+    stage.settings.gates.evidence_age_ms = -1;
+    CHECK(in_the_way() == 0);  // the copy is there
 }
 
 TEST_CASE("a locked migration is exit 75, an unreachable interlay 69") {

@@ -323,7 +323,7 @@ TEST_CASE(
     CHECK(batch.items.size() == 1);
     CHECK(queue.floor() == 100);
     CHECK(queue.place().cursor == "0");
-    queue.finish(batch.chunks);
+    queue.finish();
     CHECK(queue.floor() == kNoOffset);
     CHECK(queue.place().cursor == "7");
     const auto second = queue.begin(200, queue.generation());

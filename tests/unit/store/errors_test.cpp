@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -64,6 +65,37 @@ TEST_CASE("a directory that cannot hold the file") {
     REQUIRE_FALSE(absent);
     CHECK(absent.error().code == ErrorCode::cannot_create);
     CHECK_FALSE(WorkflowStore::open(dir.path.string(), OpenMode::create));
+}
+
+TEST_CASE("what a killed process left half-written is taken back, also by who only reads") {
+    const Dir dir;
+    const std::string path = dir.file("s.db");
+    {
+        auto store = WorkflowStore::open(path, OpenMode::create);
+        REQUIRE(store);
+        REQUIRE((*store)->create_migration(plain_settings(), current_owner()));
+    }
+    const pid_t child = ::fork();
+    if (child == 0) {
+        // So large that it goes to the file before its end, with the journal beside it.
+        sqlite3* db = nullptr;
+        if (sqlite3_open(path.c_str(), &db) != SQLITE_OK) ::_exit(1);
+        const char* sql =
+            "PRAGMA journal_mode=TRUNCATE; PRAGMA cache_size=2; BEGIN;"
+            "UPDATE migration SET name='half-written'; CREATE TABLE x (a);"
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<200) "
+            "INSERT INTO x SELECT randomblob(2000) FROM n;";
+        ::_exit(sqlite3_exec(db, sql, nullptr, nullptr, nullptr) == SQLITE_OK ? 0 : 2);
+    }
+    int how = 0;
+    REQUIRE(::waitpid(child, &how, 0) == child);
+    REQUIRE(how == 0);
+    REQUIRE(std::filesystem::file_size(path + "-journal") > 0);
+    auto store = WorkflowStore::open(path, OpenMode::read_only);
+    INFO((store ? "" : store.error().message));
+    REQUIRE(store);
+    CHECK((*store)->find_migration("m").has_value());
+    CHECK((*store)->add_event(0, "info", "x", "y").error().code == ErrorCode::cannot_create);
 }
 
 TEST_CASE("read-only never writes, and says so") {

@@ -114,6 +114,34 @@ TEST_CASE("a file of an older exodus: what was wrong belongs to the stream that 
     CHECK((*store)->find_migration("m1")->forward_flags == seen);
 }
 
+TEST_CASE("what is counted does not end where a list does") {
+    const Dir dir;
+    auto store = WorkflowStore::open(dir.file("s.db"), OpenMode::create);
+    REQUIRE(store);
+    auto row = (*store)->create_migration(settings_with("x"), current_owner());
+    REQUIRE(row);
+    std::vector<Divergence> found;
+    for (int i = 0; i < 150; ++i)
+        found.push_back({"db0", "key" + std::to_string(i), "missing", ""});
+    REQUIRE((*store)->put_divergences(row->id, found));
+    CHECK((*store)->divergences(row->id, true, 100)->size() == 100);
+    CHECK(*(*store)->count_open_divergences(row->id) == 150);
+    CHECK(*(*store)->count_open_divergences(row->id, wall_ms() - 60'000) == 0);
+    CHECK((*store)->divergences(row->id, true, 100, wall_ms() - 60'000)->empty());
+    found.resize(120);
+    REQUIRE((*store)->put_divergences(row->id, found));
+    CHECK(*(*store)->count_open_divergences(row->id) == 120);
+
+    DecisionRow decision;
+    decision.kind = "skip";
+    decision.subject = "compare";
+    REQUIRE((*store)->add_decision(row->id, decision));
+    decision.kind = "approve";
+    for (int i = 0; i < 3; ++i) REQUIRE((*store)->add_decision(row->id, decision));
+    CHECK((*store)->decisions_of(row->id, "skip", 2)->size() == 1);
+    CHECK((*store)->decisions_of(row->id, "approve", 2)->size() == 2);
+}
+
 TEST_CASE("the services see each other's changes") {
     const Dir dir;
     const std::string path = dir.file("s.db");

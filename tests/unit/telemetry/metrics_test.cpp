@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include "core/state.h"
 #include "telemetry/limits.h"
 
 using namespace exodus;
@@ -36,11 +37,14 @@ TEST_CASE("numbers come in base units, and what is not known has no series") {
         rendered({{"forward", {{"lag_ms", 1'500}, {"eta_ms_estimate", nullptr}}},
                   {"reverse", {{"lag_ms", nullptr}}},
                   {"source", {{"health", {{"latency_us", 250}}}}},
+                  {"target", {{"health", {{"reachable", false}, {"latency_us", nullptr}}}}},
                   {"serves", {{"held", true}}}});
     CHECK(has(text, "exodus_movement_lag_seconds{direction=\"forward\"} 1.5"));
     CHECK(count(text, "exodus_movement_lag_seconds") == 1);
     CHECK(count(text, "exodus_movement_eta_seconds") == 0);
     CHECK(has(text, "exodus_endpoint_probe_seconds{side=\"source\"} 0.00025"));
+    CHECK(count(text, "exodus_endpoint_probe_seconds") == 1);
+    CHECK(has(text, "exodus_endpoint_up{side=\"target\"} 0"));
     CHECK(has(text, "exodus_writes_held 1"));
     CHECK(has(text, "exodus_snapshot_timestamp_seconds 1.5"));
     CHECK(text.find("exodus_hold_last_seconds") == std::string::npos);
@@ -53,6 +57,17 @@ TEST_CASE("one state, one authority") {
     CHECK(has(text, "exodus_authority{side=\"target\"} 1"));
     CHECK(has(text, "exodus_authority{side=\"source\"} 0"));
     CHECK(has(text, "exodus_committed 0"));
+}
+
+TEST_CASE("every state has its series, under the name of the state file") {
+    const auto last = static_cast<int>(MigrationState::aborted);
+    for (int i = 0; i <= last; ++i) {
+        const std::string state(to_string(static_cast<MigrationState>(i)));
+        CAPTURE(state);
+        const std::string text = rendered({{"state", state}});
+        CHECK(has(text, fmt::format("exodus_state{{state=\"{}\"}} 1", state)));
+        CHECK(count(text, "exodus_state{") == static_cast<std::size_t>(last) + 1);
+    }
 }
 
 TEST_CASE("histograms are cumulative, whatever was measured") {

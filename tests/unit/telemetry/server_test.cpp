@@ -201,6 +201,15 @@ TEST_CASE("over TLS, with a certificate that clients verify") {
     const auto bound = TelemetryServer::bind({.cert_file = key, .key_file = key});
     REQUIRE_FALSE(bound);
     CHECK(bound.error().code == ErrorCode::config);
+    // TLS alone lets everybody read who reaches the address; on loopback it may.
+    for (const char* host : {"0.0.0.0", "192.0.2.1", "::"}) {
+        CAPTURE(host);
+        const auto open = TelemetryServer::bind({.host = host, .cert_file = cert, .key_file = key});
+        REQUIRE_FALSE(open);
+        CHECK(open.error().code == ErrorCode::config);
+        CHECK(open.error().message.find("token") != std::string::npos);
+    }
+    CHECK(TelemetryServer::bind({.cert_file = cert, .key_file = key}));
 }
 
 TEST_CASE("followers are bounded; one that does not read is dropped and counted") {

@@ -57,6 +57,17 @@ TEST_CASE("a class is judged by budget and noise, and too few samples never pass
     CHECK(decide_class({"GET", 10'000, 50, 10'000, 48}, 1e-5, 0.99).decision ==
           ClassDecision::within_noise);
     CHECK_FALSE(decide_class({"GET", 0, 0, 0, 0}, 1, 0.99).passes());
+    // Unresolved ones may be divergences: they can spoil a pass, and never make a failure.
+    CHECK(decide_class({"GET", 500'000, 0, 0, 0, 40}, 1e-5, 0.99).decision ==
+          ClassDecision::inconclusive);
+    CHECK(decide_class({"GET", 500'000, 0, 0, 0, 40}, 1e-3, 0.99).decision ==
+          ClassDecision::within_budget);
+    CHECK(decide_class({"GET", 10'000, 50, 10'000, 48, 100}, 1e-5, 0.99).decision ==
+          ClassDecision::inconclusive);
+    CHECK(decide_class({"GET", 10'000, 40, 10'000, 48, 5}, 1e-5, 0.99).decision ==
+          ClassDecision::within_noise);
+    CHECK(decide_class({"GET", 10'000, 50, 10'000, 0, 5}, 1e-5, 0.99).decision ==
+          ClassDecision::above);
 }
 
 TEST_CASE("the machine refuses what is not in the table and says what is") {
@@ -73,6 +84,40 @@ TEST_CASE("the machine refuses what is not in the table and says what is") {
     CHECK_FALSE(row_for(row, MigrationState::switched, 1));
     CHECK_FALSE(row_for(row, MigrationState::committed, 1));
     CHECK(state_after(Command::compare, MigrationState::ready) == MigrationState::ready);
+}
+
+TEST_CASE("test is allowed only where a cutover can begin, and says what to do elsewhere") {
+    MigrationRow row;
+    for (const auto state :
+         {MigrationState::created, MigrationState::pretested, MigrationState::analyzed,
+          MigrationState::compared, MigrationState::tested, MigrationState::copying,
+          MigrationState::following, MigrationState::ready, MigrationState::rolled_back,
+          MigrationState::aborted}) {
+        CAPTURE(to_string(state));
+        row.state = state;
+        if (check_command(Command::test, row, Skips{true, true}))
+            CHECK(transition_allowed(state, MigrationState::holding));
+    }
+    const auto refusal = [&](MigrationState state) {
+        row.state = state;
+        const Status refused = check_command(Command::test, row);
+        REQUIRE_FALSE(refused);
+        return refused.error().message;
+    };
+    CHECK(refusal(MigrationState::aborted).find("compare") != std::string::npos);
+    CHECK(refusal(MigrationState::copying).find("migrate --until copied") != std::string::npos);
+}
+
+TEST_CASE("compare from aborted begins an attempt; aborted with data flowing is no goal") {
+    MigrationRow row;
+    row.state = MigrationState::aborted;
+    CHECK(goal_holds(Command::rollback, row));
+    const MigrationRow begun = row_for_compare(row, 0, 0);
+    CHECK(begun.state == MigrationState::analyzed);
+    CHECK(begun.attempt == row.attempt + 1);
+    row.forward = MovementMode::apply;
+    CHECK_FALSE(goal_holds(Command::rollback, row));
+    CHECK(row_at_rest(row).forward == MovementMode::off);
 }
 
 TEST_CASE("a second command finds the lock taken and learns by whom") {
