@@ -24,6 +24,7 @@ void Backfill::run(const std::stop_token& stop) {
         const bool nothing = place_.phase == ScanPlace::Phase::done && !big_round();
         if (nothing || paused || flow_.spool_pressed || flow_.followed().empty() ||
             flow_.destination_rdb == 0) {
+            flow_.note(&MovementStatus::throttled, {});  // nothing is read that could be slowed
             wait_for_change(flow_, stop, milliseconds(50));
             continue;
         }
@@ -355,8 +356,9 @@ Status Backfill::probe_latency() {
     if (idle_latency_us_ == 0 || took < idle_latency_us_)
         idle_latency_us_ = std::max<int64_t>(took, 200);
     const int64_t ratio = flow_.origin_p99_percent;
-    if (ratio > 0 &&
-        took > idle_latency_us_ * ratio / 100 + 1'000) {  // 1 ms: what scheduling alone causes
+    if (ratio == 0) {
+        delay_us_ = 0;  // whoever takes the limit away waits for no steps
+    } else if (took > idle_latency_us_ * ratio / 100 + 1'000) {  // 1 ms: what scheduling causes
         delay_us_ = std::min<int64_t>(std::max<int64_t>(delay_us_ * 2, 1'000), 100'000);
     } else {
         delay_us_ = delay_us_ > 1'000 ? delay_us_ - 1'000 : 0;

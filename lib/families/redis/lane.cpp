@@ -254,9 +254,18 @@ Status Lane::run_batch(const std::vector<StreamCommand>& ops, const CopyQueue::B
             if (executed.error().code != ErrorCode::data)
                 return tl::unexpected<Error>(std::move(executed).error());
             // A verb that the destination does not know: nothing ran; its keys are copied by state
-            // from now on.
+            // from now on. No copy gets by without the verbs that are exodus' own.
             const std::string verb = executed.error().message;
-            planner_.copy_by_state(verb);
+            const bool from_origin =
+                std::any_of(ops.begin(), ops.end(),
+                            [&](const StreamCommand& op) { return verb_of(op) == verb; });
+            if (!from_origin || !planner_.copy_by_state(verb)) {
+                const auto side = to_string(destination_of(flow_.direction));
+                return fail(
+                    ErrorCode::safety,
+                    fmt::format("the {} does not know {}, which exodus needs there", side, verb),
+                    fmt::format("let the {} have it (rename-command)", side));
+            }
             (void)flow_.context.journal.add_event(
                 "warn", "unknown-verb",
                 verb + " is not known to the destination: its keys are copied by state");

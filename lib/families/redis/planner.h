@@ -99,8 +99,9 @@ class Planner {
                   const std::vector<CopyItem>& items, const std::vector<CopyItem>& copies,
                   const std::vector<StepResult>& results);
 
-    /// A verb that the destination does not know: its keys are copied by state from now on.
-    void copy_by_state(std::string verb) { by_state_.insert(std::move(verb)); }
+    /// A verb that the destination does not know: its keys are copied by state from now on. False:
+    /// they were already.
+    bool copy_by_state(std::string verb) { return by_state_.insert(std::move(verb)).second; }
     void set_doubtful(std::function<bool(const Digest128&)> doubtful) {
         options_.doubtful = std::move(doubtful);
     }

@@ -3,41 +3,19 @@
 #include <doctest/doctest.h>
 
 #include "core/consent.h"
+#include "tests/real/stream-exact/changed_dialer.h"
 #include "tests/real/stream-exact/mover.h"
 
 namespace exodus::test {
 namespace {
 
 /// A server that does not know rdb-filter-only, as those below 7.0: the word is changed on its way.
-class WithoutFilter : public Dialer {
-  public:
-    Result<std::unique_ptr<ByteStream>> dial(const Endpoint& endpoint,
-                                             milliseconds timeout) override {
-        auto stream = inner_->dial(endpoint, timeout);
-        if (!stream) return stream;
-        return std::make_unique<Stream>(std::move(*stream));
-    }
-
-  private:
-    class Stream : public ByteStream {
-      public:
-        explicit Stream(std::unique_ptr<ByteStream> inner) : inner_(std::move(inner)) {}
-        Result<std::size_t> read(std::span<char> buffer, Deadline deadline) override {
-            return inner_->read(buffer, deadline);
-        }
-        Status write(std::string_view bytes, Deadline deadline) override {
-            std::string changed(bytes);
-            if (const auto at = changed.find("rdb-filter-only"); at != std::string::npos)
-                changed.replace(at, 15, "rdb-filter-none");
-            return inner_->write(changed, deadline);
-        }
-        void shutdown() override { inner_->shutdown(); }
-
-      private:
-        std::unique_ptr<ByteStream> inner_;
-    };
-    std::unique_ptr<Dialer> inner_ = make_dialer();
-};
+std::unique_ptr<Dialer> without_filter() {
+    return std::make_unique<ChangedDialer>(
+        ConnectionChanges{.written = [](Side, std::string& bytes) {
+            replace_all(bytes, "rdb-filter-only", "rdb-filter-none");
+        }});
+}
 
 void check_exact_under_load(Mover& mover, RedisServer& source, RedisServer& target) {
     Writer writer(source.port(), {.seed = 5, .pause_us = 200});
@@ -74,7 +52,7 @@ TEST_CASE("a source that would fork for all its data does so only when that was 
     write_some(source, 3, 3'000);
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path(), {},
-                std::make_unique<WithoutFilter>());
+                without_filter());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     REQUIRE(eventually(milliseconds(10'000), [&] {
         return mover.forward->status().blocked.find("--accept-full-sync") != std::string::npos;

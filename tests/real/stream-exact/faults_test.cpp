@@ -23,9 +23,21 @@ TEST_CASE("mover child" * doctest::skip()) {
     std::string directory;
     in >> source >> target >> directory;
     Mover mover(settings_between(source, target), directory, {.watermarks = 60});
+    if (std::string rate; in >> rate)
+        REQUIRE(mover.forward->set_throttle("bytes_per_s", rate).has_value());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     (void)eventually(
         milliseconds(600'000), [] { return false; }, milliseconds(1000));  // until killed
+}
+
+/// A moving process that can be killed; `rate` limits the copy.
+Process mover_child(const RedisServer& source, const RedisServer& target, const TempDir& directory,
+                    const std::string& rate = {}) {
+    ProcessOptions options;
+    options.environment["EXODUS_MOVER_CHILD"] = std::to_string(source.port()) + " " +
+                                                std::to_string(target.port()) + " " +
+                                                directory.path() + " " + rate;
+    return {{"/proc/self/exe", "--test-case=mover child", "--no-skip"}, options};
 }
 
 TEST_CASE("kill -9 at random moments of fill and follow") {
@@ -35,12 +47,8 @@ TEST_CASE("kill -9 at random moments of fill and follow") {
     const TempDir directory;
     Writer writer(source.port(), {.seed = 5, .pause_us = 200});
     std::mt19937_64 random(11);
-    ProcessOptions options;
-    options.environment["EXODUS_MOVER_CHILD"] = std::to_string(source.port()) + " " +
-                                                std::to_string(target.port()) + " " +
-                                                directory.path();
     for (int i = 0; i < 14; ++i) {
-        Process child({"/proc/self/exe", "--test-case=mover child", "--no-skip"}, options);
+        Process child = mover_child(source, target, directory);
         sleep_ms(static_cast<int64_t>(i < 7 ? 40 + random() % 200 : 200 + random() % 900));
         child.kill();
     }
@@ -48,6 +56,61 @@ TEST_CASE("kill -9 at random moments of fill and follow") {
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     writer.stop();
     require_equal(mover, *mover.forward, source, target);
+}
+
+/// Of the fill, as it stands in the file.
+std::string durable_place(const TempDir& directory) {
+    FileJournal journal(directory.path() + "/journal");
+    return journal.load_position("forward", "fill").value().value_or("");
+}
+
+TEST_CASE("a mover that is killed in the middle of the copy does not start over") {
+    constexpr uint64_t kKeys = 20'000;
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    source.text({"DEBUG", "POPULATE", std::to_string(kKeys)});
+    const TempDir directory;
+    Process child = mover_child(source, target, directory, "1MiB");
+    REQUIRE(eventually(milliseconds(30'000),
+                       [&] { return calls_of(source, "dump") > kKeys * 6 / 10; }));
+    const std::string place = durable_place(directory);
+    REQUIRE(eventually(milliseconds(10'000), [&] { return durable_place(directory) != place; }));
+    child.kill();
+    REQUIRE(calls_of(source, "dump") < kKeys);
+    Mover mover(settings_between(source.port(), target.port()), directory.path());
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    require_equal(mover, *mover.forward, source, target);
+    CHECK(calls_of(source, "dump") < kKeys * 13 / 10);
+}
+
+TEST_CASE("a target that comes back in the copy from an older snapshot is copied again") {
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    source.text({"DEBUG", "POPULATE", "20000"});
+    const TempDir directory;
+    Mover mover(settings_between(source.port(), target.port()), directory.path());
+    REQUIRE(mover.forward->set_throttle("bytes_per_s", "1MiB").has_value());
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    const auto durable_batch = [&] {
+        return std::stoull(mover.journal.load_position("forward", "least").value().value_or("0"));
+    };
+    const auto batch_there = [&] {
+        const std::string key =
+            redis::checkpoint_key_of(mover.settings.migration, Direction::forward);
+        const auto held = redis::Checkpoint::parse(target.text({"GET", key}));
+        return held ? held->batch : 0;
+    };
+    REQUIRE(eventually(milliseconds(10'000), [&] { return durable_batch() > 0; }));
+    REQUIRE(target.text({"SAVE"}) == "OK");
+    // So far that the place of the copy relies on more than what was saved.
+    REQUIRE(eventually(milliseconds(10'000),
+                       [&, saved = batch_there()] { return durable_batch() > saved; }));
+    REQUIRE(mover.forward->status().stage == MovementStage::filling);
+    target.kill();
+    target.start();
+    REQUIRE(mover.forward->set_throttle("bytes_per_s", "1GiB").has_value());
+    require_equal(mover, *mover.forward, source, target);
+    CHECK(has_event(mover, "copy-short"));
 }
 
 TEST_CASE("a gap in the stream leads to a repair fill, not to a full synchronisation") {
@@ -170,12 +233,8 @@ TEST_CASE("a spool that is nearly full has the copy wait, not the stream") {
     Mover mover(settings, directory.path(), {.lane_stall_ms = 400});
     REQUIRE(mover.forward->set_throttle("bytes_per_s", "1MiB").has_value());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
-    const auto dumped = [&] {
-        const std::string all = source.text({"INFO", "commandstats"});
-        const auto at = all.find("cmdstat_dump:");
-        return at == std::string::npos ? std::string() : all.substr(at, all.find(',', at) - at);
-    };
-    REQUIRE(eventually(milliseconds(10'000), [&] { return !dumped().empty(); }));
+    const auto dumped = [&] { return calls_of(source, "dump"); };
+    REQUIRE(eventually(milliseconds(10'000), [&] { return dumped() > 0; }));
     const auto status = [&] { return mover.forward->status(); };
     const auto waits = [&] {
         return status().waiting_for.find("spool is nearly full") != std::string::npos;
@@ -188,7 +247,7 @@ TEST_CASE("a spool that is nearly full has the copy wait, not the stream") {
     }));
     REQUIRE(waits());
     sleep_ms(200);  // a chunk that was begun ends
-    const std::string copied = dumped();
+    const uint64_t copied = dumped();
     const std::string applied = status().applied.text;
     CHECK(eventually(milliseconds(2'000), [&] { return status().applied.text != applied; }));
     CHECK(waits());

@@ -1,5 +1,6 @@
 #include "tests/real/stream-exact/mover.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <doctest/doctest.h>
@@ -317,6 +318,20 @@ std::string differences(RedisServer& left, RedisServer& right, int databases) {
     std::string text;
     for (const auto& difference : compared.differences) text += difference + "\n";
     return text;
+}
+
+uint64_t calls_of(RedisServer& server, const std::string& verb) {
+    const std::string all = server.text({"INFO", "commandstats"});
+    const std::string before = "cmdstat_" + verb + ":calls=";
+    const auto at = all.find(before);
+    return at == std::string::npos ? 0 : std::stoull(all.substr(at + before.size()));
+}
+
+bool has_event(Mover& mover, const std::string& text) {
+    const auto events = mover.journal.events();
+    return std::any_of(events.begin(), events.end(), [&](const std::string& event) {
+        return event.find(text) != std::string::npos;
+    });
 }
 
 void write_some(RedisServer& server, uint64_t seed, int count) {

@@ -99,6 +99,12 @@ class Writer {
     std::thread thread_;
 };
 
+/// How often a server ran a command (lower case), by its own count.
+uint64_t calls_of(RedisServer& server, const std::string& verb);
+
+/// Whether the journal has an event with this text.
+bool has_event(Mover& mover, const std::string& text);
+
 /// `count` commands of a Writer of this seed, now.
 void write_some(RedisServer& server, uint64_t seed, int count);
 
