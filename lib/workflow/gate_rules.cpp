@@ -136,20 +136,25 @@ Status GateRules::pretest() {
         add("the tap saw parsable traffic", "not asked for: acknowledged by " + *tap_ack,
             GateVerdict::pass);
     } else {
-        EXODUS_TRY(
-            with_evidence(kind::kPretestTap, "the tap saw parsable traffic",
-                          "exodus pretest --tap …, or accept it: --ack tap --reason TEXT",
-                          [&](const json& data) -> Status {
-                              const auto requests = data.at("requests").get<uint64_t>();
-                              const auto unparsed = data.value("unparsed", uint64_t{0});
-                              // A tap joins connections in the middle: some bytes before the first
-                              // boundary are expected.
-                              add("the tap saw parsable traffic",
-                                  fmt::format("{} requests understood, {} not", requests, unparsed),
-                                  requests > 0 && unparsed * 100 <= requests,
-                                  "exodus pretest --tap … while applications work");
-                              return {};
-                          }));
+        EXODUS_TRY(with_evidence(
+            kind::kPretestTap, "the tap saw parsable traffic",
+            "exodus pretest --tap …, or accept it: --ack tap --reason TEXT",
+            [&](const json& data) -> Status {
+                const auto requests = data.at("requests").get<uint64_t>();
+                const auto unparsed = data.value("unparsed", uint64_t{0});
+                // A tap joins connections in the middle: some bytes before the first
+                // boundary are expected.
+                add("the tap saw parsable traffic",
+                    fmt::format("{} requests understood, {} not", requests, unparsed),
+                    requests > 0 && unparsed * 100 <= requests,
+                    "exodus pretest --tap … while applications work");
+                const double loss = data.value("loss", 0.0);
+                if (loss > limits::kTapLoss_max) {
+                    add("the tap lost nothing", fmt::format("{:.2g} %", loss * 100),
+                        GateVerdict::inconclusive, "exodus pretest --tap … once more");
+                }
+                return {};
+            }));
     }
     return with_evidence(
         kind::kPretestUntouched, "the source saw no exodus write", again,

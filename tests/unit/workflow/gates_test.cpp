@@ -135,6 +135,10 @@ TEST_CASE("G1 pretest") {
 
     book.put(kind::kPretestTap, {{"requests", 1000}, {"unparsed", 11}});
     CHECK(book.verdict(Gate::pretest) == GateVerdict::fail);
+    book.put(kind::kPretestTap, {{"requests", 1000}, {"unparsed", 0}, {"loss", 0.002}});
+    CHECK(book.verdict(Gate::pretest) == GateVerdict::inconclusive);
+    book.put(kind::kPretestTap, {{"requests", 1000}, {"unparsed", 0}, {"loss", 0.0005}});
+    CHECK(book.verdict(Gate::pretest) == GateVerdict::pass);
     book.put(kind::kPretestTap, {{"requests", 0}, {"unparsed", 0}});
     CHECK(book.verdict(Gate::pretest) == GateVerdict::fail);
     REQUIRE(acknowledge(*book.store, book.row, "tap", "no capture here", current_owner(), "cfg"));
