@@ -155,7 +155,10 @@ TEST_CASE("canary: a step that was left is watched again; differing answers are 
             std::this_thread::sleep_for(milliseconds(1));
         while (!stop.stop_requested() && stage.row().route.canary_percent == 0)
             std::this_thread::sleep_for(milliseconds(1));
-        static_cast<void>(stage.log->add(std::vector<DivergenceSample>(50, differs)));
+        while (!stop.stop_requested()) {
+            static_cast<void>(stage.log->add({differs}));
+            std::this_thread::sleep_for(milliseconds(10));
+        }
     });
     const PhaseOutcome breach = migrate(stage, MigrateGoal::switched);
     INFO(say(breach));
@@ -163,7 +166,7 @@ TEST_CASE("canary: a step that was left is watched again; differing answers are 
     const auto& steps = breach.numbers.at("canary");
     REQUIRE(steps.size() == 1);
     CHECK(steps.at(0).at("percent") == 10);
-    CHECK(steps.at(0).at("confirmed") == 50);
+    CHECK(steps.at(0).at("confirmed") > 0);
     CHECK(stage.row().route.canary_percent == 0);
 }
 
