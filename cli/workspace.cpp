@@ -168,7 +168,8 @@ std::unique_ptr<Workspace> Workspace::open(Cli& cli, const WorkspaceOptions& opt
                 "make the directory of the state file writable, or name another with --state"});
         }
     }
-    if (auto log = open_divergence_log(settings.state_path, settings.migration, true)) {
+    if (auto log = open_divergence_log(settings.state_path, settings.migration,
+                                       options.mode == OpenMode::read_only)) {
         space->divergences = std::move(*log);
     }
     space->interlay =

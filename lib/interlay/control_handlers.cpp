@@ -102,7 +102,8 @@ ControlHandlers make_control_handlers(InterlayOperations& operations) {
     handlers[control_op::kQuiescence] = [ops](const json&) -> Result<json> {
         auto now = ops->interlay().quiescence();
         if (!now) return pass(std::move(now).error());
-        return json{{"epoch", now->epoch},
+        return json{{"pid", ::getpid()},
+                    {"epoch", now->epoch},
                     {"writes_in_flight", now->writes_in_flight},
                     {"held", now->held},
                     {"blocker", now->blocker}};

@@ -119,6 +119,11 @@ Result<bool> WorkerGroup::standing(uint64_t epoch, bool drained, Deadline deadli
             waiting_for = describe(member->row) + " does not answer: " + answer.error().message;
             return false;
         }
+        // The socket's path is its successor's by now: nobody can ask it what it has in flight.
+        if (answer->value("pid", member->row.pid) != member->row.pid) {
+            waiting_for = describe(member->row) + " was taken over and is not drained yet";
+            return false;
+        }
         const uint64_t at = answer->value("epoch", uint64_t{0});
         const uint64_t in_flight = answer->value("writes_in_flight", uint64_t{1});
         if (at < epoch) {

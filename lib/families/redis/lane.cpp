@@ -209,11 +209,16 @@ Status Lane::step(const std::stop_token& stop) {
     for (const auto& op : ops) db_max = std::max(db_max, op.db);
     for (const auto& item : due.items) db_max = std::max(db_max, item.key.db);
     EXODUS_TRY(reach_database(db_max));
+    if (repairs_.empty()) passed_ = applied_;
     if (!ops.empty() || !due.items.empty() || due.chunks > 0 || !repairs_.empty())
         EXODUS_TRY(run_batch(ops, due));
+    // Neither the checkpoint nor the fill's place passes what has still to arrive. The repairs of
+    // the batch before are known to have arrived only now, not when they are sent.
+    if (refused_.empty()) {
+        passed_ = applied_;
+        flow_.queue.finish();
+    }
     if (last) advance(*last);
-    // The fill's place passes nothing that has still to arrive.
-    if (refused_.empty()) flow_.queue.finish();
     EXODUS_TRY(finish_fill());
     make_room();
     publish();
@@ -330,7 +335,7 @@ Result<Lane::Executed> Lane::execute(const Plan& plan, const std::vector<CopyIte
         ++commands;
     }
     std::string unknown_verb;
-    auto exec = transact(body, commands, applied_, &unknown_verb);
+    auto exec = transact(body, commands, passed_, &unknown_verb);
     if (!exec) {
         if (!unknown_verb.empty()) return fail(ErrorCode::data, unknown_verb);
         return tl::unexpected<Error>(std::move(exec).error());

@@ -117,6 +117,7 @@ class Lane {
     std::string written_;    ///< the checkpoint as the destination holds it
     std::string in_flight_;  ///< the checkpoint of a transaction whose answer is not known
     StreamPlace applied_;    ///< A
+    StreamPlace passed_;     ///< what a checkpoint may say: everything before it has arrived
     std::atomic<uint64_t> applied_offset_{0};
     std::atomic<bool> exact_{false};
     int64_t checkpoint_us_ = 0;  ///< when the destination was last seen to hold written_
@@ -132,7 +133,7 @@ class Lane {
     std::deque<std::pair<uint64_t, std::unique_ptr<std::string>>>
         blocks_;  ///< memory of parsed commands, by last end
     KeySet repairs_;
-    KeySet refused_;  ///< of them, what the fill brought: its chunk is not finished before
+    KeySet refused_;  ///< of them, what the destination refused once; nothing passes them by
     std::unordered_map<Digest128, int, DigestHash> strikes_;
     std::unordered_map<Digest128, Key, DigestHash> failed_;
     // rates

@@ -49,6 +49,7 @@ Status Lane::open(const std::stop_token&) {
     if (!origin_rdb) return tl::unexpected<Error>(std::move(origin_rdb).error());
     EXODUS_TRY(big_.open(*origin_, *destination_, *origin_rdb, format_.rdb_version));
     EXODUS_TRY(take_checkpoint());
+    passed_ = applied_;
     EXODUS_TRY(flow_.remember_origin(*origin_));
     if (!flow_.spool->covers(applied_.offset)) flow_.spool_short = true;
     EXODUS_TRY(flow_.spool->seek(applied_.offset));

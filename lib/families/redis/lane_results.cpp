@@ -77,7 +77,7 @@ Status Lane::count_failures(const Plan& plan, const std::vector<CopyItem>& items
         } else {
             watermarks_.erase(item.key.hash);
             repairs_.emplace(item.key.hash, item.key);
-            if (step.kind == Step::Kind::item) refused_.emplace(item.key.hash, item.key);
+            refused_.emplace(item.key.hash, item.key);
             exact_ = false;
         }
     }

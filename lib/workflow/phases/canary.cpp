@@ -7,6 +7,7 @@
 #include "workflow/gate_text.h"
 #include "workflow/phases/follow.h"
 #include "workflow/phases/reads_compare.h"
+#include "workflow/statistics.h"
 
 namespace exodus {
 
@@ -25,17 +26,28 @@ struct Seen {
     uint64_t p99_us = 0;
     uint64_t compared = 0;  ///< mirrored reads
     uint64_t confirmed = 0;
+    std::string differs;  ///< a class that gate G3 would not take
     [[nodiscard]] double error_rate() const {
         return requests == 0 ? 0 : static_cast<double>(errors) / static_cast<double>(requests);
     }
 };
 
-Seen seen_of(const ReadsCompare& reads) {
+Seen seen_of(const ReadsCompare& reads, const CompareSettings& limits) {
     Seen out;
     const TrafficStats& stats = reads.traffic();
     for (const auto& [name, counts] : reads.counts()) {
         out.compared += counts.comparisons;
         out.confirmed += counts.confirmed;
+        const ClassVerdict verdict = decide_class({.name = name,
+                                                   .comparisons = counts.comparisons,
+                                                   .confirmed = counts.confirmed,
+                                                   .aa_comparisons = counts.aa_comparisons,
+                                                   .aa_confirmed = counts.aa_confirmed,
+                                                   .unresolved = counts.unresolved},
+                                                  limits.budget, limits.confidence);
+        if (verdict.decision == ClassDecision::above)
+            out.differs = fmt::format("{} of {} mirrored {} were answered differently",
+                                      grouped(counts.confirmed), grouped(counts.comparisons), name);
     }
     Histogram latencies;
     for (const auto& [name, row] : stats.commands) {
@@ -56,11 +68,7 @@ std::string breach_of(PhaseRun& run, const Seen& now, const Seen& before) {
         return fmt::format("{:.2f} % of the reads failed, {:.2f} % before", 100 * now.error_rate(),
                            100 * before.error_rate());
     }
-    const auto tolerated = static_cast<double>(now.compared) * run.settings().compare.budget;
-    if (static_cast<double>(now.confirmed) > tolerated) {
-        return fmt::format("{} of {} mirrored reads were answered differently",
-                           grouped(now.confirmed), grouped(now.compared));
-    }
+    if (!now.differs.empty()) return now.differs;
     // A histogram bucket is up to 6.25 % wide, and a fast source makes every ratio large: half a
     // millisecond is no breach.
     const bool slower = static_cast<double>(now.p99_us) >
@@ -98,7 +106,7 @@ Result<Seen> watch(PhaseRun& run, int64_t span_ms, const std::string& step,
     const int64_t started_us = steady_us();
     while (true) {
         EXODUS_TRY(reads.look(run));
-        const Seen now = seen_of(reads);
+        const Seen now = seen_of(reads, run.settings().compare);
         const int64_t elapsed_ms = (steady_us() - started_us) / 1000;
         Progress line;
         line.step = step;

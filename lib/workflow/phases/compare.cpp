@@ -22,6 +22,8 @@ constexpr int64_t kKeep_us = 5'000'000;
 /// Pairs in re-check when enough samples are there; each takes at most about this long (redis.md
 /// 7).
 constexpr int64_t kRecheck_ms_max = 30'000;
+/// The same when the others are enough to decide.
+constexpr int64_t kRecheckDecided_ms_max = 3'000;
 /// Rare classes get more time after the others have enough: as long again as it took, between
 /// these.
 constexpr int64_t kRare_ms_min = 2'000;
@@ -98,7 +100,7 @@ Status end_mirroring(PhaseRun& run) {
 std::vector<std::string> undecided(PhaseRun& run, const ReadsCompare& reads) {
     std::vector<std::string> out;
     for (const auto& [name, counts] : reads.counts()) {
-        if (counts.comparisons == 0) continue;
+        if (!counts.seen()) continue;
         const ClassVerdict verdict =
             decide_class({name, counts.comparisons, counts.confirmed, counts.aa_comparisons,
                           counts.aa_confirmed, counts.unresolved},
@@ -136,7 +138,7 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
         EXODUS_TRY(reads.look(run));
         uint64_t done = 0;
         for (const auto& [name, counts] : reads.counts()) done += counts.comparisons;
-        if (at_start == 0) at_start = done;
+        if (at_start == 0 || done < at_start) at_start = done;
         if (steady_us() - kept_us > kKeep_us) {
             EXODUS_TRY(keep());
             kept_us = steady_us();
@@ -187,7 +189,9 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
     // coming there would always be some without.
     if (ended) ended = end_mirroring(run);
     const Deadline recheck = Deadline::in(milliseconds(kRecheck_ms_max));
+    const Deadline courtesy = Deadline::in(milliseconds(kRecheckDecided_ms_max));
     while (ended && reads.open_pairs() > 0 && !recheck.passed()) {
+        if (courtesy.passed() && undecided(run, reads).empty()) break;
         Progress line;
         line.step = "comparing reads";
         line.waiting_for =
@@ -215,11 +219,12 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
                                          {"target_p50", sum.shadow_latency_us.percentile(0.5)}};
     run.detail(fmt::format("compare   {} reads   {} confirmed   {} unresolved", grouped(total),
                            grouped(confirmed), grouped(unresolved)));
-    if (const uint64_t dropped = reads.traffic().comparator_dropped; dropped > 0) {
-        run.note(Severity::warn,
-                 fmt::format("{} answers that differ were not looked at, the comparator was full: "
-                             "they stay unresolved; a smaller --mirror-percent leaves it time",
-                             grouped(dropped)));
+    if (const uint64_t left = reads.traffic().comparator_dropped + reads.open_pairs(); left > 0) {
+        run.note(Severity::info,
+                 fmt::format("of the answers that differ {} could not be read again in time: equal "
+                             "ones count in the same proportion; a smaller --mirror-percent leaves "
+                             "more time",
+                             grouped(left)));
     }
     run.detail(fmt::format(
         "latency   source p50 {:.2f} ms p99 {:.2f} ms   target p50 {:.2f} ms p99 {:.2f} ms",
@@ -232,7 +237,7 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
     evidence["shadow_dropped"] = reads.traffic().shadow_dropped;
     evidence["comparator_dropped"] = reads.traffic().comparator_dropped;
     evidence["latency_us"] = run.outcome.numbers["latency_us"];
-    const bool decided = total >= want.samples && reads.open_pairs() == 0;
+    const bool decided = total >= want.samples && undecided(run, reads).empty();
     const auto verdict = !decided                      ? EvidenceVerdict::inconclusive
                          : confirmed + unresolved == 0 ? EvidenceVerdict::pass
                                                        : EvidenceVerdict::warn;

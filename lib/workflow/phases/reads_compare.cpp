@@ -26,6 +26,7 @@ ReadClass& ReadClass::operator+=(const ReadClass& more) {
     not_comparable += more.not_comparable;
     aa_comparisons += more.aa_comparisons;
     aa_confirmed += more.aa_confirmed;
+    dropped += more.dropped;
     open += more.open;
     return *this;
 }
@@ -66,6 +67,7 @@ Status ReadsCompare::begin(PhaseRun& run, const json& earlier) {
             counts.comparisons = row.value("comparisons", uint64_t{0});
             counts.confirmed = row.value("confirmed", uint64_t{0});
             counts.unresolved = row.value("unresolved", uint64_t{0});
+            counts.dropped = row.value("dropped", uint64_t{0});
             counts.aa_comparisons = row.value("aa_comparisons", uint64_t{0});
             counts.aa_confirmed = row.value("aa_confirmed", uint64_t{0});
             earlier_[row.value("class", "")] += counts;
@@ -91,10 +93,10 @@ Status ReadsCompare::look(PhaseRun& run) {
     for (const auto& [name, row] : between_.commands) {
         if (row.mirrored == 0 && row.aa_pairs == 0) continue;
         ReadClass& counts = now_[name];
-        counts.comparisons = row.equal + row.equal_by_rule + row.comparator_dropped;
-        counts.unresolved = row.comparator_dropped;
+        counts.dropped = row.comparator_dropped;
         counts.aa_comparisons = row.aa_pairs;
         counts.open = less(row.candidates, row.equal_by_rule);
+        counts.comparisons = row.equal_by_rule;
     }
     for (const auto& [name, end_counts] : *logged) {
         const auto found = logged_at_start_.find(name);
@@ -103,14 +105,25 @@ Status ReadsCompare::look(PhaseRun& run) {
         const uint64_t compared = minus(end_counts.comparisons, before.comparisons);
         counts.comparisons += compared;
         counts.confirmed = minus(end_counts.confirmed, before.confirmed);
-        counts.unresolved += minus(end_counts.unresolved, before.unresolved);
+        counts.unresolved = minus(end_counts.unresolved, before.unresolved);
         counts.not_comparable = minus(end_counts.not_comparable, before.not_comparable);
         counts.aa_confirmed = minus(end_counts.aa_confirmed, before.aa_confirmed);
         counts.open = less(counts.open, compared + counts.not_comparable);
     }
+    for (const auto& [name, row] : between_.commands) {
+        const auto found = now_.find(name);
+        if (found == now_.end()) continue;
+        ReadClass& counts = found->second;
+        // So far the answers that differ; which of them are judged, time decides, not their values.
+        const uint64_t judged = counts.comparisons + counts.not_comparable;
+        const uint64_t differing = judged + counts.dropped + counts.open;
+        const double share =
+            differing == 0 ? 1 : static_cast<double>(judged) / static_cast<double>(differing);
+        counts.comparisons += static_cast<uint64_t>(static_cast<double>(row.equal) * share);
+    }
     std::erase_if(now_, [](const auto& entry) {
-        return entry.second.comparisons == 0 && entry.second.aa_comparisons == 0 &&
-               entry.second.not_comparable == 0 && entry.second.open == 0;
+        return !entry.second.seen() && entry.second.aa_comparisons == 0 &&
+               entry.second.not_comparable == 0;
     });
     return {};
 }
@@ -131,7 +144,7 @@ json ReadsCompare::to_json() const {
     json classes = json::array();
     json never = json::object();  // no rule compares them, so they prove nothing in either way
     for (const auto& [name, counts] : counts()) {
-        if (counts.comparisons == 0) {
+        if (!counts.seen()) {
             if (counts.not_comparable > 0) never[name] = counts.not_comparable;
             continue;
         }
@@ -139,6 +152,8 @@ json ReadsCompare::to_json() const {
                            {"comparisons", counts.comparisons},
                            {"confirmed", counts.confirmed},
                            {"unresolved", counts.unresolved},
+                           {"dropped", counts.dropped},
+                           {"open", counts.open},
                            {"not_comparable", counts.not_comparable},
                            {"aa_comparisons", counts.aa_comparisons},
                            {"aa_confirmed", counts.aa_confirmed}});

@@ -12,15 +12,18 @@
 namespace exodus {
 
 struct ReadClass {
-    /// Answers that were judged (equal, or different with an outcome), and those that differ and
-    /// found the comparator full.
+    /// Answers that were judged: equal, or different with an outcome. Where not all that differ
+    /// were judged, those that were are a sample, and equal ones count in its proportion only.
     uint64_t comparisons = 0;
     uint64_t confirmed = 0;
-    uint64_t unresolved = 0;  ///< of them: read again in vain, or never
+    uint64_t unresolved = 0;  ///< of them: read again in vain
     uint64_t not_comparable = 0;
     uint64_t aa_comparisons = 0;  ///< the noise arm: the authority against itself
     uint64_t aa_confirmed = 0;
-    uint64_t open = 0;  ///< handed to the comparator, no outcome yet; not among the comparisons
+    uint64_t dropped = 0;  ///< different, and the comparator was full; not among the comparisons
+    uint64_t open = 0;     ///< handed to the comparator, no outcome yet; not among the comparisons
+    /// Nothing of it differs, or something of that was judged.
+    [[nodiscard]] bool seen() const { return comparisons + dropped + open > 0; }
     ReadClass& operator+=(const ReadClass& more);
 };
 using ReadCounts = std::map<std::string, ReadClass>;

@@ -9,8 +9,9 @@ namespace exodus::test {
 namespace {
 
 struct WithReplica {
-    RedisServer source{
-        {.engine = Engine::redis, .config = {"repl-diskless-sync-delay 0"}, .acl = {}}};
+    RedisServer source{{.engine = Engine::redis,
+                        .config = {"repl-diskless-sync-delay 0", "repl-ping-replica-period 3600"},
+                        .acl = {}}};  // a ping behind the promotion would be a lost tail
     RedisServer replica{{.engine = Engine::redis, .config = {}, .acl = {}}};
     RedisServer target{{.engine = Engine::valkey, .config = {}, .acl = {}}};
     TempDir directory;

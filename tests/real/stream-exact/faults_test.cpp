@@ -70,7 +70,7 @@ TEST_CASE("a mover that is killed in the middle of the copy does not start over"
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
     source.text({"DEBUG", "POPULATE", std::to_string(kKeys)});
     const TempDir directory;
-    Process child = mover_child(source, target, directory, "1MiB");
+    Process child = mover_child(source, target, directory, "400KiB");
     REQUIRE(eventually(milliseconds(30'000),
                        [&] { return calls_of(source, "dump") > kKeys * 6 / 10; }));
     const std::string place = durable_place(directory);
@@ -89,7 +89,7 @@ TEST_CASE("a target that comes back in the copy from an older snapshot is copied
     source.text({"DEBUG", "POPULATE", "20000"});
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path());
-    REQUIRE(mover.forward->set_throttle("bytes_per_s", "1MiB").has_value());
+    REQUIRE(mover.forward->set_throttle("bytes_per_s", "400KiB").has_value());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     const auto durable_batch = [&] {
         return std::stoull(mover.journal.load_position("forward", "least").value().value_or("0"));

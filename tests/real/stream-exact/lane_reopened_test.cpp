@@ -23,18 +23,26 @@ class BusyAtTheRow final : public MemoryJournal {
     std::atomic<int> refused{0};
 };
 
-/// Spoils the first RESTORE of a value on its way to the target, so that the target refuses it, and
-/// cuts the connection at what is sent next.
+/// Above what the target takes in one piece, and not to be compressed.
+std::string too_large() {
+    std::mt19937 random(5);
+    std::string value(1'500'000, ' ');
+    for (char& c : value) c = static_cast<char>(random());
+    return value;
+}
+
+/// Spoils RESTOREs of a value on their way to the target so many times, so that the target refuses
+/// them, and cuts the connection at what is sent behind the last of those.
 class Spoiling final : public Dialer {
   public:
-    explicit Spoiling(std::string value) : value_(std::move(value)) {}
+    Spoiling(std::string value, int times) : value_(std::move(value)), times_(times) {}
     Result<std::unique_ptr<ByteStream>> dial(const Endpoint& endpoint,
                                              milliseconds timeout) override {
         auto stream = inner_->dial(endpoint, timeout);
         if (!stream || endpoint.side != Side::target) return stream;
         return std::make_unique<Stream>(std::move(*stream), *this);
     }
-    std::atomic<int> spoilt{0};
+    std::atomic<int> seen{0};
 
   private:
     class Stream final : public ByteStream {
@@ -50,9 +58,10 @@ class Spoiling final : public Dialer {
                 return fail(ErrorCode::unreachable, "cut");
             }
             const auto at = bytes.find(owner_.value_);
-            if (at == std::string_view::npos || owner_.spoilt.fetch_add(1) > 0)
-                return inner_->write(bytes, deadline);
-            cut_next_ = true;
+            if (at == std::string_view::npos) return inner_->write(bytes, deadline);
+            const int before = owner_.seen.fetch_add(1);
+            if (before >= owner_.times_) return inner_->write(bytes, deadline);
+            cut_next_ = before + 1 == owner_.times_;
             std::string changed(bytes);
             changed[at] = '?';
             return inner_->write(changed, deadline);
@@ -65,6 +74,7 @@ class Spoiling final : public Dialer {
         bool cut_next_ = false;
     };
     const std::string value_;
+    const int times_;
     std::unique_ptr<Dialer> inner_ = make_dialer();
 };
 
@@ -77,10 +87,7 @@ TEST_CASE("the row about an item that cannot be copied is written although the f
     BusyAtTheRow journal;
     const TempDir directory;
     const FamilyContext context{migration.settings, *migration.dialer, journal, directory.path()};
-    std::mt19937 random(5);
-    std::string large(1'500'000, ' ');  // not to be compressed
-    for (char& c : large) c = static_cast<char>(random());
-    source.text({"SET", "too:large", large});
+    source.text({"SET", "too:large", too_large()});
     source.text({"SET", "small", "v"});
     const auto movement = redis::make_redis_movement(context, Direction::forward);
     REQUIRE(movement->set_mode(MovementMode::apply));
@@ -96,7 +103,7 @@ TEST_CASE("an item that was refused arrives although the connection was lost bef
     RedisServer source{ServerOptions{Engine::redis, {}, {}}};
     RedisServer target{ServerOptions{Engine::valkey, {}, {}}};
     const Migration migration(source.port(), target.port());
-    Spoiling dialer("precious");
+    Spoiling dialer("precious", 1);
     MemoryJournal journal;
     const TempDir directory;
     const FamilyContext context{migration.settings, dialer, journal, directory.path()};
@@ -107,7 +114,31 @@ TEST_CASE("an item that was refused arrives although the connection was lost bef
     CHECK(eventually(milliseconds(30'000),
                      [&] { return movement->status().stage == MovementStage::following; }));
     movement->stop();
-    CHECK(dialer.spoilt >= 2);
+    CHECK(dialer.seen >= 2);
     CHECK(target.text({"GET", "k"}) == "precious");
+    CHECK(journal.errors.empty());
+}
+
+TEST_CASE("a change that was refused twice arrives although the connection was lost then") {
+    RedisServer source{ServerOptions{Engine::redis, {}, {}}};
+    // What it does not know is copied by state.
+    RedisServer target{ServerOptions{Engine::valkey, {"rename-command APPEND \"\""}, {}}};
+    const Migration migration(source.port(), target.port());
+    Spoiling dialer("precious", 2);
+    MemoryJournal journal;
+    const TempDir directory;
+    const FamilyContext context{migration.settings, dialer, journal, directory.path()};
+    const auto movement = redis::make_redis_movement(context, Direction::forward);
+    REQUIRE(movement->set_mode(MovementMode::apply));
+    REQUIRE(eventually(milliseconds(30'000),
+                       [&] { return movement->status().stage == MovementStage::following; }));
+    source.text({"APPEND", "k", "precious"});
+    REQUIRE(eventually(milliseconds(30'000), [&] { return dialer.seen >= 2; }));
+    source.text({"SET", "later", "v"});
+    CHECK(eventually(milliseconds(30'000), [&] { return target.text({"GET", "later"}) == "v"; }));
+    CHECK(eventually(milliseconds(10'000), [&] {
+        return target.text({"GET", "k"}) == "precious";
+    }));
+    movement->stop();
     CHECK(journal.errors.empty());
 }

@@ -33,7 +33,7 @@ TEST_CASE("a key that is refused again and again is listed, and moves when it is
     follow(mover);
     REQUIRE(eventually(milliseconds(10'000),
                        [&] { return mover.forward->status().failed_items == 1; }));
-    CHECK(tried == limits::kItemTries_max);
+    CHECK(tried >= limits::kItemTries_max);
     const auto errors = mover.journal.item_errors("forward", 10).value();
     REQUIRE(errors.size() == 1);
     CHECK(errors[0].key == "refused");

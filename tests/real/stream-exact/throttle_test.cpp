@@ -29,7 +29,7 @@ TEST_CASE("a source that answers late has the copy wait, until the limit is take
                 std::make_unique<ChangedDialer>(
                     ConnectionChanges{.written = [&](Side side, std::string& bytes) {
                         if (side == Side::source && bytes == "*1\r\n$4\r\nPING\r\n" && ++pings > 1)
-                            sleep_ms(15);
+                            sleep_ms(60);
                     }}));
     REQUIRE(mover.forward->set_throttle("origin_p99_ratio", "1.5").has_value());
     // About a page for each look at the latency, until it waits long enough for that by itself.
@@ -55,7 +55,7 @@ TEST_CASE("a limit of the copy is not told any more when there is nothing to cop
     source.text({"DEBUG", "POPULATE", "1500"});
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path());
-    REQUIRE(mover.forward->set_throttle("bytes_per_s", "256KiB").has_value());
+    REQUIRE(mover.forward->set_throttle("bytes_per_s", "64KiB").has_value());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     REQUIRE(eventually(milliseconds(20'000), [&] { return says(mover, "bytes/s"); }));
     check_over_with_the_copy(mover);

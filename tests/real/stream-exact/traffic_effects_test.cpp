@@ -81,6 +81,8 @@ TEST_CASE("FLUSHALL and FLUSHDB amid traffic, during the copy and behind it") {
         }
     };
     REQUIRE(p.mover.forward->set_mode(MovementMode::apply).has_value());
+    // The first flush comes when the copy is under way.
+    REQUIRE(eventually(milliseconds(20'000), [&] { return calls_of(p.source, "dump") > 0; }));
     wait_written();
     // Keys of a database that nobody writes again: only the flush removes them.
     p.source.text({"SELECT", "9"});

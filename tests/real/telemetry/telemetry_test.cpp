@@ -247,7 +247,7 @@ TEST_CASE("with a token a divergence shows what was asked and answered") {
     {
         const std::jthread reader = read_a_difference(rig);
         static_cast<void>(rig.exodus(
-            {"compare", "--mode", "reads", "--min-samples", "100000000", "--duration", "4s"}));
+            {"compare", "--mode", "reads", "--min-samples", "100000000", "--duration", "8s"}));
     }
     CHECK(eventually(milliseconds(5'000),
                      [&] { return sample_of_the_difference(watched).is_object(); }));

@@ -143,7 +143,13 @@ TEST_CASE("compare --restart begins its verification anew behind one that was ki
     fill_source(rig);
     rig.expect(0, {"init", "redis"});
     rig.start_interlay();
-    rig.bring_to_ready();
+    Ledger ledger(load_through(rig));
+    ledger.start();
+    wait_for_load(ledger, 300);
+    rig.expect(0, {"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", "test"});
+    rig.expect(0, {"analyze"});
+    ledger.stop();
+    rig.exodus({"compare", "--mode", "data"});
     const auto target = own(rig.target());
     for (int i = 0; i < 2'000; ++i)
         send_command(target.get(), {"DEL", "h:" + std::to_string(i * 30)});

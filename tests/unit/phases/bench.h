@@ -64,8 +64,11 @@ class FakeInterlay {
         const std::scoped_lock lock(mutex_);
         if (op == control_op::kLookNow || op == control_op::kQuiescence) {
             EXODUS_TRY(look());
-            return json{
-                {"epoch", worker_.epoch}, {"writes_in_flight", 0}, {"held", 0}, {"blocker", ""}};
+            return json{{"pid", worker_.pid},
+                        {"epoch", worker_.epoch},
+                        {"writes_in_flight", 0},
+                        {"held", 0},
+                        {"blocker", ""}};
         }
         if (op == control_op::kTraffic) return grow().to_json();
         if (op == control_op::kHello) return json{{"pid", worker_.pid}};

@@ -170,6 +170,27 @@ TEST_CASE("canary: a step that was left is watched again; differing answers are 
     CHECK(stage.row().route.canary_percent == 0);
 }
 
+TEST_CASE("no switch while an interlay that was taken over still drains") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    // Its control socket is its successor's, which answers for itself.
+    const auto registry = *open_worker_registry(stage.settings.state_path, "sessions");
+    WorkerRow old = stage.store->workers(stage.row().id)->at(0);
+    old.id = "worker-0";
+    old.pid = ::getppid();
+    REQUIRE(registry->put(old));
+    bool waited = false;
+    stage.on_progress = [&](const Progress& progress) {
+        if (waited || progress.waiting_for.find("was taken over") == std::string::npos) return;
+        waited = true;
+        CHECK(stage.row().route.authority == Side::source);
+        CHECK(registry->remove("worker-0"));
+    };
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    CHECK(waited);
+}
+
 TEST_CASE("blue-green: activated back and forth") {
     Stage stage;
     stage.settings.migrate.strategy = Strategy::blue_green;
