@@ -41,7 +41,7 @@ set(LINK_redis_profile exodus_family_redis)
 set(LINK_capture exodus_capture exodus_family_redis)
 
 # Seconds after which ctest ends a test; a hang is a failure, not a stuck run.
-set(TIMEOUT_unit 60)
+set(TIMEOUT_unit 180)
 set(TIMEOUT_wire 60)
 set(TIMEOUT_sim 120)
 set(TIMEOUT_tidy 120)

@@ -22,7 +22,8 @@ constexpr int64_t kKeep_us = 5'000'000;
 /// Pairs in re-check when enough samples are there; each takes at most about this long (redis.md
 /// 7).
 constexpr int64_t kRecheck_ms_max = 30'000;
-/// The same when the others are enough to decide.
+/// The same when the operator has bounded the time, and when the others are enough to decide.
+constexpr int64_t kRecheckBounded_ms_max = 10'000;
 constexpr int64_t kRecheckDecided_ms_max = 3'000;
 /// Rare classes get more time after the others have enough: as long again as it took, between
 /// these.
@@ -188,7 +189,9 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
     // Candidates that are being read again count only when they have an outcome. With new ones
     // coming there would always be some without.
     if (ended) ended = end_mirroring(run);
-    const Deadline recheck = Deadline::in(milliseconds(kRecheck_ms_max));
+    const bool bounded = options.reads_duration_max.count() > 0;
+    const Deadline recheck =
+        Deadline::in(milliseconds(bounded ? kRecheckBounded_ms_max : kRecheck_ms_max));
     const Deadline courtesy = Deadline::in(milliseconds(kRecheckDecided_ms_max));
     while (ended && reads.open_pairs() > 0 && !recheck.passed()) {
         if (courtesy.passed() && undecided(run, reads).empty()) break;

@@ -92,7 +92,8 @@ async function steady_rates(page) {
 
 try {
     const page = await open({ viewport: { width: 1280, height: 1600 } });
-    const shot = (name) => page.screenshot({ path: `${pictures}/${name}.png`, fullPage: true });
+    // A machine that does much else paints slowly.
+    const shot = (name) => page.screenshot({ path: `${pictures}/${name}.png`, fullPage: true, timeout: 120000 });
     await authority(page, 'source');
     check((await page.textContent('#next code')).startsWith('exodus '), 'the next command is shown');
     await steady_rates(page);
@@ -134,7 +135,7 @@ try {
     await authority(phone, 'source');
     const wide = await phone.evaluate(() => document.documentElement.scrollWidth);
     check(wide <= 360, `a phone scrolls sideways: ${wide}`);
-    await phone.screenshot({ path: `${pictures}/5-phone.png`, fullPage: true });
+    await phone.screenshot({ path: `${pictures}/5-phone.png`, fullPage: true, timeout: 120000 });
     await phone.close();
 
     const before = errors.length;
