@@ -33,7 +33,7 @@ for (let fresh = 'waiting'; fresh !== 'lost';) {
     let now;
     ({ fresh, now } = await page.evaluate(() => {
         const text = (query) => document.querySelector(query)?.textContent ?? '';
-        const phase = /exodus (\w+)/.exec(text('.running code'))?.[1] ?? '';
+        const phase = /exodus (?:-\S+ )*(\w+)/.exec(text('.running code'))?.[1] ?? '';
         return {
             fresh: document.body.dataset.fresh,
             now: `${document.title.replace(/, [^,]* - exodus$/, '')}, way back ${text('#now .way .word')}, ${phase}`
