@@ -84,7 +84,7 @@ TEST_CASE("compare: answers that could not be read again, or not be looked at, a
         while_comparing(stage, [&] { stage.interlay->comparator_dropped = 5'000; });
     }
     CompareOptions options;
-    options.reads_duration_max = milliseconds(1'500);  // enough samples; never enough for these
+    options.reads_duration_max = milliseconds(4'000);  // enough samples; never enough for these
     const PhaseOutcome outcome = compare(stage, options);
     INFO(say(outcome));
     CHECK(outcome.exit_code == 2);
