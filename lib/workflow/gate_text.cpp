@@ -192,7 +192,9 @@ std::string verify_text(const VerifyResult& result) {
 
 std::string conflicts_text(const MovementStatus& status) {
     std::string text;
-    const auto add = [&text](std::string part) { text += (text.empty() ? "" : "   ") + part; };
+    const auto add = [&text](const std::string& part) {
+        text += (text.empty() ? "" : "   ") + part;
+    };
     if (status.items_kept != 0)
         add(fmt::format("{} of the target kept, {} changes of the source to them dropped",
                         grouped(status.items_kept), grouped(status.changes_dropped)));
