@@ -33,7 +33,7 @@ inline constexpr const char* kHello =
     "hello";  ///< who is there: pid, version, epoch, listen addresses
 inline constexpr const char* kLookNow = "look-now";  ///< read the state file again at once
 inline constexpr const char* kQuiescence =
-    "quiescence";  ///< {epoch, writes_in_flight, held, blocker} over all workers
+    "quiescence";  ///< {pid, epoch, writes_in_flight, held, blocker} over all workers
 inline constexpr const char* kTraffic = "traffic";  ///< TrafficStats as JSON
 inline constexpr const char* kBackends =
     "backends";  ///< {side} -> {addresses}: the interlay's ends of its connections there
@@ -60,7 +60,7 @@ inline constexpr const char* kTakeBack = "mover.take-back";  ///< {direction}
 inline constexpr const char* kTouched =
     "mover.touched";  ///< {direction, span_ms} -> {keys: [base64…]}
 inline constexpr const char* kRedrive = "mover.redrive";    ///< {direction} -> {count}
-inline constexpr const char* kThrottle = "mover.throttle";  ///< {key, value}
+inline constexpr const char* kThrottle = "mover.throttle";  ///< {key, value, by}
 inline constexpr const char* kPause = "mover.pause";        ///< {paused}, as the row says
 inline constexpr const char* kForget = "mover.forget";      ///< {direction}
 }  // namespace control_op

@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "core/json_text.h"
 
 namespace exodus {
 
@@ -35,7 +36,7 @@ milliseconds timeout_of(const json& request) {
 
 /// A knob's value in text, whatever JSON type it came in.
 std::string text_of(const json& value) {
-    return value.is_string() ? value.get<std::string>() : value.dump();
+    return value.is_string() ? value.get<std::string>() : json_text(value);
 }
 
 Result<json> hello(InterlayOperations& operations) {

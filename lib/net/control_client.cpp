@@ -9,6 +9,7 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "core/json_text.h"
 #include "net/control_wire.h"
 #include "net/resolve.h"
 
@@ -56,7 +57,7 @@ Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& reques
     if (*owner != ::geteuid() && *owner != 0 && ::geteuid() != 0)
         return fail(ErrorCode::permission,
                     fmt::format("control socket {} is answered by another user", path));
-    std::string text = request.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    std::string text = json_text(request);
     EXODUS_TRY(send_line(socket.get(), std::move(text), deadline));
     LineReader reader(socket.get());
     auto line = reader.next(deadline, received);

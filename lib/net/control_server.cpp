@@ -21,6 +21,7 @@
 
 #include "base/digest.h"
 #include "base/limits.h"
+#include "core/json_text.h"
 #include "net/control_wire.h"
 #include "net/resolve.h"
 
@@ -33,10 +34,6 @@ nlohmann::json error_json(const Error& error) {
             {"code", std::string(to_string(error.code))},
             {"message", error.message},
             {"hint", error.hint}};
-}
-
-std::string dump(const nlohmann::json& json) {
-    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 class Server final : public ControlServer {
@@ -161,7 +158,7 @@ class Server final : public ControlServer {
 
     void admit(FileDescriptor socket) {
         const auto refuse = [&](ErrorCode code, std::string message) {
-            (void)send_line(socket.get(), dump(error_json({code, std::move(message)})),
+            (void)send_line(socket.get(), json_text(error_json({code, std::move(message)})),
                             Deadline::in(milliseconds(1)));
         };
         auto uid = peer_uid(socket.get());
@@ -195,12 +192,12 @@ class Server final : public ControlServer {
             if (!line) {
                 // What cannot be understood is answered and ends the connection.
                 if (line.error().code == ErrorCode::data)
-                    (void)send_line(fd, dump(error_json(line.error())), deadline);
+                    (void)send_line(fd, json_text(error_json(line.error())), deadline);
                 return;
             }
             std::vector<FileDescriptor> descriptors;
             const auto answer = answer_to(*line, descriptors);
-            if (!send_line(fd, dump(answer), deadline, descriptors)) return;
+            if (!send_line(fd, json_text(answer), deadline, descriptors)) return;
         }
     }
 

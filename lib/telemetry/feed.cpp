@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/stop_token.h"
+#include "core/json_text.h"
 #include "telemetry/limits.h"
 
 namespace exodus {
@@ -58,8 +59,7 @@ void Feed::take_snapshots(const std::stop_token& stop) {
         const int64_t began_us = steady_us();
         auto taken = guarded([this] { return source_.snapshot(); });
         if (taken) {
-            now.text = std::make_shared<const std::string>(
-                taken->status.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+            now.text = std::make_shared<const std::string>(json_text(taken->status));
             now.value = std::make_shared<const TelemetrySnapshot>(std::move(*taken));
             now.taken_ms = wall_ms();
             now.taken_us = steady_us();
@@ -87,7 +87,7 @@ std::string Feed::printed(const Snapshot& snapshot) const {
                                {"error", snapshot.error}}}};
     std::string text = *snapshot.text;
     text.back() = text.size() > 2 ? ',' : ' ';
-    return text + now.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(1);
+    return text + json_text(now).substr(1);
 }
 
 void Feed::read_events(const std::stop_token& stop) {

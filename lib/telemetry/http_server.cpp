@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/values.h"
+#include "core/json_text.h"
 #include "telemetry/dashboard.h"
 #include "telemetry/event_stream.h"
 #include "telemetry/feed.h"
@@ -224,9 +225,7 @@ void TelemetryServer::Http::status(httplib::Response& response) const {
     if (const std::string text = feed_->status(); !text.empty())
         return response.set_content(text, "application/json");
     response.status = 503;
-    response.set_content(nlohmann::json{{"error", feed_->snapshot().error}}.dump(
-                             -1, ' ', false, nlohmann::json::error_handler_t::replace),
-                         "application/json");
+    response.set_content(json_text({{"error", feed_->snapshot().error}}), "application/json");
 }
 
 void TelemetryServer::Http::metrics(httplib::Response& response) {

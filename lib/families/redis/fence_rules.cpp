@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/json_text.h"
+
 namespace exodus::redis {
 
 using nlohmann::json;
@@ -22,9 +24,7 @@ std::string FenceRules::text() const {
                         {"primary", node.primary},
                         {"users", std::move(users)}});
     }
-    // Patterns may hold bytes that are no UTF-8; ACL text may not, but a dump must never throw.
-    return json{{"version", 1}, {"self", self}, {"nodes", std::move(list)}}.dump(
-        -1, ' ', false, json::error_handler_t::replace);
+    return json_text({{"version", 1}, {"self", self}, {"nodes", std::move(list)}});
 }
 
 Result<FenceRules> FenceRules::parse(const std::string& text) {

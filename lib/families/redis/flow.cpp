@@ -96,8 +96,8 @@ Status Flow::destination_kept(const std::optional<Checkpoint>& held,
 Error Flow::destination_lost() const {
     if (direction == Direction::forward) {
         return {ErrorCode::safety, "target lost its data: what exodus wrote there last is gone",
-                "start the target with its data; or exodus rollback, then exodus migrate, which "
-                "copies everything again"};
+                "start the target with its data; or exodus rollback (--give-up after an earlier "
+                "one), then exodus migrate, which copies everything again"};
     }
     return {ErrorCode::safety,
             "rollback impossible: source lost its data: what exodus wrote there last is gone",
@@ -138,7 +138,7 @@ Status Flow::origin_kept(std::string_view history) const {
                     side, there->keys(), known, other, here->keys()),
         direction == Direction::forward
             ? "start the source with its data, and exodus goes on; if so little is right, exodus "
-              "rollback, then exodus migrate"
+              "rollback (--give-up after an earlier one), then exodus migrate"
             : "start the target with its data, or with the RDB file of a BGSAVE of the source, and "
               "exodus goes on");
 }

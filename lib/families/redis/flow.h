@@ -92,6 +92,7 @@ struct Flow {
     std::atomic<uint64_t> link_end{0};                    ///< end of what was read
     std::atomic<uint64_t> origin_end{0};                  ///< end of what the origin has written
     std::atomic<bool> hears_origin{false};  ///< the link is attached; else origin_end is an old one
+    std::atomic<int64_t> published_us{0};   ///< when the lane last told what it did
     std::atomic<int64_t> caught_up_us{0};   ///< when all of that was applied, last; 0: not yet
     std::atomic<bool> fill_open{false};     ///< copier or its items are not done
     std::atomic<bool> paused{false};

@@ -143,6 +143,7 @@ void Lane::publish() {
     applied_offset_ = applied_.offset;
     if (exact) exact_ = true;
     const int64_t now = steady_us();
+    flow_.published_us = now;
     if (flow_.hears_origin && applied_.offset >= flow_.origin_end) flow_.caught_up_us = now;
     const std::lock_guard lock(flow_.mutex);
     MovementStatus& status = flow_.status;

@@ -13,6 +13,9 @@ namespace exodus::redis {
 
 namespace {
 
+/// A lane that works tells what it did many times a second.
+constexpr int64_t kRatesOld_us = 3'000'000;
+
 /// Coarse, so that the text does not change at each look.
 std::string roughly(int64_t ms) {
     constexpr int64_t kMinute_ms = 60'000;
@@ -121,6 +124,9 @@ MovementStatus RedisMovement::status() const {
                                 ? 0
                                 : std::max<int64_t>(1, (steady_us() - caught_up_us) / 1000);
     }
+    // A lane that does not come round moves nothing, whatever it did last.
+    if (steady_us() - flow.published_us > kRatesOld_us)
+        status.items_per_s = status.changes_per_s = 0;
     if (flow.paused && flow.fill_open)
         status.waiting_for = "the copy is paused";
     else if (flow.spool_pressed)

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/stop_token.h"
+#include "core/json_text.h"
 #include "families/redis/journal_text.h"
 
 namespace exodus::redis {
@@ -168,7 +169,7 @@ Status SeenUsers::save() {
         dirty_ = false;
     }
     auto saved = save_text(*journal_, kDirection, kName,
-                           json{{"addresses", addresses_}, {"users", users}}.dump());
+                           json_text({{"addresses", addresses_}, {"users", users}}));
     if (!saved) {
         const std::lock_guard lock(mutex_);
         dirty_ = true;

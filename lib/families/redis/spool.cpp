@@ -82,7 +82,8 @@ Spool::Spool(std::string directory, std::string identity, uint64_t segment_bytes
 
 Spool::~Spool() {
     (void)write();
-    for (const int fd : {write_fd_, full_fd_, read_fd_})
+    for (const int fd : full_fds_) ::close(fd);
+    for (const int fd : {write_fd_, read_fd_})
         if (fd >= 0) ::close(fd);
 }
 
@@ -116,6 +117,12 @@ Result<std::unique_ptr<Spool>> Spool::open(const std::string& directory,
         if (spool->write_fd_ < 0 ||
             ::ftruncate(spool->write_fd_, static_cast<off_t>(last.size)) != 0) {
             return fail_errno("opening " + last.path, errno);
+        }
+        // The process that filled it may have died before it was synced.
+        if (const auto filled = spool->segments_.size() - 1; filled > 0) {
+            const int fd = ::open(spool->segments_[filled - 1].path.c_str(), O_RDONLY | O_CLOEXEC);
+            if (fd < 0) return fail_errno("opening the spool", errno);
+            spool->full_fds_.push_back(fd);
         }
         spool->buffered_end_ = {last.start.replid, last.end, last.end_db};
     }
@@ -170,7 +177,9 @@ Result<Spool::Segment> Spool::load(const std::string& path) {
 
 void Spool::clear() {
     const std::lock_guard lock(mutex_);
-    for (int* fd : {&write_fd_, &full_fd_, &read_fd_})
+    for (const int fd : full_fds_) ::close(fd);
+    full_fds_.clear();
+    for (int* fd : {&write_fd_, &read_fd_})
         if (*fd >= 0) ::close(std::exchange(*fd, -1));
     segments_.clear();
     buffer_.clear();
@@ -190,8 +199,6 @@ Status Spool::reset(const StreamPlace& start) {
 }
 
 Status Spool::begin_segment(const StreamPlace& start) {
-    // The one that is full and not yet synced has no descriptor behind this.
-    if (full_fd_ >= 0 && ::fdatasync(full_fd_) != 0) return fail_errno("syncing the spool", errno);
     Segment segment;
     segment.path = fmt::format("{}/{:020}.seg", directory_, start.offset);
     segment.start = start;
@@ -220,8 +227,9 @@ Status Spool::begin_segment(const StreamPlace& start) {
     }
     // A segment of the same start without frames is replaced: only its replication id differs.
     if (!segments_.empty() && segments_.back().start.offset == start.offset) segments_.pop_back();
-    if (full_fd_ >= 0) ::close(full_fd_);
-    full_fd_ = std::exchange(write_fd_, fd);
+    if (write_fd_ >= 0) full_fds_.push_back(write_fd_);
+    write_fd_ = fd;
+    names_synced_ = false;
     segments_.push_back(std::move(segment));
     buffered_end_ = start;
     return {};
@@ -298,15 +306,28 @@ Status Spool::sync_when_due() {
     const int64_t now = steady_us();
     if (unsynced_ > limits::kSpoolUnsynced_bytes ||
         (unsynced_ > 0 && now - synced_us_ > limits::kSpoolSync_ms * 1000)) {
-        if (full_fd_ >= 0) {
-            if (::fdatasync(full_fd_) != 0) return fail_errno("syncing the spool", errno);
-            ::close(std::exchange(full_fd_, -1));
+        for (; !full_fds_.empty(); full_fds_.pop_back()) {
+            if (::fdatasync(full_fds_.back()) != 0) return fail_errno("syncing the spool", errno);
+            ::close(full_fds_.back());
         }
         if (::fdatasync(write_fd_) != 0) return fail_errno("syncing the spool", errno);
+        if (!names_synced_) EXODUS_TRY(sync_names());
         unsynced_ = 0;
         synced_us_ = steady_us();
         durable_end_ = end().offset;
     }
+    return {};
+}
+
+/// A segment whose name is lost with the host's memory is lost with what it holds.
+Status Spool::sync_names() {
+    const int fd = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return fail_errno("opening " + directory_, errno);
+    const bool synced = ::fsync(fd) == 0;
+    const int error = errno;
+    ::close(fd);
+    if (!synced) return fail_errno("syncing " + directory_, error);
+    names_synced_ = true;
     return {};
 }
 

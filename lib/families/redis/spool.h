@@ -95,6 +95,7 @@ class Spool {
     Spool(std::string directory, std::string identity, uint64_t segment_bytes);
     Result<Segment> load(const std::string& path);
     Status begin_segment(const StreamPlace& start);
+    Status sync_names();
 
     const std::string directory_;
     const std::string identity_;
@@ -103,7 +104,8 @@ class Spool {
     std::deque<Segment> segments_;
     // writer
     int write_fd_ = -1;
-    int full_fd_ = -1;  ///< the segment before it, not yet synced
+    std::vector<int> full_fds_;  ///< the segments before it that are not yet synced
+    bool names_synced_ = false;  ///< the directory holds all of them for good
     std::string buffer_;
     StreamPlace buffered_end_;
     std::size_t unsynced_ = 0;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/limits.h"
+#include "core/json_text.h"
 #include "families/redis/stream_command.h"
 #include "families/redis/traffic_profile.h"
 
@@ -145,7 +146,7 @@ std::string TrafficProfile::to_json() const {
              {"share", static_cast<double>(item.count) /
                            static_cast<double>(std::max<uint64_t>(1, sampled_))}});
     }
-    return out.dump();
+    return json_text(out);
 }
 
 std::string TrafficProfile::merge(std::string_view left, std::string_view right) {
@@ -161,7 +162,7 @@ std::string TrafficProfile::merge(std::string_view left, std::string_view right)
             continue;
         }
     }
-    return sum.dump();
+    return json_text(sum);
 }
 
 void TrafficProfile::add_to(TrafficStats& stats) const {

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "core/json_text.h"
 #include "families/redis/journal_text.h"
 
 namespace exodus::redis {
@@ -92,8 +93,7 @@ Status VerifyRecord::save(const VerifyIdentity& identity, const VerifyRun& run) 
                      {"samples", std::move(samples)},
                      {"candidates", to_list(run.candidates)},
                      {"open", to_list(run.open)}};
-    return save_text(journal_, record_, "cursor",
-                     value.dump(-1, ' ', false, json::error_handler_t::replace));
+    return save_text(journal_, record_, "cursor", json_text(value));
 }
 
 Status VerifyRecord::erase() { return journal_.erase_positions(record_); }
@@ -107,7 +107,7 @@ Status VerifyRecord::save_open(std::set<KeyName> keys) {
     EXODUS_TRY(journal_.erase_positions(open_record_));
     if (keys.empty()) return {};
     while (keys.size() > limits::kVerifyCandidates_max) keys.erase(std::prev(keys.end()));
-    return save_text(journal_, open_record_, "keys", to_list(keys).dump());
+    return save_text(journal_, open_record_, "keys", json_text(to_list(keys)));
 }
 
 Result<std::set<KeyName>> VerifyRecord::load_open() {
