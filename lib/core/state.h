@@ -128,6 +128,7 @@ class DivergenceLog {
     /// Counts always, keeps a bounded number of samples. All or none.
     virtual Status add(const std::vector<DivergenceSample>& samples) = 0;
     virtual Result<std::vector<DivergenceCounts>> counts() = 0;
+    /// What certainly differs before what may and what is noise; the newest first.
     virtual Result<std::vector<DivergenceSample>> samples(std::size_t limit) = 0;
     virtual Status clear() = 0;  ///< a new compare run
 };

@@ -43,7 +43,9 @@ class SqliteDivergenceLog final : public DivergenceLog {
             return collect(statement(db,
                                      "SELECT id, at_ms, command, reason, outcome, aa, request, "
                                      "left, right FROM sample "
-                                     "WHERE migration = ? ORDER BY id DESC LIMIT ?",
+                                     "WHERE migration = ? "
+                                     "ORDER BY outcome = 'confirmed' AND NOT aa DESC, id DESC "
+                                     "LIMIT ?",
                                      migration_, limit),
                            [](SQLite::Statement& query) {
                                DivergenceSample sample;

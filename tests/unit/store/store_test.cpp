@@ -8,21 +8,13 @@
 
 #include "store/services.h"
 #include "store/workflow_store.h"
+#include "tests/support/process.h"
 
 using namespace exodus;
 
 namespace {
 
-struct Dir {
-    Dir() {
-        std::string name = (std::filesystem::temp_directory_path() / "exodus-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path = name;
-    }
-    ~Dir() { std::filesystem::remove_all(path); }
-    std::filesystem::path path;
-    std::string file(const char* name) const { return (path / name).string(); }
-};
+using Dir = test::TempDir;
 
 Settings settings_with(const char* password) {
     Settings settings;
@@ -171,4 +163,16 @@ TEST_CASE("the services see each other's changes") {
     REQUIRE((*log)->add({sample}));
     CHECK((*log)->counts()->at(0).count == 61);
     CHECK((*log)->samples(1000)->size() == 50);
+    // What is known to differ is not lost behind what may differ and what is noise.
+    DivergenceSample differs = sample;
+    differs.outcome = "confirmed";
+    DivergenceSample noise = differs;
+    noise.aa = true;
+    sample.outcome = "unresolved";
+    REQUIRE((*log)->add({differs, noise, sample, noise, sample}));
+    const auto newest = (*log)->samples(2);
+    REQUIRE(newest->size() == 2);
+    CHECK(newest->at(0).outcome == "confirmed");
+    CHECK_FALSE(newest->at(0).aa);
+    CHECK(newest->at(1).outcome == "unresolved");
 }
