@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/values.h"
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

@@ -3,7 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

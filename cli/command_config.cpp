@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/load.h"
 #include "families/registry.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

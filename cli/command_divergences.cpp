@@ -6,8 +6,9 @@
 
 #include "base/limits.h"
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/workspace.h"
+#include "core/json_text.h"
+#include "workflow/exit_codes.h"
 #include "workflow/mover.h"
 
 namespace exodus::cli {
@@ -93,7 +94,7 @@ int list(Cli& cli, const Flags& flags) {
     for (const DataDivergenceRow& row : *rows) {
         data.push_back(data_json(row));
         if (flags.ndjson) {
-            cli.out.line(data.back().dump());
+            cli.out.line(json_text(data.back()));
         } else {
             cli.out.line(fmt::format(
                 "{:>6}  data    {:<8}  {:<10}  {}  {}{}", row.id, row.divergence.location,
@@ -115,7 +116,7 @@ int list(Cli& cli, const Flags& flags) {
                                {"noise", count.aa},
                                {"count", count.count}});
             if (flags.ndjson) {
-                cli.out.line(answers.back().dump());
+                cli.out.line(json_text(answers.back()));
             } else {
                 cli.out.line(fmt::format(
                     "{:>6}  answer  {:<16}  {:<14}  {:<16}  {}", "", count.command, count.reason,
@@ -208,7 +209,7 @@ int changes(Cli& cli, const Flags& flags) {
                         {"reason", row.reason},
                         {"detail", row.detail}});
         if (flags.ndjson) {
-            cli.out.line(list.back().dump());
+            cli.out.line(json_text(list.back()));
         } else {
             cli.out.line(fmt::format("{:>6}  {:<11}  {}  {:<8}  {}  {}{}", row.id, row.action,
                                      row.side, row.location, printable(row.key),

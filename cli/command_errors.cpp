@@ -3,8 +3,9 @@
 
 #include "base/limits.h"
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/workspace.h"
+#include "core/json_text.h"
+#include "workflow/exit_codes.h"
 #include "workflow/mover.h"
 
 namespace exodus::cli {
@@ -46,7 +47,7 @@ int list(Cli& cli, const Flags& flags) {
             if (items.size() >= flags.limit) break;
             items.push_back(item_json(item));
             if (flags.ndjson) {
-                cli.out.line(items.back().dump());
+                cli.out.line(json_text(items.back()));
             } else {
                 cli.out.line(fmt::format("{:>6}  {:<7}  {:<8}  {}  {}  (tried {}×)", item.id,
                                          item.direction, item.location, printable(item.key),

@@ -5,9 +5,9 @@
 #include "base/stop_token.h"
 #include "cli/cli.h"
 #include "cli/event_json.h"
-#include "cli/exit_codes.h"
 #include "cli/signals.h"
 #include "cli/workspace.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

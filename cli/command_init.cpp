@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/load.h"
 #include "families/registry.h"
 #include "store/workflow_store.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

@@ -10,7 +10,6 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/interlay_access.h"
 #include "cli/interlay_events.h"
 #include "cli/signals.h"
@@ -19,6 +18,7 @@
 #include "interlay/interlay.h"
 #include "net/control_client.h"
 #include "net/control_server.h"
+#include "workflow/exit_codes.h"
 #include "workflow/mover.h"
 
 namespace exodus::cli {

@@ -9,8 +9,8 @@
 
 #include "base/values.h"
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/manual.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

@@ -4,10 +4,10 @@
 
 #include "base/values.h"
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/outcome.h"
 #include "cli/phase_run.h"
 #include "cli/tap.h"
+#include "workflow/exit_codes.h"
 #include "workflow/phases/analyze.h"
 #include "workflow/phases/commit.h"
 #include "workflow/phases/compare.h"
@@ -184,7 +184,8 @@ void add_compare(Cli& cli) {
                                          "only verify the data again, with what was found before");
     recheck->excludes(sub->get_option("--mode"));
     CLI::Option* restart = sub->add_flag("--restart", flags->options.restart,
-                                         "forget what an interrupted run has counted");
+                                         "forget what an interrupted run has counted, and copy "
+                                         "everything anew; before migrate only");
     sub->add_flag("--resume", flags->resume, "go on with an interrupted run (the default)")
         ->excludes(restart);
     add_skip_gate(sub, flags->skip_gate);

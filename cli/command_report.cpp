@@ -8,9 +8,9 @@
 
 #include "base/limits.h"
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/report_document.h"
 #include "cli/workspace.h"
+#include "workflow/exit_codes.h"
 #include "workflow/report.h"
 
 namespace exodus::cli {

@@ -7,10 +7,10 @@
 #include "base/limits.h"
 #include "base/stop_token.h"
 #include "cli/cli.h"
-#include "cli/exit_codes.h"
 #include "cli/outcome.h"
 #include "cli/signals.h"
 #include "cli/workspace.h"
+#include "workflow/exit_codes.h"
 #include "workflow/phases/status.h"
 
 namespace exodus::cli {

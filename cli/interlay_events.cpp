@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "core/json_text.h"
+
 namespace exodus::cli {
 
 namespace {
@@ -17,16 +19,13 @@ std::string field(const json& request, const char* name) {
 }
 
 NewEvent event(const char* code, std::string text, const json& data) {
-    return NewEvent{"info", code, std::move(text),
-                    data.dump(-1, ' ', false, json::error_handler_t::replace), 0};
+    return NewEvent{"info", code, std::move(text), json_text(data), 0};
 }
 
 /// "throttle.bytes_per_s = 10MB"
 std::string described(const std::string& op, const json& request) {
     if (op == control_op::kThrottle)
         return fmt::format("throttle.{} = {}", field(request, "key"), field(request, "value"));
-    if (op == control_op::kPause)
-        return request.value("paused", false) ? "the copy rests" : "the copy goes on";
     if (op == control_op::kKnob)
         return fmt::format("{} = {}", field(request, "name"), field(request, "value"));
     return "certificates and keys were read again";
@@ -51,8 +50,8 @@ void tell_request(EventQueue& events, const std::string& op, const json& request
 }  // namespace
 
 void record_requests(ControlHandlers& handlers, EventQueue& events) {
-    for (const char* op : {control_op::kThrottle, control_op::kPause, control_op::kKnob,
-                           control_op::kDrain, "reload"}) {
+    for (const char* op :
+         {control_op::kThrottle, control_op::kKnob, control_op::kDrain, "reload"}) {
         handlers[op] = [handler = handlers[op], op = std::string(op),
                         &events](const json& request) -> Result<json> {
             auto answer = handler(request);

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "cli/exit_codes.h"
 #include "families/registry.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "cli/exit_codes.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

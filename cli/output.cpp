@@ -7,7 +7,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "cli/exit_codes.h"
+#include "core/json_text.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 
@@ -77,7 +78,7 @@ void Output::line(std::string_view text) {
 
 void Output::object(const nlohmann::json& object) {
     if (!json_) return;
-    const std::string text = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string text = json_text(object);
     const std::lock_guard lock(mutex_);
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fputc('\n', stdout);
@@ -124,7 +125,7 @@ void Output::clear_locked() {
 }
 
 int Output::error(std::string_view command, const Error& error, std::string_view unchanged) {
-    const int code = exit_code(error.code);
+    const int code = exit_code_of(error.code);
     if (json_) {
         return result(
             command, code,

@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "base/stop_token.h"
-#include "cli/exit_codes.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

@@ -6,6 +6,7 @@
 #include "base/values.h"
 #include "cli/output.h"
 #include "cli/report_sections.h"
+#include "core/json_text.h"
 
 namespace exodus::cli::report_part {
 
@@ -162,7 +163,7 @@ ReportSection workload(const json& report) {
     Rows plan;
     for (const auto& [name, value] : member(analyze, "plan").items()) {
         if (value.is_primitive())
-            plan.push_back({name, value.is_string() ? value.get<std::string>() : value.dump()});
+            plan.push_back({name, value.is_string() ? value.get<std::string>() : json_text(value)});
     }
     out.blocks.emplace_back(ReportTable{{"plan", ""}, std::move(plan), {}});
     for (const json& writer : member(traffic, "strays"))

@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "cli/exit_codes.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

@@ -11,6 +11,7 @@
 #include "base/stop_token.h"
 #include "base/values.h"
 #include "cli/event_json.h"
+#include "core/json_text.h"
 #include "telemetry/limits.h"
 #include "workflow/phases/status.h"
 #include "workflow/status_events.h"
@@ -262,8 +263,7 @@ class Telemetry final : public TelemetrySource {
         if (!rows) return tl::unexpected<Error>(std::move(rows).error());
         std::vector<TelemetryEvent> out;
         for (const EventRow& row : *rows)
-            out.push_back({row.id, row.severity,
-                           event_json(row).dump(-1, ' ', false, json::error_handler_t::replace)});
+            out.push_back({row.id, row.severity, json_text(event_json(row))});
         return out;
     }
 

@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/exit_codes.h"
 #include "families/registry.h"
 #include "net/dialer.h"
+#include "workflow/exit_codes.h"
 
 namespace exodus::cli {
 

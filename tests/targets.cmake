@@ -32,8 +32,7 @@ set(LINK_big-keys exodus_family_redis exodus_net)
 set(SOURCES_big-keys ${CMAKE_CURRENT_SOURCE_DIR}/real/stream-exact/mover.cpp)
 set(SOURCES_owner_report ${PROJECT_SOURCE_DIR}/cli/report_document.cpp ${PROJECT_SOURCE_DIR}/cli/report_measured.cpp
     ${PROJECT_SOURCE_DIR}/cli/report_configuration.cpp ${PROJECT_SOURCE_DIR}/cli/report_html.cpp
-    ${PROJECT_SOURCE_DIR}/cli/report_markdown.cpp ${PROJECT_SOURCE_DIR}/cli/output.cpp
-    ${PROJECT_SOURCE_DIR}/cli/exit_codes.cpp)
+    ${PROJECT_SOURCE_DIR}/cli/report_markdown.cpp ${PROJECT_SOURCE_DIR}/cli/output.cpp)
 set(LINK_interlay exodus_interlay)
 set(LINK_telemetry exodus_telemetry)
 set(LINK_redis_normalizer exodus_family_redis)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "core/json_text.h"
 
 namespace exodus {
 
@@ -124,12 +125,11 @@ std::vector<ItemError> load_item_errors(SQLite::Database& db, int64_t migration,
 }
 
 std::string owner_json(const Owner& owner) {
-    return json{{"uid", owner.uid},
-                {"user", owner.user},
-                {"host", owner.host},
-                {"channel", owner.channel},
-                {"pid", owner.pid}}
-        .dump(-1, ' ', false, json::error_handler_t::replace);
+    return json_text({{"uid", owner.uid},
+                      {"user", owner.user},
+                      {"host", owner.host},
+                      {"channel", owner.channel},
+                      {"pid", owner.pid}});
 }
 
 Owner owner_from(const std::string& text) {
@@ -171,12 +171,11 @@ int64_t insert_decision(SQLite::Database& db, int64_t migration, const DecisionR
     insert_event(db, migration, "info", "decision." + row.kind,
                  owner_name(row.owner) + ": " + row.kind + " " + row.subject +
                      (row.reason.empty() ? "" : ", ") + row.reason,
-                 json{{"kind", row.kind},
-                      {"subject", row.subject},
-                      {"by", owner_name(row.owner)},
-                      {"via", row.owner.channel},
-                      {"reason", row.reason}}
-                     .dump(-1, ' ', false, json::error_handler_t::replace));
+                 json_text({{"kind", row.kind},
+                            {"subject", row.subject},
+                            {"by", owner_name(row.owner)},
+                            {"via", row.owner.channel},
+                            {"reason", row.reason}}));
     return id;
 }
 

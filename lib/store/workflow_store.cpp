@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "core/json_text.h"
 #include "store/database.h"
 #include "store/statement.h"
 
@@ -68,7 +69,7 @@ void tell_transition(SQLite::Database& db, const MigrationRow& from, const Trans
         db, from.id, "info", moved ? "state.changed" : "route.changed",
         fmt::format("{}; {}{}by {}{}{}", text, change.command, change.command.empty() ? "" : " ",
                     owner_name(change.owner), change.reason.empty() ? "" : ": ", change.reason),
-        data.dump(-1, ' ', false, json::error_handler_t::replace));
+        json_text(data));
 }
 
 /// Nobody changed state or epoch since `expected` was read.

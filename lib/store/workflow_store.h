@@ -101,6 +101,10 @@ class WorkflowStore {
     Result<int64_t> begin_run(int64_t migration, int attempt, std::string_view phase,
                               const Owner& owner, std::string_view detail = "{}",
                               const std::optional<NewEvent>& event = std::nullopt);
+    /// The run's status and detail, what was measured, and its event: all or none, so that a
+    /// cutover which is ended again after a kill is told once.
+    Status end_cutover(int64_t migration, const RunRow& ended, EvidenceRow row,
+                       const std::optional<NewEvent>& event);
     Status end_run(int64_t run, std::string_view status,
                    std::string_view detail = {});  ///< empty: detail unchanged
     Status update_run(int64_t run, std::string_view status,
@@ -184,6 +188,8 @@ class WorkflowStore {
 
   private:
     WorkflowStore(std::string path, std::unique_ptr<Database> database);
+    /// Its context, when none was given: what is in force now.
+    Status complete(int64_t migration, EvidenceRow& row);
     std::string path_;
     std::unique_ptr<Database> database_;
 };

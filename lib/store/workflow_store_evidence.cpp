@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "core/json_text.h"
 #include "store/database.h"
 #include "store/statement.h"
 #include "store/workflow_store.h"
@@ -62,6 +63,16 @@ Severity severity_from(const std::string& text) {
     return Severity::fail;
 }
 
+int64_t insert_evidence(SQLite::Database& db, int64_t migration, const EvidenceRow& row) {
+    run(db,
+        "INSERT INTO evidence (migration_id, attempt, kind, verdict, data, config_hash, plan_hash, "
+        "lineage, schema_hash, tool_version, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        migration, row.attempt, row.kind, to_string(row.verdict), row.data, row.context.config_hash,
+        row.context.plan_hash, row.context.lineage, row.context.schema_hash,
+        row.context.tool_version, row.at_ms == 0 ? wall_ms() : row.at_ms);
+    return db.getLastInsertRowid();
+}
+
 }  // namespace
 
 std::string_view to_string(EvidenceVerdict verdict) {
@@ -78,28 +89,37 @@ std::string_view to_string(EvidenceVerdict verdict) {
     return "fail";
 }
 
+Status WorkflowStore::complete(int64_t migration, EvidenceRow& row) {
+    if (!row.context.config_hash.empty()) return {};
+    auto now = context(migration);
+    if (!now) return tl::unexpected(std::move(now).error());
+    row.context = *now;
+    return {};
+}
+
 Result<int64_t> WorkflowStore::add_evidence(int64_t migration, EvidenceRow row,
                                             const std::vector<StepMark>& marks) {
-    if (row.context.config_hash.empty()) {
-        auto now = context(migration);
-        if (!now) return tl::unexpected(std::move(now).error());
-        row.context = *now;
-    }
-    return database_->write(
-        "storing evidence " + row.kind, [&](SQLite::Database& db) -> Result<int64_t> {
-            run(db,
-                "INSERT INTO evidence (migration_id, attempt, kind, verdict, data, config_hash, "
-                "plan_hash, lineage, schema_hash, "
-                "tool_version, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                migration, row.attempt, row.kind, to_string(row.verdict), row.data,
-                row.context.config_hash, row.context.plan_hash, row.context.lineage,
-                row.context.schema_hash, row.context.tool_version,
-                row.at_ms == 0 ? wall_ms() : row.at_ms);
-            const int64_t id = db.getLastInsertRowid();
-            for (const StepMark& mark : marks)
-                upsert_step(db, mark.run_id, mark.step, mark.done, mark.note);
-            return id;
-        });
+    EXODUS_TRY(complete(migration, row));
+    return database_->write("storing evidence " + row.kind,
+                            [&](SQLite::Database& db) -> Result<int64_t> {
+                                const int64_t id = insert_evidence(db, migration, row);
+                                for (const StepMark& mark : marks)
+                                    upsert_step(db, mark.run_id, mark.step, mark.done, mark.note);
+                                return id;
+                            });
+}
+
+Status WorkflowStore::end_cutover(int64_t migration, const RunRow& ended, EvidenceRow row,
+                                  const std::optional<NewEvent>& event) {
+    EXODUS_TRY(complete(migration, row));
+    return database_->write("ending a cutover", [&](SQLite::Database& db) -> Status {
+        insert_evidence(db, migration, row);
+        if (event)
+            insert_event(db, migration, event->severity, event->code, event->text, event->data);
+        run(db, "UPDATE phase_run SET status = ?, ended_ms = ?, detail = ? WHERE id = ?",
+            ended.status, wall_ms(), ended.detail, ended.id);
+        return {};
+    });
 }
 
 Result<std::optional<EvidenceRow>> WorkflowStore::latest_evidence(int64_t migration,
@@ -218,7 +238,7 @@ void tell_new_findings(SQLite::Database& db, int64_t migration, std::string_view
             db, migration, critical ? "critical" : "warn",
             critical ? "finding.critical" : "finding.warning",
             std::string(phase) + ": " + finding.id + ", " + finding.subject + ": " + finding.text,
-            data.dump(-1, ' ', false, json::error_handler_t::replace));
+            json_text(data));
     }
 }
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/limits.h"
+#include "core/json_text.h"
 #include "workflow/cutover_operation.h"
 #include "workflow/machine.h"
 
@@ -74,7 +75,7 @@ Result<CutoverReport> Cutover::run(const MigrationRow& given, const CutoverReque
     run.phase = request.kind == CutoverKind::hand_to_target ? "cutover.switch" : "cutover.rollback";
     run.status = "running";
     run.owner = request.owner;
-    run.detail = CutoverOperation::detail_of(row, request).dump();
+    run.detail = json_text(CutoverOperation::detail_of(row, request));
     if (ports_.fault) ports_.fault("C0.before-effect");
     auto id = ports_.store.begin_run(row.id, row.attempt, run.phase, request.owner, run.detail);
     if (!id) return tl::unexpected(std::move(id).error());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "core/json_text.h"
 #include "workflow/cutover_operation.h"
 #include "workflow/cutover_text.h"
 #include "workflow/evidence.h"
@@ -11,7 +12,6 @@
 
 namespace exodus {
 
-using cutover_text::dump;
 using cutover_text::state_from;
 using cutover_text::to_json;
 using nlohmann::json;
@@ -47,7 +47,7 @@ Status CutoverOperation::abort(const std::optional<Error>& why) {
         event(why ? "warn" : "info", why ? "cutover.aborted" : "cutover.rehearsed", reason);
     } else {
         run_.status = "aborting";
-        EXODUS_TRY(store_.update_run(run_.id, run_.status, dump(detail_)));
+        EXODUS_TRY(store_.update_run(run_.id, run_.status, json_text(detail_)));
     }
     point("abort.after-durable");
     return undo();
@@ -97,15 +97,15 @@ Status CutoverOperation::finish(const char* status, const char* outcome) {
         data["failed_step"] = detail_.value("failed_step", "C0");
         data["why"] = why_of(detail_).message;
     }
-    evidence.data = dump(data);
-    auto added = store_.add_evidence(row_.id, std::move(evidence));
-    if (!added) return tl::unexpected(std::move(added).error());
-    if (std::string_view(outcome) == "done") tell_done();
+    evidence.data = json_text(data);
+    std::optional<NewEvent> event;
+    if (std::string_view(outcome) == "done") event = done_event();
     run_.status = status;
-    return store_.end_run(run_.id, status, dump(detail_));
+    run_.detail = json_text(detail_);
+    return store_.end_cutover(row_.id, run_, std::move(evidence), event);
 }
 
-void CutoverOperation::tell_done() const {
+NewEvent CutoverOperation::done_event() const {
     const bool to_target = kind_ == CutoverKind::hand_to_target;
     const int64_t hold_us = detail_.value("hold_us", int64_t{0});
     const std::string reason = detail_.value("reason", "");
@@ -114,12 +114,13 @@ void CutoverOperation::tell_done() const {
                     {"epoch", row_.route.epoch},
                     {"by", owner_name(run_.owner)},
                     {"reason", reason}};
-    event("info", "cutover.done",
-          fmt::format("{}: the {} is authoritative; writes were held for {:.1f} ms; by {}{}{}",
-                      to_target ? "switched" : "handed back", to_string(gaining_),
-                      static_cast<double>(hold_us) / 1000, owner_name(run_.owner),
-                      reason.empty() ? "" : ": ", reason),
-          data);
+    return NewEvent{
+        "info", "cutover.done",
+        fmt::format("{}: the {} is authoritative; writes were held for {:.1f} ms; by {}{}{}",
+                    to_target ? "switched" : "handed back", to_string(gaining_),
+                    static_cast<double>(hold_us) / 1000, owner_name(run_.owner),
+                    reason.empty() ? "" : ": ", reason),
+        json_text(data)};
 }
 
 CutoverReport CutoverOperation::report(bool resumed) const {

@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "core/json_text.h"
 #include "workflow/cutover_text.h"
 #include "workflow/machine.h"
 
 namespace exodus {
 
-using cutover_text::dump;
 using nlohmann::json;
 
 CutoverOperation::CutoverOperation(const Settings& settings, CutoverPorts& ports, MigrationRow row,
@@ -57,11 +57,11 @@ void CutoverOperation::progress(std::string_view step, const std::string& text) 
     if (ports_.progress) ports_.progress(step, text);
 }
 
-void CutoverOperation::event(const char* severity, const char* code, const std::string& text,
-                             const json& data) const {
+void CutoverOperation::event(const char* severity, const char* code,
+                             const std::string& text) const {
     // An event that cannot be stored must not end a cutover; what happened is in the journal and
     // the epoch log as well.
-    (void)store_.add_event(row_.id, severity, code, text, dump(data));
+    (void)store_.add_event(row_.id, severity, code, text, "{}");
 }
 
 void CutoverOperation::enter(const char* step) {
@@ -72,7 +72,7 @@ void CutoverOperation::enter(const char* step) {
 }
 
 StepMark CutoverOperation::mark(const char* step, bool done, const json& note) const {
-    return StepMark{run_.id, step, done, dump(note)};
+    return StepMark{run_.id, step, done, json_text(note)};
 }
 
 Status CutoverOperation::load_steps() {
@@ -130,7 +130,7 @@ Status CutoverOperation::change(MigrationRow wanted, std::vector<StepMark> marks
     transition.decision = std::move(decision);
     transition.steps = std::move(marks);
     run_.status = status;
-    run_.detail = dump(detail_);
+    run_.detail = json_text(detail_);
     transition.run = run_;
     auto now = store_.transition(row_, transition);
     if (!now) return tl::unexpected(std::move(now).error());

@@ -71,7 +71,7 @@ class CutoverOperation {
 
     // cutover_ending.cpp
     Status finish(const char* status, const char* outcome);
-    void tell_done() const;
+    [[nodiscard]] NewEvent done_event() const;
 
     // cutover_operation.cpp: what all use
     static void nap();
@@ -91,8 +91,7 @@ class CutoverOperation {
     [[nodiscard]] Deadline deadline() const;
     void point(std::string_view name) const;
     void progress(std::string_view step, const std::string& text) const;
-    void event(const char* severity, const char* code, const std::string& text,
-               const nlohmann::json& data = nlohmann::json::object()) const;
+    void event(const char* severity, const char* code, const std::string& text) const;
 
     const Settings& settings_;
     CutoverPorts& ports_;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "core/json_text.h"
 #include "workflow/base64.h"
 #include "workflow/cutover_operation.h"
 #include "workflow/cutover_text.h"
@@ -11,7 +12,6 @@
 
 namespace exodus {
 
-using cutover_text::dump;
 using nlohmann::json;
 
 Status CutoverOperation::prove() {
@@ -228,12 +228,12 @@ Status CutoverOperation::store_proofs() {
     evidence.attempt = row_.attempt;
     evidence.kind = evidence_kind::kStandstill;
     evidence.verdict = EvidenceVerdict::pass;
-    evidence.data = dump({{"epoch", row_.route.epoch},
-                          {"workers", workers_.size()},
-                          {"fence_proven", true},
-                          {"end_position", end_},
-                          {"applied", true},
-                          {"unresolved", unresolved_}});
+    evidence.data = json_text({{"epoch", row_.route.epoch},
+                               {"workers", workers_.size()},
+                               {"fence_proven", true},
+                               {"end_position", end_},
+                               {"applied", true},
+                               {"unresolved", unresolved_}});
     auto added = store_.add_evidence(
         row_.id, std::move(evidence),
         {mark("C2", true), mark("C3", true), mark("C4", true, {{"position", end_}}),

@@ -9,11 +9,6 @@
 
 namespace exodus::cutover_text {
 
-inline std::string dump(const nlohmann::json& value) {
-    // What servers say may be no UTF-8; storing it must never throw.
-    return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 inline nlohmann::json to_json(const Error& error) {
     return {
         {"code", static_cast<int>(error.code)}, {"message", error.message}, {"hint", error.hint}};

@@ -8,24 +8,15 @@
 
 #include "base/clock.h"
 #include "base/stop_token.h"
+#include "workflow/limits.h"
 
 namespace exodus {
-
-namespace {
-
-/// Longer than one transaction of a healthy disk, and nothing that a phase notices.
-constexpr milliseconds kBusy{200};
-constexpr milliseconds kAgain{1'000};
-/// More than all conditions of a status can tell in some minutes.
-constexpr std::size_t kWaiting_max = 500;
-
-}  // namespace
 
 Result<std::unique_ptr<EventQueue>> EventQueue::open(const std::string& state_path,
                                                      int64_t migration) {
     auto store = WorkflowStore::open(state_path, OpenMode::existing);
     if (!store) return tl::unexpected(std::move(store).error());
-    (*store)->set_busy(kBusy);
+    (*store)->set_busy(milliseconds(limits::kEventsBusy_ms));
     return std::unique_ptr<EventQueue>(new EventQueue(std::move(*store), migration));
 }
 
@@ -44,7 +35,7 @@ void EventQueue::push(NewEvent event) {
     if (event.at_ms == 0) event.at_ms = wall_ms();
     {
         const std::lock_guard lock(mutex_);
-        if (waiting_.size() >= kWaiting_max) {
+        if (waiting_.size() >= limits::kEventsWaiting_max) {
             waiting_.pop_front();
             ++dropped_;
         }
@@ -59,7 +50,7 @@ void EventQueue::run(const std::stop_token& stop) {
             std::unique_lock lock(mutex_);
             if (!pushed_.wait(lock, stop, [this] { return !waiting_.empty(); })) return;
         }
-        if (!write()) wait_unless_stopped(stop, kAgain);
+        if (!write()) wait_unless_stopped(stop, milliseconds(limits::kEventsAgain_ms));
     }
 }
 
@@ -89,7 +80,7 @@ bool EventQueue::write() {
     waiting_.insert(waiting_.begin(), std::make_move_iterator(events.begin()),
                     std::make_move_iterator(events.end()));
     dropped_ += dropped;
-    while (waiting_.size() > kWaiting_max) {
+    while (waiting_.size() > limits::kEventsWaiting_max) {
         waiting_.pop_front();
         ++dropped_;
     }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/limits.h"
+#include "core/json_text.h"
 
 namespace exodus {
 
@@ -55,15 +56,14 @@ std::string why_stale(const EvidenceRow& row, const EvidenceContext& now, int64_
 }
 
 std::string verify_json(const VerifyResult& result) {
-    return nlohmann::json{{"source_keys", result.source_keys},
-                          {"target_keys", result.target_keys},
-                          {"compared", result.compared},
-                          {"missing", result.missing},
-                          {"extra", result.extra},
-                          {"different", result.different},
-                          {"unresolved", result.unresolved},
-                          {"kept", result.kept}}
-        .dump();
+    return json_text({{"source_keys", result.source_keys},
+                      {"target_keys", result.target_keys},
+                      {"compared", result.compared},
+                      {"missing", result.missing},
+                      {"extra", result.extra},
+                      {"different", result.different},
+                      {"unresolved", result.unresolved},
+                      {"kept", result.kept}});
 }
 
 }  // namespace exodus

@@ -15,8 +15,8 @@ namespace evidence_kind {
 // G1
 /// {"checks":[{"id","severity":"pass|info|warn|fail","text"}]}
 inline constexpr const char* kPretestChecks = "pretest.checks";
-/// {"source":"pcap:eth0","connections":N,"requests":N,"unparsed":N}: requests that the family's
-/// session understood. A pretest without a tap writes none; the gate then wants --ack tap.
+/// {"source":"pcap:eth0","connections":N,"requests":N,"unparsed":N,"loss":share}: requests that the
+/// family's session understood. A pretest without a tap writes none; the gate then wants --ack tap.
 inline constexpr const char* kPretestTap = "pretest.tap";
 /// {"exodus_writes":N,"events_stored":true}: writes of exodus that the source saw (0), and whether
 /// an event that was written to the state file could be read back.
@@ -29,7 +29,7 @@ inline constexpr const char* kPlan = "analyze.plan";
 /// critical finding.
 inline constexpr const char* kTraffic = "analyze.traffic";
 // G3
-/// {"classes":[{"class":"GET","comparisons":N,"confirmed":K,"unresolved":U,"aa_comparisons":N,"aa_confirmed":K}]}
+/// {"classes":[{"class":"GET","comparisons":N,"confirmed":K,"unresolved":U,"dropped":D,"open":O,"aa_comparisons":N,"aa_confirmed":K}]}
 inline constexpr const char* kCompareReads = "compare.reads";
 /// VerifyResult:
 /// {"source_keys","target_keys","compared","missing","extra","different","unresolved"}
@@ -39,7 +39,7 @@ inline constexpr const char* kCompareData = "compare.data";
 inline constexpr const char* kSmoke = "test.smoke";
 /// {"switches":N,"rollbacks":N,"hold_us":[…],"hold_p99_us":N,"hold_limit_ms":N,"equal_after_each":bool}
 inline constexpr const char* kRehearsal = "test.rehearsal";
-/// {"drills":[{"name":"crash at C3","passed":bool,"text"}]}
+/// {"drills":[{"name":"crash at C3","passed":bool,"text"}],"equal_after_all":bool}
 inline constexpr const char* kDrills = "test.drills";
 // G5
 /// {"lag_ms_max":N,"for_ms":N,"repairs_open":N,"failed_items":N,"retention_ms":N,"eta_ms":N}: the

@@ -90,7 +90,7 @@ Result<std::string> GateRules::acknowledged(const std::string& check) {
     auto row = in_.store.latest_decision(in_.row.id, current_attempt(in_.row), {"ack"}, check);
     if (!row) return tl::unexpected(std::move(row).error());
     if (!*row || (*row)->config_hash != in_.context.config_hash) return std::string();
-    return (*row)->owner.user + "@" + (*row)->owner.host + ": " + (*row)->reason;
+    return owner_name((*row)->owner) + ": " + (*row)->reason;
 }
 
 Result<std::optional<DecisionRow>> GateRules::approval(std::string_view subject) {
@@ -358,8 +358,7 @@ Status GateRules::switch_over() {
         return {};
     }
     const DecisionRow& by = **decision;
-    add(kApprovalRequirement,
-        by.kind + " by " + by.owner.user + "@" + by.owner.host + ": " + by.reason,
+    add(kApprovalRequirement, by.kind + " by " + owner_name(by.owner) + ": " + by.reason,
         by.kind == "deny" ? GateVerdict::fail : GateVerdict::pass,
         by.kind == "deny" ? "exodus approve switch --reason TEXT" : "");
     return {};
@@ -410,7 +409,7 @@ Status GateRules::commit() {
     if (*skip) {
         const DecisionRow& by = **skip;
         add("the way back follows; final verify",
-            fmt::format("given up by {}@{}: {}", by.owner.user, by.owner.host, by.reason),
+            fmt::format("given up by {}: {}", owner_name(by.owner), by.reason),
             GateVerdict::skipped);
     } else {
         EXODUS_TRY(commit_proofs());
@@ -419,9 +418,8 @@ Status GateRules::commit() {
     if (!decision) return tl::unexpected(std::move(decision).error());
     const bool there = *decision && (*decision)->kind != "deny";
     add(kApprovalRequirement,
-        !*decision
-            ? "no typed confirmation"
-            : (*decision)->kind + " by " + (*decision)->owner.user + "@" + (*decision)->owner.host,
+        !*decision ? "no typed confirmation"
+                   : (*decision)->kind + " by " + owner_name((*decision)->owner),
         there ? GateVerdict::pass : (*decision ? GateVerdict::fail : GateVerdict::missing),
         there ? "" : "exodus commit --confirm " + in_.row.name + " --reason TEXT");
     return {};

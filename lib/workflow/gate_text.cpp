@@ -4,15 +4,9 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "workflow/limits.h"
 
 namespace exodus {
-
-namespace {
-
-/// A stream that has trouble and lags so much feeds nobody.
-constexpr int64_t kLagOfATrouble_ms = 5'000;
-
-}  // namespace
 
 std::string grouped(uint64_t number) {
     std::string digits = std::to_string(number);
@@ -168,7 +162,7 @@ WayBack way_back_now(const MigrationRow& row, const MovementStatus& reverse,
                 "what the source did not get since its stream is blocked: " + reverse.blocked};
     // A connection that is made anew in a moment is no news.
     if (!reverse.degraded.empty() &&
-        reverse.lag_ms.value_or(kLagOfATrouble_ms) >= kLagOfATrouble_ms)
+        reverse.lag_ms.value_or(limits::kWayBackTrouble_ms) >= limits::kWayBackTrouble_ms)
         return {false, behind + ": " + reverse.degraded};
     if (reverse.failed_items > 0)
         return {false, fmt::format("{} items that could not be moved (exodus errors)",

@@ -44,6 +44,15 @@ std::string_view to_string(GateVerdict verdict) {
     return "fail";
 }
 
+Result<EvidenceContext> context_now(WorkflowStore& store, int64_t migration,
+                                    const Settings& settings, const std::string& tool_version) {
+    auto now = store.context(migration);
+    if (!now) return now;
+    if (!settings.config_hash.empty()) now->config_hash = settings.config_hash;
+    if (!tool_version.empty()) now->tool_version = tool_version;
+    return now;
+}
+
 Result<GateReport> evaluate(Gate gate, const GateInput& input) {
     if (gate == Gate::compare || gate == Gate::test) {
         auto skip = skip_decision(input.store, input.row, gate);
@@ -52,8 +61,7 @@ Result<GateReport> evaluate(Gate gate, const GateInput& input) {
             GateReport report;
             report.gate = gate;
             report.verdict = GateVerdict::skipped;
-            report.skipped_by =
-                (*skip)->owner.user + "@" + (*skip)->owner.host + ": " + (*skip)->reason;
+            report.skipped_by = owner_name((*skip)->owner) + ": " + (*skip)->reason;
             return report;
         }
     }

@@ -64,6 +64,11 @@ struct GateInput {
     int64_t now_ms = 0;
 };
 
+/// What evidence must match to count now: the store's context with the present configuration and
+/// version, where they are known.
+Result<EvidenceContext> context_now(WorkflowStore& store, int64_t migration,
+                                    const Settings& settings, const std::string& tool_version);
+
 /// Errors are those of the store; a gate that does not hold is a report.
 Result<GateReport> evaluate(Gate gate, const GateInput& input);
 /// The same whatever decision skips it: what the phase of this gate says about its own evidence.

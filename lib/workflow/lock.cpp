@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "core/json_text.h"
 
 namespace exodus {
 
@@ -52,7 +53,7 @@ LockHolder holder_of(int fd) {
 
 std::string describe(const LockHolder& holder) {
     if (holder.owner.pid == 0) return holder.command;
-    return "'" + holder.command + "' of " + holder.owner.user + "@" + holder.owner.host + " (pid " +
+    return "'" + holder.command + "' of " + owner_name(holder.owner) + " (pid " +
            std::to_string(holder.owner.pid) + ", since " + iso8601(holder.since_ms) + ")";
 }
 
@@ -84,12 +85,15 @@ Result<StateLock> StateLock::take(const std::string& state_path, const Owner& ow
     }
     // The file stays when the lock goes: removing it would let two processes lock two files of one
     // name.
-    const std::string text =
-        json{{"pid", owner.pid},   {"uid", owner.uid},         {"user", owner.user},
-             {"host", owner.host}, {"channel", owner.channel}, {"phase", phase},
-             {"command", command}, {"since_ms", wall_ms()}}
-            .dump(-1, ' ', false, json::error_handler_t::replace) +
-        "\n";
+    const std::string text = json_text({{"pid", owner.pid},
+                                        {"uid", owner.uid},
+                                        {"user", owner.user},
+                                        {"host", owner.host},
+                                        {"channel", owner.channel},
+                                        {"phase", phase},
+                                        {"command", command},
+                                        {"since_ms", wall_ms()}}) +
+                             "\n";
     if (::ftruncate(fd, 0) != 0 ||
         ::pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
         return fail(ErrorCode::cannot_create,

@@ -131,8 +131,8 @@ std::string why_not(Command command, const MigrationRow& row, const Skips& skips
             return "compare needs analyze first (state '" + state + "')";
         case Command::test:
             if (row.state == S::aborted)
-                return "test is not possible after a rollback: the target does not follow; compare "
-                       "begins the next attempt";
+                return "test is not possible in state 'aborted': the target does not follow; "
+                       "compare begins the next attempt";
             if (row.state == S::copying)
                 return "test is not possible while the target is being filled; migrate --until "
                        "copied ends that";
@@ -216,10 +216,6 @@ void set_movements(MigrationRow& row) {
             row.reverse = MovementMode::apply;
             break;
     }
-}
-
-bool at_rest(const MigrationRow& row) {
-    return row.forward == MovementMode::off && row.reverse == MovementMode::off;
 }
 
 bool migrating_in(S state) {
@@ -392,6 +388,10 @@ MigrationRow row_for_compare(const MigrationRow& now, double mirror_percent, dou
     row.route.mirror_percent = mirror_percent;
     row.route.aa_percent = aa_percent;
     return row;
+}
+
+bool at_rest(const MigrationRow& row) {
+    return row.forward == MovementMode::off && row.reverse == MovementMode::off;
 }
 
 MigrationRow row_at_rest(const MigrationRow& now) {

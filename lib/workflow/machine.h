@@ -57,6 +57,8 @@ Status may_mirror(const MigrationRow& row);
 MigrationRow row_for_compare(const MigrationRow& now, double mirror_percent, double aa_percent);
 /// compare's end: no more mirroring; the target goes on following.
 MigrationRow row_without_mirror(const MigrationRow& now);
+/// Both movements are off.
+bool at_rest(const MigrationRow& row);
 /// Both movements off, nothing mirrored. Keeps the state.
 MigrationRow row_at_rest(const MigrationRow& now);
 /// test's start: the target follows and the way back is attached, so that rehearsed cutovers find

@@ -106,7 +106,7 @@ class MoverClient {
     Result<std::vector<std::string>> touched(Direction direction, milliseconds span);
     Result<uint64_t> redrive(Direction direction);
     /// `by`: who asks, for the event of it.
-    Status throttle(const std::string& key, const std::string& value, const std::string& by = {});
+    Status throttle(const std::string& key, const std::string& value, const std::string& by);
     Status pause(bool paused);
     Status forget(Direction direction);
     Status look_now();

@@ -20,8 +20,6 @@ json object_of(const std::string& text) {
     return value.is_object() ? value : json::object();
 }
 
-std::string name_of(const Owner& owner) { return fmt::format("{}@{}", owner.user, owner.host); }
-
 }  // namespace report
 
 namespace {
@@ -101,7 +99,7 @@ Result<json> collect_report(PhaseContext& context) {
              {"made_ms", wall_ms()},
              {"version", context.tool_version},
              {"config_hash", context.settings.config_hash},
-             {"findings", report::findings(*found)},
+             {"findings", std::move(status->record.findings)},
              {"compare", std::move(status->record.compare)},
              {"data", std::move(status->record.data)},
              {"switches", std::move(status->record.switches)},

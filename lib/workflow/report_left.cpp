@@ -109,11 +109,10 @@ Result<json> left_to_do(WorkflowStore& store, const MigrationRow& row,
     if (!errors) return tl::unexpected(std::move(errors.error()));
     if (*errors > 0)
         out.push_back(fmt::format("{} items could not be moved: exodus errors", *errors));
-    auto open = store.divergences(row.id, true, limits::kReportRows_max);
+    auto open = store.count_open_divergences(row.id);
     if (!open) return tl::unexpected(std::move(open.error()));
-    if (!open->empty())
-        out.push_back(
-            fmt::format("{} differences of data are open: exodus divergences", open->size()));
+    if (*open > 0)
+        out.push_back(fmt::format("{} differences of data are open: exodus divergences", *open));
     EXODUS_TRY(add_given_up(store, row, out));
     EXODUS_TRY(add_residue(store, row, out));
     // While the migration goes on a fence belongs to it; at its end somebody must know of it.
@@ -132,7 +131,8 @@ Result<json> left_to_do(WorkflowStore& store, const MigrationRow& row,
     for (const DecisionRow& decision : *decisions) {
         if (decision.kind == "skip")
             out.push_back(fmt::format("{} was skipped by {} in attempt {}: {}", decision.subject,
-                                      name_of(decision.owner), decision.attempt, decision.reason));
+                                      owner_name(decision.owner), decision.attempt,
+                                      decision.reason));
     }
     return out;
 }

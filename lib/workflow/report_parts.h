@@ -15,8 +15,6 @@ namespace exodus::report {
 
 /// An empty object for what is none.
 nlohmann::json object_of(const std::string& text);
-/// "mira@ops1".
-std::string name_of(const Owner& owner);
 
 /// Phase runs, commands, decisions, changes of route and authority, events; oldest first.
 Result<nlohmann::json> timeline(WorkflowStore& store, int64_t migration);
@@ -27,9 +25,6 @@ Result<nlohmann::json> gates(PhaseContext& context, const StatusReport& status);
 /// The newest of each kind that a gate reads: when it was measured, in which attempt, with which
 /// configuration and version, and why it no longer counts.
 Result<nlohmann::json> evidence(PhaseContext& context, const MigrationRow& row);
-/// Counts by severity; `list`: failures, then warnings; `more`: how many of them are not in it.
-nlohmann::json findings(const std::vector<FindingRow>& rows);
-
 /// Items, bytes, databases and scope, each null when the state file does not know it.
 Result<nlohmann::json> migrated(PhaseContext& context, const MigrationRow& row);
 /// Fences that may still stand: {"side","at_ms"}.

@@ -26,15 +26,6 @@ constexpr std::array kMeasured{kind::kPretestChecks, kind::kPretestTap,  kind::k
                                kind::kDrills,        kind::kFollow,      kind::kReadiness,
                                kind::kCommitLag,     kind::kCommitVerify};
 
-/// What evidence must match to count now, as the gates of `exodus status` take it.
-Result<EvidenceContext> context_now(PhaseContext& context, int64_t migration) {
-    auto now = context.store.context(migration);
-    if (!now) return now;
-    if (!context.settings.config_hash.empty()) now->config_hash = context.settings.config_hash;
-    if (!context.tool_version.empty()) now->tool_version = context.tool_version;
-    return now;
-}
-
 /// A phase that begins a new attempt measures first and counts the attempt with its transition:
 /// what is measured behind the end of one belongs to the next.
 int attempt_of(const EvidenceRow& evidence, const std::vector<EpochRow>& newest_first) {
@@ -44,16 +35,6 @@ int attempt_of(const EvidenceRow& evidence, const std::vector<EpochRow>& newest_
     const bool ended =
         before != newest_first.end() && (before->to == S::aborted || before->to == S::rolled_back);
     return ended ? evidence.attempt + 1 : evidence.attempt;
-}
-
-Result<GateLine> asked_now(PhaseContext& context, const MigrationRow& row, Gate gate) {
-    auto now = context_now(context, row.id);
-    if (!now) return tl::unexpected(std::move(now.error()));
-    auto report = evaluate(gate, GateInput{context.store, context.settings, row, *now, wall_ms()});
-    if (!report) return tl::unexpected(std::move(report.error()));
-    const auto lines = failed_lines(*report);
-    return GateLine{std::string(to_string(gate)), verdict_word(report->verdict),
-                    lines.empty() ? "" : lines.front()};
 }
 
 /// A gate that a transition has passed was open at that moment, and its evidence says nothing about
@@ -66,22 +47,22 @@ Result<GateLine> passed(WorkflowStore& store, const MigrationRow& row, Gate gate
     auto skip = store.latest_decision(row.id, row.attempt, {"skip"}, name);
     if (!skip) return tl::unexpected(std::move(skip.error()));
     if (*skip && (*skip)->epoch == (*by)->epoch)
-        return GateLine{name, "SKIPPED", name_of((*skip)->owner) + ": " + (*skip)->reason};
+        return GateLine{name, "SKIPPED", owner_name((*skip)->owner) + ": " + (*skip)->reason};
     return GateLine{
         name, "PASS",
-        fmt::format("confirmed by {} at {}", name_of((*by)->owner), iso8601((*by)->at_ms))};
+        fmt::format("confirmed by {} at {}", owner_name((*by)->owner), iso8601((*by)->at_ms))};
 }
 
 Result<GateLine> switch_gate(PhaseContext& context, const MigrationRow& row) {
     if (row.state == S::switched || row.state == S::committed)
         return passed(context.store, row, Gate::switch_over);
-    if (row.state == S::ready) return asked_now(context, row, Gate::switch_over);
+    if (row.state == S::ready) return gate_line(context, row, Gate::switch_over);
     return GateLine{"switch", "MISSING", "it is asked when the migration is ready"};
 }
 
 Result<GateLine> commit_gate(PhaseContext& context, const MigrationRow& row) {
     if (row.state == S::committed) return passed(context.store, row, Gate::commit);
-    if (row.state == S::switched) return asked_now(context, row, Gate::commit);
+    if (row.state == S::switched) return gate_line(context, row, Gate::commit);
     return GateLine{"commit", "MISSING", "it is asked behind the switch"};
 }
 
@@ -101,7 +82,7 @@ Result<json> gates(PhaseContext& context, const StatusReport& status) {
 }
 
 Result<json> evidence(PhaseContext& context, const MigrationRow& row) {
-    auto now = context_now(context, row.id);
+    auto now = context_now(context.store, row.id, context.settings, context.tool_version);
     if (!now) return tl::unexpected(std::move(now.error()));
     auto epochs = context.store.epochs(row.id, limits::kReportRows_max);
     if (!epochs) return tl::unexpected(std::move(epochs.error()));
@@ -121,33 +102,6 @@ Result<json> evidence(PhaseContext& context, const MigrationRow& row) {
                        {"version", one.context.tool_version},
                        {"stale", why_stale(one, *now, wall_ms(), context.settings.gates)}});
     }
-    return out;
-}
-
-json findings(const std::vector<FindingRow>& rows) {
-    json out{{"fail", 0}, {"warn", 0}, {"info", 0}, {"pass", 0}};
-    std::vector<const FindingRow*> listed;
-    for (const FindingRow& row : rows) {
-        json& count = out[std::string(to_string(row.finding.severity))];
-        count = count.get<int>() + 1;
-        if (row.finding.severity >= Severity::warn) listed.push_back(&row);
-    }
-    std::stable_sort(listed.begin(), listed.end(), [](const FindingRow* a, const FindingRow* b) {
-        return a->finding.severity > b->finding.severity;
-    });
-    const std::size_t shown = std::min(listed.size(), limits::kStatusFindings_max);
-    json& list = out["list"] = json::array();
-    for (std::size_t i = 0; i < shown; ++i) {
-        const auto& [phase, found, at_ms] = *listed[i];
-        list.push_back({{"id", found.id},
-                        {"severity", to_string(found.severity)},
-                        {"subject", found.subject},
-                        {"text", found.text},
-                        {"hint", found.hint},
-                        {"phase", phase},
-                        {"at_ms", at_ms}});
-    }
-    out["more"] = listed.size() - shown;
     return out;
 }
 

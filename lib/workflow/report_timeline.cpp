@@ -30,7 +30,7 @@ json row_of(int64_t at_ms, const char* kind, std::string what, std::string outco
             {"kind", kind},
             {"what", std::move(what)},
             {"outcome", outcome},
-            {"by", name_of(owner)},
+            {"by", owner_name(owner)},
             {"via", owner.channel},
             {"reason", std::move(reason)}};
 }

@@ -3,18 +3,11 @@
 #include <fmt/format.h>
 
 #include "base/clock.h"
+#include "core/json_text.h"
 
 namespace exodus {
 
 using nlohmann::json;
-
-namespace {
-
-std::string printed(const json& data) {
-    return data.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-}  // namespace
 
 NewEvent run_began(const PhaseContext& context, const PhaseOutcome& outcome,
                    const std::string& command, int attempt) {
@@ -23,12 +16,12 @@ NewEvent run_began(const PhaseContext& context, const PhaseOutcome& outcome,
                     fmt::format("{} began: exodus {}, by {} ({}){}{}", outcome.phase, command,
                                 owner_name(owner), owner.channel,
                                 context.reason.empty() ? "" : ": ", context.reason),
-                    printed({{"phase", outcome.phase},
-                             {"command", command},
-                             {"attempt", attempt},
-                             {"by", owner_name(owner)},
-                             {"via", owner.channel},
-                             {"reason", context.reason}})};
+                    json_text({{"phase", outcome.phase},
+                               {"command", command},
+                               {"attempt", attempt},
+                               {"by", owner_name(owner)},
+                               {"via", owner.channel},
+                               {"reason", context.reason}})};
 }
 
 NewEvent run_ended(const PhaseContext& context, const PhaseOutcome& outcome, const char* how) {
@@ -37,13 +30,13 @@ NewEvent run_ended(const PhaseContext& context, const PhaseOutcome& outcome, con
     return NewEvent{fine ? "info" : "warn", "phase.ended",
                     fmt::format("{} {} (exit code {}), by {}: {}", outcome.phase, how,
                                 outcome.exit_code, owner_name(context.owner), outcome.headline),
-                    printed({{"phase", outcome.phase},
-                             {"verdict", how},
-                             {"exit_code", outcome.exit_code},
-                             {"by", owner_name(context.owner)},
-                             {"state", to_string(outcome.state)},
-                             {"authority", to_string(outcome.authority)},
-                             {"epoch", outcome.epoch}})};
+                    json_text({{"phase", outcome.phase},
+                               {"verdict", how},
+                               {"exit_code", outcome.exit_code},
+                               {"by", owner_name(context.owner)},
+                               {"state", to_string(outcome.state)},
+                               {"authority", to_string(outcome.authority)},
+                               {"epoch", outcome.epoch}})};
 }
 
 std::string run_died(const RunRow& run) {

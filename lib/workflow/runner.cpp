@@ -8,6 +8,8 @@
 #include "base/digest.h"
 #include "base/limits.h"
 #include "base/stop_token.h"
+#include "core/json_text.h"
+#include "workflow/exit_codes.h"
 #include "workflow/gate_text.h"
 #include "workflow/hooks.h"
 #include "workflow/lock.h"
@@ -17,45 +19,6 @@
 namespace exodus {
 
 using nlohmann::json;
-
-int exit_code_of(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::gate_not_met:
-            return 2;
-        case ErrorCode::not_allowed:
-            return 3;
-        case ErrorCode::approval_missing:
-            return 4;
-        case ErrorCode::safety:
-        case ErrorCode::second_writer:
-            return 5;
-        case ErrorCode::usage:
-            return 64;
-        case ErrorCode::data:
-            return 65;
-        case ErrorCode::no_input:
-            return 66;
-        case ErrorCode::unreachable:
-            return 69;
-        case ErrorCode::cannot_create:
-            return 73;
-        case ErrorCode::locked:
-            return 75;
-        case ErrorCode::permission:
-            return 77;
-        case ErrorCode::config:
-            return 78;
-        case ErrorCode::cancelled:
-            return 130;
-        case ErrorCode::gap:
-        case ErrorCode::protocol:
-        case ErrorCode::timeout:
-        case ErrorCode::io:
-        case ErrorCode::internal:
-            return 1;
-    }
-    return 1;
-}
 
 int64_t PhaseRun::limits_poll() { return limits::kPhasePoll_ms; }
 
@@ -211,7 +174,7 @@ Status PhaseRun::evidence(const char* kind, EvidenceVerdict verdict, const json&
     row.attempt = row_.attempt;
     row.kind = kind;
     row.verdict = verdict;
-    row.data = data.dump(-1, ' ', false, json::error_handler_t::replace);
+    row.data = json_text(data);
     auto added = store().add_evidence(row_.id, std::move(row));
     if (!added) return tl::unexpected(added.error());
     return {};
@@ -219,10 +182,8 @@ Status PhaseRun::evidence(const char* kind, EvidenceVerdict verdict, const json&
 
 Result<GateReport> PhaseRun::judge_by(Gate gate,
                                       Result<GateReport> (*rules)(Gate gate, const GateInput&)) {
-    auto now = store().context(row_.id);
+    auto now = context_now(store(), row_.id, settings(), context_.tool_version);
     if (!now) return tl::unexpected(now.error());
-    if (!settings().config_hash.empty()) now->config_hash = settings().config_hash;
-    if (!context_.tool_version.empty()) now->tool_version = context_.tool_version;
     auto report = rules(gate, GateInput{store(), settings(), row_, *now, wall_ms()});
     if (report) {
         std::erase_if(outcome.gates, [&](const GateReport& old) { return old.gate == gate; });
@@ -263,7 +224,7 @@ Status PhaseRun::store_context() {
 }
 
 Status PhaseRun::save_detail(const json& detail) {
-    return store().update_run(run_id_, "running", detail.dump());
+    return store().update_run(run_id_, "running", json_text(detail));
 }
 
 namespace {
@@ -354,9 +315,9 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
         }
         newest = false;
     }
-    auto run =
-        store().begin_run(row_.id, attempt, outcome.phase, context_.owner, resumed_detail_.dump(),
-                          run_began(context_, outcome, label_, attempt));
+    auto run = store().begin_run(row_.id, attempt, outcome.phase, context_.owner,
+                                 json_text(resumed_detail_),
+                                 run_began(context_, outcome, label_, attempt));
     if (!run) return tl::unexpected(run.error());
     run_id_ = *run;
     return {};

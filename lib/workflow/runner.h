@@ -18,9 +18,6 @@
 
 namespace exodus {
 
-/// cli.md, "Exit codes".
-int exit_code_of(ErrorCode code);
-
 class PhaseRun {
   public:
     PhaseRun(PhaseContext& context, std::string phase) : context_(context) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <utility>
 
+#include "core/json_text.h"
 #include "workflow/gate_text.h"
 
 namespace exodus {
@@ -359,7 +360,7 @@ bool StatusEvents::grew(const std::string& name, uint64_t now, bool each) {
 void StatusEvents::tell(const char* severity, const char* code, const std::string& subject,
                         std::string text) {
     const json data = subject.empty() ? json::object() : json{{"about", subject}};
-    out_.push_back(NewEvent{severity, code, std::move(text), data.dump(), 0});
+    out_.push_back(NewEvent{severity, code, std::move(text), json_text(data), 0});
 }
 
 }  // namespace exodus

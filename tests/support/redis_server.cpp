@@ -1,6 +1,7 @@
 #include "tests/support/redis_server.h"
 
 #include <csignal>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 
@@ -27,6 +28,13 @@ ReplyPtr send_command(redisContext* context, const std::vector<std::string>& wor
     return {static_cast<redisReply*>(redisCommandArgv(context, static_cast<int>(words.size()),
                                                       arguments.data(), sizes.data())),
             freeReplyObject};
+}
+
+std::string random_text(std::size_t bytes) {
+    std::mt19937_64 random(7);
+    std::string text(bytes, '\0');
+    for (char& c : text) c = static_cast<char>(random());
+    return text;
 }
 
 std::string to_text(const redisReply* reply) {

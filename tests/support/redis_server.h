@@ -68,6 +68,8 @@ class RedisServer {
 
 /// redisCommandArgv with words that may hold any bytes.
 ReplyPtr send_command(redisContext* context, const std::vector<std::string>& words);
+/// Random, so that its payload is as long as itself; the same at each call.
+std::string random_text(std::size_t bytes);
 /// As a person would read it.
 std::string to_text(const redisReply* reply);
 ContextPtr connect_to(int port, milliseconds timeout = milliseconds(5000));

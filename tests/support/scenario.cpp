@@ -47,6 +47,15 @@ void check_equal(Rig& rig, Ledger& ledger) {
     ledger.pause(false);
 }
 
+void bring_to_analyzed(Rig& rig, Ledger& ledger) {
+    rig.expect(0, {"init", "redis"});
+    rig.start_interlay();
+    ledger.start();
+    wait_for_load(ledger, 500);
+    rig.expect(0, {"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", "test"});
+    rig.expect(0, {"analyze"});
+}
+
 nlohmann::json last_result(const std::string& out) {
     nlohmann::json last;
     for (std::size_t from = 0; from < out.size();) {

@@ -26,6 +26,9 @@ void require_no_violation(const Ledger& ledger);
 /// stream.
 void check_equal(Rig& rig, Ledger& ledger);
 
+/// init, an interlay under load, pretest and analyze: what stands before compare and migrate.
+void bring_to_analyzed(Rig& rig, Ledger& ledger);
+
 /// The result object of a command run with --json; fails the test when there is none.
 nlohmann::json last_result(const std::string& out);
 

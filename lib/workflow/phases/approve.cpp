@@ -15,8 +15,8 @@ PhaseOutcome decide_phase(PhaseContext& context, const std::string& gate, bool a
     // one transaction.
     frame.takes_lock = false;
     frame.recovers = false;
-    frame.plan = {fmt::format("store the decision \"{} {}\" of {}@{}", word, gate,
-                              context.owner.user, context.owner.host)};
+    frame.plan = {
+        fmt::format("store the decision \"{} {}\" of {}", word, gate, owner_name(context.owner))};
     return run_phase(context, std::nullopt, word, frame, [&](PhaseRun& run) -> Status {
         if (context.reason.empty())
             return fail(ErrorCode::usage, word + " needs a reason", "--reason TEXT");
@@ -28,8 +28,8 @@ PhaseOutcome decide_phase(PhaseContext& context, const std::string& gate, bool a
         EXODUS_TRY(decide(run.store(), run.row(), approve, to_string(*known), context.reason,
                           context.owner, run.settings().config_hash));
         run.outcome.headline =
-            fmt::format("{} {} by {}@{}: {}", to_string(*known), approve ? "approved" : "denied",
-                        context.owner.user, context.owner.host, context.reason);
+            fmt::format("{} {} by {}: {}", to_string(*known), approve ? "approved" : "denied",
+                        owner_name(context.owner), context.reason);
         auto report = run.judge(*known);
         if (!report) return tl::unexpected(report.error());
         return {};

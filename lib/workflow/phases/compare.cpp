@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "core/consent.h"
 #include "workflow/gate_text.h"
+#include "workflow/limits.h"
 #include "workflow/phases/follow.h"
 #include "workflow/phases/reads_compare.h"
 #include "workflow/statistics.h"
@@ -19,12 +20,6 @@ namespace {
 
 /// Counters of an interrupted run are kept at least this often.
 constexpr int64_t kKeep_us = 5'000'000;
-/// Pairs in re-check when enough samples are there; each takes at most about this long (redis.md
-/// 7).
-constexpr int64_t kRecheck_ms_max = 30'000;
-/// The same when the operator has bounded the time, and when the others are enough to decide.
-constexpr int64_t kRecheckBounded_ms_max = 10'000;
-constexpr int64_t kRecheckDecided_ms_max = 3'000;
 /// Rare classes get more time after the others have enough: as long again as it took, between
 /// these.
 constexpr int64_t kRare_ms_min = 2'000;
@@ -63,8 +58,8 @@ Status may_start_over(const MigrationRow& row) {
             return fail(ErrorCode::not_allowed,
                         "compare --restart is not possible in state 'rolled_back': the target "
                         "holds the data and follows",
-                        "compare without --restart, or copy everything anew: exodus migrate "
-                        "--until copied, exodus rollback, then exodus compare");
+                        "compare without --restart, or copy everything anew: exodus rollback "
+                        "--give-up, then exodus compare");
         default:
             return {};
     }
@@ -83,9 +78,7 @@ Status forget_copy(PhaseRun& run, Direction direction) {
 /// Everything from the start. Both movements are taken off, or the store would begin no new lineage
 /// and what was proven with the old copy would count for the new one; their traces are removed.
 Status start_over(PhaseRun& run) {
-    MigrationRow next = row_without_mirror(run.row());
-    next.forward = next.reverse = MovementMode::off;
-    EXODUS_TRY(run.transition(std::move(next), "compare --restart"));
+    EXODUS_TRY(run.transition(row_at_rest(run.row()), "compare --restart"));
     EXODUS_TRY(forget_copy(run, Direction::forward));
     return forget_copy(run, Direction::reverse);
 }
@@ -190,9 +183,9 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
     // coming there would always be some without.
     if (ended) ended = end_mirroring(run);
     const bool bounded = options.reads_duration_max.count() > 0;
-    const Deadline recheck =
-        Deadline::in(milliseconds(bounded ? kRecheckBounded_ms_max : kRecheck_ms_max));
-    const Deadline courtesy = Deadline::in(milliseconds(kRecheckDecided_ms_max));
+    const Deadline recheck = Deadline::in(
+        milliseconds(bounded ? limits::kRecheckBounded_ms_max : limits::kRecheck_ms_max));
+    const Deadline courtesy = Deadline::in(milliseconds(limits::kRecheckDecided_ms_max));
     while (ended && reads.open_pairs() > 0 && !recheck.passed()) {
         if (courtesy.passed() && undecided(run, reads).empty()) break;
         Progress line;
@@ -236,7 +229,6 @@ Status compare_reads(PhaseRun& run, const CompareOptions& options, const Wanted&
         static_cast<double>(sum.shadow_latency_us.percentile(0.5)) / 1000,
         static_cast<double>(sum.shadow_latency_us.percentile(0.99)) / 1000));
     json evidence = data;
-    evidence["open"] = reads.open_pairs();
     evidence["shadow_dropped"] = reads.traffic().shadow_dropped;
     evidence["comparator_dropped"] = reads.traffic().comparator_dropped;
     evidence["latency_us"] = run.outcome.numbers["latency_us"];
@@ -280,9 +272,7 @@ Status body(PhaseRun& run, const CompareOptions& options) {
     const Wanted want = wanted(run, options);
     auto port = run.interlay();
     if (!port) return tl::unexpected(port.error());
-    const bool moves =
-        run.row().forward != MovementMode::off || run.row().reverse != MovementMode::off;
-    if (options.restart && moves) EXODUS_TRY(start_over(run));
+    if (options.restart && !at_rest(run.row())) EXODUS_TRY(start_over(run));
     EXODUS_TRY(
         run.transition(row_for_compare(run.row(), 0, 0), "compare: seed the target and follow"));
     EXODUS_TRY(run.wait_for_workers(milliseconds(limits::kInterlaySilent_ms_max)));

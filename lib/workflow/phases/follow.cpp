@@ -20,6 +20,9 @@ Progress progress_of(const MovementStatus& status, Direction direction) {
     now.total_is_estimate = true;
     now.unit = "keys";
     now.rate = filling ? status.items_per_s : status.changes_per_s;
+    if (filling && status.items_done > 0)  // as large as they were so far
+        now.bytes_per_s = status.items_per_s * static_cast<double>(status.bytes_copied) /
+                          static_cast<double>(status.items_done);
     now.lag_ms = status.lag_ms;
     if (filling && status.items_per_s > 0 && status.items_total_estimate > status.items_done) {
         now.eta_ms = static_cast<int64_t>(

@@ -179,7 +179,7 @@ Status note_endpoints(PhaseRun& run) {
 /// Until rollback: the movements of both directions read it when they attach.
 Status accept_full_sync(PhaseRun& run) {
     const Owner& owner = run.context().owner;
-    const std::string who = fmt::format("{}@{}", owner.user, owner.host);
+    const std::string who = owner_name(owner);
     Journal& journal = run.context().journal;
     for (const Direction direction : {Direction::forward, Direction::reverse})
         EXODUS_TRY(journal.save_position(to_string(direction), kFullSyncConsent, who));

@@ -46,7 +46,6 @@ Result<ReadCounts> ReadsCompare::outcomes(PhaseRun& run) const {
     for (const DivergenceCounts& row : *rows) {
         ReadClass& counts = out[row.command];
         if (row.aa) {
-            counts.aa_comparisons += row.count;
             if (row.outcome == "confirmed") counts.aa_confirmed += row.count;
         } else if (row.outcome == "not_comparable") {
             counts.not_comparable += row.count;
@@ -94,7 +93,6 @@ Status ReadsCompare::look(PhaseRun& run) {
         if (row.mirrored == 0 && row.aa_pairs == 0) continue;
         ReadClass& counts = now_[name];
         counts.dropped = row.comparator_dropped;
-        counts.aa_comparisons = row.aa_pairs;
         counts.open = less(row.candidates, row.equal_by_rule);
         counts.comparisons = row.equal_by_rule;
     }
@@ -120,6 +118,9 @@ Status ReadsCompare::look(PhaseRun& run) {
         const double share =
             differing == 0 ? 1 : static_cast<double>(judged) / static_cast<double>(differing);
         counts.comparisons += static_cast<uint64_t>(static_cast<double>(row.equal) * share);
+        // The pairs of the noise arm go through the same comparator.
+        counts.aa_comparisons = std::max(
+            counts.aa_confirmed, static_cast<uint64_t>(static_cast<double>(row.aa_pairs) * share));
     }
     std::erase_if(now_, [](const auto& entry) {
         return !entry.second.seen() && entry.second.aa_comparisons == 0 &&

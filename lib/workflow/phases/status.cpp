@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "workflow/gate_text.h"
+#include "workflow/limits.h"
 #include "workflow/next_step.h"
 
 namespace exodus {
@@ -15,21 +16,18 @@ namespace {
 
 using S = MigrationState;
 
-/// Newest first; more is history, which the report tells whole.
-constexpr std::size_t kDecisions_max = 50;
-
 Result<GateReport> gate_now(PhaseContext& context, const MigrationRow& row, Gate gate) {
-    auto now = context.store.context(row.id);
+    auto now = context_now(context.store, row.id, context.settings, context.tool_version);
     if (!now) return tl::unexpected(now.error());
-    if (!context.settings.config_hash.empty()) now->config_hash = context.settings.config_hash;
-    if (!context.tool_version.empty()) now->tool_version = context.tool_version;
     return evaluate(gate, GateInput{context.store, context.settings, row, *now, wall_ms()});
 }
 
-std::string why_of(const GateReport& report) {
-    if (report.verdict == GateVerdict::skipped) return report.skipped_by;
-    const auto lines = failed_lines(report);
-    return lines.empty() ? "" : lines.front();
+GateLine line_of(const GateReport& report) {
+    GateLine line{std::string(to_string(report.gate)), verdict_word(report.verdict), {}};
+    if (report.verdict == GateVerdict::skipped) line.why = report.skipped_by;
+    if (const auto lines = failed_lines(report); line.why.empty() && !lines.empty())
+        line.why = lines.front();
+    return line;
 }
 
 /// A gate whose state is behind the migration passed when it was asked; what counts now is what is
@@ -43,7 +41,7 @@ Status read_gates(PhaseContext& context, StatusReport& out) {
             !report->rows.empty() &&
             std::any_of(report->rows.begin(), report->rows.end(),
                         [](const GateRow& row) { return row.verdict != GateVerdict::missing; });
-        GateLine line{std::string(to_string(gate)), verdict_word(report->verdict), why_of(*report)};
+        GateLine line = line_of(*report);
         if (!was_there && report->verdict != GateVerdict::skipped)
             line = {line.name, "MISSING", line.why};
         // Readiness evidence speaks of one moment; once `ready` stands, its age is no news.
@@ -141,17 +139,17 @@ Status read_record(PhaseContext& context, StatusReport& out) {
 }
 
 std::string decision_text(const DecisionRow& row) {
-    return fmt::format("{} {}, {}@{}, {}, \"{}\"", row.kind, row.subject, row.owner.user,
-                       row.owner.host, iso8601(row.at_ms), row.reason);
+    return fmt::format("{} {}, {}, {}, \"{}\"", row.kind, row.subject, owner_name(row.owner),
+                       iso8601(row.at_ms), row.reason);
 }
 
 Status read_decisions(PhaseContext& context, StatusReport& out) {
-    auto decisions = context.store.decisions(out.row.id, kDecisions_max);
+    auto decisions = context.store.decisions(out.row.id, limits::kStatusDecisions_max);
     if (!decisions) return tl::unexpected(decisions.error());
     for (const DecisionRow& row : *decisions) out.decisions.push_back(decision_text(row));
     if (out.row.state == S::committed) return {};
     // Asked for by kind: they are shown until commit, however many decisions came after them.
-    auto skips = context.store.decisions_of(out.row.id, "skip", kDecisions_max);
+    auto skips = context.store.decisions_of(out.row.id, "skip", limits::kStatusDecisions_max);
     if (!skips) return tl::unexpected(skips.error());
     for (const DecisionRow& row : *skips) out.skipped.push_back(decision_text(row));
     return {};
@@ -204,6 +202,12 @@ json health_json(const EndpointHealth& health) {
 }
 
 }  // namespace
+
+Result<GateLine> gate_line(PhaseContext& context, const MigrationRow& row, Gate gate) {
+    auto report = gate_now(context, row, gate);
+    if (!report) return tl::unexpected(std::move(report.error()));
+    return line_of(*report);
+}
 
 Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& options) {
     StatusReport out;

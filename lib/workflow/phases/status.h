@@ -19,6 +19,9 @@ struct GateLine {
     std::string why;      ///< empty for PASS
 };
 
+/// One gate as it is judged now.
+Result<GateLine> gate_line(PhaseContext& context, const MigrationRow& row, Gate gate);
+
 struct StatusReport {
     MigrationRow row;
     int64_t hold_timeout_ms = 0;

@@ -65,18 +65,28 @@ Result<json> read_findings(WorkflowStore& store, int64_t migration) {
     json out{{"fail", 0}, {"warn", 0}, {"info", 0}, {"pass", 0}, {"list", json::array()}};
     auto rows = store.findings(migration);
     if (!rows) return tl::unexpected(rows.error());
+    std::vector<const FindingRow*> listed;
     for (const FindingRow& row : *rows) {
-        const Finding& found = row.finding;
-        json& count = out[std::string(to_string(found.severity))];
+        json& count = out[std::string(to_string(row.finding.severity))];
         count = count.get<int>() + 1;
-        if (found.severity < Severity::warn || out["list"].size() >= limits::kStatusFindings_max)
-            continue;
+        if (row.finding.severity >= Severity::warn) listed.push_back(&row);
+    }
+    // What has to be cut is never a failure before a warning.
+    std::stable_sort(listed.begin(), listed.end(), [](const FindingRow* a, const FindingRow* b) {
+        return a->finding.severity > b->finding.severity;
+    });
+    const std::size_t shown = std::min(listed.size(), limits::kStatusFindings_max);
+    for (std::size_t i = 0; i < shown; ++i) {
+        const auto& [phase, found, at_ms] = *listed[i];
         out["list"].push_back({{"id", found.id},
                                {"severity", to_string(found.severity)},
                                {"subject", found.subject},
                                {"text", found.text},
-                               {"hint", found.hint}});
+                               {"hint", found.hint},
+                               {"phase", phase},
+                               {"at_ms", at_ms}});
     }
+    out["more"] = listed.size() - shown;
     return out;
 }
 

@@ -11,10 +11,11 @@
 namespace exodus {
 
 struct StatusRecord {
-    nlohmann::json compare;   ///< null before the first one
-    nlohmann::json data;      ///< null before the first one
-    nlohmann::json findings;  ///< how many of each severity; `list`: the warnings and failures
-    nlohmann::json switches;  ///< newest first
+    nlohmann::json compare;  ///< null before the first one
+    nlohmann::json data;     ///< null before the first one
+    /// How many of each severity; `list`: failures, then warnings; `more`: of them not in it.
+    nlohmann::json findings;
+    nlohmann::json switches;         ///< newest first
     uint64_t switches_left_out = 0;  ///< older ones and rehearsals that it does not list
     nlohmann::json decision;         ///< the newest, null before the first one
 };

@@ -58,16 +58,6 @@ std::vector<Words> hot_reads(uint64_t) {
             {"MGET", "hot:counter", "cold:value"}};
 }
 
-/// The last line of --json output.
-nlohmann::json result_of(const RunResult& result) {
-    const auto end = result.out.find_last_not_of('\n');
-    const auto from = result.out.rfind('\n', end);
-    auto value = nlohmann::json::parse(result.out.substr(from == std::string::npos ? 0 : from + 1),
-                                       nullptr, false);
-    REQUIRE_MESSAGE(value.is_object(), result.out << result.err);
-    return value;
-}
-
 }  // namespace
 
 TEST_CASE("hot keys: nothing confirmed, nothing unresolved; then one of each kind is found") {
@@ -102,7 +92,7 @@ TEST_CASE("hot keys: nothing confirmed, nothing unresolved; then one of each kin
     const RunResult clean = rig.exodus({"compare", "--json"});
     INFO(clean.out, clean.err, rig.interlay_log());
     REQUIRE(clean.code == 0);
-    const auto numbers = result_of(clean)["numbers"];
+    const auto numbers = last_result(clean.out)["numbers"];
     uint64_t comparisons = 0;
     for (const auto& row : numbers["reads"]["classes"]) {
         INFO(row.dump());

@@ -2,24 +2,11 @@
 // migration from becoming ready over a restart of the interlay, stay listed when it is driven again
 // in vain, and move once the cause is mended; everything else is copied and followed meanwhile.
 #include <doctest/doctest.h>
-#include <random>
 
 #include "tests/support/scenario.h"
 
 using namespace exodus;
 using namespace exodus::test;
-
-namespace {
-
-/// Random, so that its payload is as long as itself.
-std::string random_text(std::size_t bytes) {
-    std::mt19937_64 random(7);
-    std::string text(bytes, '\0');
-    for (auto& c : text) c = static_cast<char>(random());
-    return text;
-}
-
-}  // namespace
 
 TEST_CASE("keys above the target's proto-max-bulk-len are listed, block ready, and are re-driven") {
     Rig rig;
@@ -28,13 +15,8 @@ TEST_CASE("keys above the target's proto-max-bulk-len are listed, block ready, a
     const std::string text = random_text(2 * 1024 * 1024);
     const std::string odd("odd\x00\xff \"key", 10);
     send_command(own(rig.source()).get(), {"SET", odd, text, "PXAT", "4000000000000"});
-    rig.expect(0, {"init", "redis"});
-    rig.start_interlay();
     Ledger ledger(load_through(rig));
-    ledger.start();
-    wait_for_load(ledger, 300);
-    rig.expect(0, {"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", "test"});
-    rig.expect(0, {"analyze"});
+    bring_to_analyzed(rig, ledger);
     // Behind pretest, which would say so.
     rig.target().command({"CONFIG", "SET", "proto-max-bulk-len", "1mb"});
     const std::vector<std::string> migrate{"migrate",     "--until",  "ready",

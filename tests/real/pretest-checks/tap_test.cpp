@@ -55,11 +55,12 @@ TEST_CASE("MONITOR is asked for only when its cost was accepted, and counts what
             send_command(context.get(), {"HELLO", "2", "AUTH", Rig::kUser, Rig::kPassword});
             send_command(context.get(), {"AUTH", Rig::kUser, Rig::kPassword});
             for (int i = 0; i < 10; ++i) send_command(context.get(), {"INCR", "tapped"});
+            send_command(context.get(), {"SET", "tapped:value", "hidden-value"});
             sleep_ms(5);
         }
     });
     const RunResult tapped =
-        rig.exodus(with({"--tap", "monitor", "--accept-monitor-cost", "--duration", "500ms"}));
+        rig.exodus(with({"--tap", "monitor", "--accept-monitor-cost", "--duration", "2s"}));
     stop = true;
     client.join();
     INFO(tapped.out, tapped.err);
@@ -71,7 +72,8 @@ TEST_CASE("MONITOR is asked for only when its cost was accepted, and counts what
     CHECK(tap.at("connections").get<uint64_t>() >= 1);
     CHECK(tap.at("unparsed") == 0);
     CHECK_FALSE(tap.at("unreadable").get<bool>());
-    check_kept_nowhere(rig, tapped.out + tapped.err, Rig::kPassword);
+    for (const char* secret : {Rig::kPassword, "hidden-value"})
+        check_kept_nowhere(rig, tapped.out + tapped.err, secret);
     // Nobody watches the source any more.
     CHECK(eventually(milliseconds(10'000), [&] {
         return !has(rig.source().text({"CLIENT", "LIST"}), "cmd=monitor");

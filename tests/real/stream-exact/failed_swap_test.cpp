@@ -1,20 +1,11 @@
 // Hazard: a key could not be moved, and then its whole database moves or goes. What is listed as
 // failed must be the key under the name that it has now, and a re-drive must copy that one.
 #include <doctest/doctest.h>
-#include <random>
 
 #include "tests/real/stream-exact/mover.h"
 
 namespace exodus::test {
 namespace {
-
-/// Random, so that its payload is as long as itself.
-std::string random_text(std::size_t bytes) {
-    std::mt19937_64 random(7);
-    std::string text(bytes, '\0');
-    for (auto& c : text) c = static_cast<char>(random());
-    return text;
-}
 
 /// A key of database 0 that the target refuses: longer than its proto-max-bulk-len.
 struct Refused {

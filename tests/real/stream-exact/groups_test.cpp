@@ -48,7 +48,7 @@ TEST_CASE("a transaction is never seen in part on the target") {
                 {.lane_stall_ms = 30});
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     REQUIRE(mover.caught_up(*mover.forward, milliseconds(20'000)));
-    constexpr int kGroups = 4'000;
+    constexpr int kGroups = 12'000;
     std::thread writer([&] {
         for (int n = 1; n <= kGroups; ++n) write(context.get(), n);
     });

@@ -52,7 +52,7 @@ TEST_CASE("who writes to the side without authority is told, in a transaction to
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
     write_some(source, 1, 500);
     for (int k = 0; k < 20; ++k)
-        source.text({"SET", "dying:" + std::to_string(k), "1", "PX", "2000"});
+        source.text({"SET", "dying:" + std::to_string(k), "1", "PX", "6000"});
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
@@ -63,6 +63,8 @@ TEST_CASE("who writes to the side without authority is told, in a transaction to
     switch_over(*mover.forward, *mover.reverse, target);
     REQUIRE(eventually(milliseconds(5'000),
                        [&] { return mover.forward->status().stage == MovementStage::standby; }));
+    REQUIRE(source.text({"EXISTS", "dying:0"}) == "1");  // they die where nobody else may write
+    const std::string expired = source.info("expired_keys");
     const auto strays = [&] {
         std::string text;
         for (const auto& event : mover.journal.events())
@@ -71,7 +73,8 @@ TEST_CASE("who writes to the side without authority is told, in a transaction to
     };
     // What we write back, and keys that expire on the source: by its own cycle and under a reader.
     write_some(target, 2, 1'500);
-    sleep_ms(1'800);
+    REQUIRE(
+        eventually(milliseconds(20'000), [&] { return source.info("expired_keys") != expired; }));
     std::vector<std::string> all{"MGET"};
     for (int k = 0; k < 20; ++k) all.push_back("dying:" + std::to_string(k));
     source.text(all);

@@ -2,7 +2,6 @@
 // lane had to open anew: behind the place that is durable nobody would read the key again.
 #include <atomic>
 #include <doctest/doctest.h>
-#include <random>
 
 #include "families/redis/movement.h"
 #include "tests/support/redis_server.h"
@@ -22,14 +21,6 @@ class BusyAtTheRow final : public MemoryJournal {
     }
     std::atomic<int> refused{0};
 };
-
-/// Above what the target takes in one piece, and not to be compressed.
-std::string too_large() {
-    std::mt19937 random(5);
-    std::string value(1'500'000, ' ');
-    for (char& c : value) c = static_cast<char>(random());
-    return value;
-}
 
 /// Spoils RESTOREs of a value on their way to the target so many times, so that the target refuses
 /// them, and cuts the connection at what is sent behind the last of those.
@@ -87,7 +78,7 @@ TEST_CASE("the row about an item that cannot be copied is written although the f
     BusyAtTheRow journal;
     const TempDir directory;
     const FamilyContext context{migration.settings, *migration.dialer, journal, directory.path()};
-    source.text({"SET", "too:large", too_large()});
+    source.text({"SET", "too:large", random_text(1'500'000)});
     source.text({"SET", "small", "v"});
     const auto movement = redis::make_redis_movement(context, Direction::forward);
     REQUIRE(movement->set_mode(MovementMode::apply));

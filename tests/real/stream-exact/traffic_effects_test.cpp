@@ -54,10 +54,11 @@ TEST_CASE("keys that the source evicts during the copy and behind it are gone on
         CHECK(std::stoull(p.source.info("evicted_keys")) > before + 100);
         p.source.text({"CONFIG", "SET", "maxmemory", "0"});
     };
-    REQUIRE(p.mover.forward->set_throttle("bytes_per_s", "2MiB").has_value());
+    REQUIRE(p.mover.forward->set_throttle("bytes_per_s", "256KiB").has_value());
     REQUIRE(p.mover.forward->set_mode(MovementMode::apply).has_value());
     REQUIRE(eventually(milliseconds(10'000), [&] { return calls_of(p.source, "dump") > 0; }));
     evict("amid");
+    CHECK(p.mover.forward->status().stage == MovementStage::filling);
     REQUIRE(p.mover.forward->set_throttle("bytes_per_s", "1GiB").has_value());
     REQUIRE(p.mover.caught_up(*p.mover.forward, milliseconds(20'000)));
     evict("behind");
@@ -66,6 +67,7 @@ TEST_CASE("keys that the source evicts during the copy and behind it are gone on
 
 TEST_CASE("FLUSHALL and FLUSHDB amid traffic, during the copy and behind it") {
     Pair p;
+    p.source.text({"DEBUG", "POPULATE", "20000"});
     write_some(p.source, 3, 2'000);
     REQUIRE(p.mover.forward->set_throttle("bytes_per_s", "64KiB").has_value());
     Writer writer(p.source.port(), {.seed = 6, .pause_us = 200});
@@ -88,6 +90,7 @@ TEST_CASE("FLUSHALL and FLUSHDB amid traffic, during the copy and behind it") {
     p.source.text({"SELECT", "9"});
     p.source.text({"MSET", "lost:1", "1", "lost:2", "2"});
     p.source.text({"SELECT", "1"});
+    CHECK(p.mover.forward->status().stage == MovementStage::filling);
     flush();
     REQUIRE(p.mover.forward->set_throttle("bytes_per_s", "1GiB").has_value());
     REQUIRE(eventually(milliseconds(20'000), [&] {

@@ -116,6 +116,7 @@ std::jthread read_a_difference(Rig& rig) {
 /// The newest sample of it; null before there is one.
 json sample_of_the_difference(const Watched& watched) {
     const json status = watched.status();
+    if (!status.is_object()) return {};  // asked again
     for (const json& sample : status.at("divergences").at("samples")) {
         if (sample.at("class") == "GET" && sample.at("kind") == "confirmed") return sample;
     }

@@ -471,8 +471,8 @@ TEST_CASE("the client end speaks the same operations") {
     REQUIRE(keys);
     CHECK(keys->at(0) == std::string("k\0\xff", 3));
     CHECK(*client.redrive(Direction::forward) == 3);
-    CHECK(client.throttle("bytes_per_s", "1000"));
-    CHECK(client.throttle("nonsense", "1").error().code == ErrorCode::usage);
+    CHECK(client.throttle("bytes_per_s", "1000", "mira@ops1"));
+    CHECK(client.throttle("nonsense", "1", "mira@ops1").error().code == ErrorCode::usage);
     CHECK(client.hand_over(Direction::forward));
     CHECK(client.take_back(Direction::forward));
     CHECK(!client.forget(Direction::forward));

@@ -170,6 +170,25 @@ TEST_CASE("canary: a step that was left is watched again; differing answers are 
     CHECK(stage.row().route.canary_percent == 0);
 }
 
+TEST_CASE("canary: differing answers within the budget are no breach") {
+    Stage stage;
+    stage.settings.migrate.strategy = Strategy::canary;
+    stage.settings.migrate.canary.hold_ms = 300;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    std::jthread answers([&](const std::stop_token& stop) {
+        while (!stop.stop_requested() && stage.row().route.canary_percent == 0)
+            std::this_thread::sleep_for(milliseconds(1));
+        DivergenceSample sample;
+        sample.command = "GET";
+        sample.outcome = "timing_inflight";
+        std::vector<DivergenceSample> seen(5'000, sample);
+        seen.back().outcome = "confirmed";
+        static_cast<void>(stage.log->add(seen));
+    });
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+}
+
 TEST_CASE("no switch while an interlay that was taken over still drains") {
     Stage stage;
     until_ready(stage);

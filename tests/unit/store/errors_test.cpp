@@ -12,21 +12,13 @@
 #include "base/limits.h"
 #include "store/database.h"
 #include "store/workflow_store.h"
+#include "tests/support/process.h"
 
 using namespace exodus;
 
 namespace {
 
-struct Dir {
-    Dir() {
-        std::string name = (std::filesystem::temp_directory_path() / "exodus-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path = name;
-    }
-    ~Dir() { std::filesystem::remove_all(path); }
-    std::filesystem::path path;
-    std::string file(const char* name) const { return (path / name).string(); }
-};
+using Dir = test::TempDir;
 
 Settings plain_settings() {
     Settings settings;
@@ -64,7 +56,7 @@ TEST_CASE("a directory that cannot hold the file") {
     const auto absent = WorkflowStore::open(dir.file("absent/s.db"), OpenMode::create);
     REQUIRE_FALSE(absent);
     CHECK(absent.error().code == ErrorCode::cannot_create);
-    CHECK_FALSE(WorkflowStore::open(dir.path.string(), OpenMode::create));
+    CHECK_FALSE(WorkflowStore::open(dir.path(), OpenMode::create));
 }
 
 TEST_CASE("what a killed process left half-written is taken back, also by who only reads") {

@@ -48,6 +48,7 @@ TEST_CASE("behind a switch the way back needs both sides, an interlay and a stre
     CHECK(closed([](MovementStatus& s) { s.blocked = "source lost its data"; }));
     CHECK(closed([](MovementStatus& s) { s.failed_items = 1; }));
     CHECK(closed([](MovementStatus& s) { s.stage = MovementStage::filling; }));
+    CHECK_FALSE(closed([](MovementStatus& s) { s.stage = MovementStage::repairing; }));
     // Trouble that lasts, but not a connection that is made anew.
     CHECK_FALSE(closed([](MovementStatus& s) { s.degraded = "source refuses writes"; }));
     CHECK(closed([](MovementStatus& s) {
@@ -71,6 +72,12 @@ TEST_CASE("a way back that is ready was proven a short while ago") {
     MovementStatus status = following();
     status.stage = MovementStage::standby;
     CHECK(way_back_now(row, status, {}, kNow_ms).open);
+    status.blocked = "second writer";
+    CHECK_FALSE(way_back_now(row, status, {}, kNow_ms).open);
+    status.blocked.clear();
+    status.stage = MovementStage::filling;
+    CHECK_FALSE(way_back_now(row, status, {}, kNow_ms).open);
+    status.stage = MovementStage::standby;
     status.proven_ms = kNow_ms - limits::kProveAge_ms_max - 1;
     CHECK_FALSE(way_back_now(row, status, {}, kNow_ms).open);
     status.proven_ms = 0;

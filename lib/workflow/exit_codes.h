@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 
-namespace exodus::cli {
+namespace exodus {
 
 enum Exit : int {
     kDone = 0,
@@ -25,6 +25,6 @@ enum Exit : int {
     kTerminated = 143,
 };
 
-int exit_code(ErrorCode code);
+int exit_code_of(ErrorCode code);
 
-}  // namespace exodus::cli
+}  // namespace exodus

@@ -1,0 +1,25 @@
+// Bounds and deadlines of the workflow's newer parts, in one place (base/limits.h has all others).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace exodus::limits {
+
+/// Answers that differ are read again for at most so long behind a compare; when its time was
+/// bounded; when the others are enough to decide.
+inline constexpr int64_t kRecheck_ms_max = 30'000;
+inline constexpr int64_t kRecheckBounded_ms_max = 10'000;
+inline constexpr int64_t kRecheckDecided_ms_max = 3'000;
+/// A stream that has trouble and lags so much feeds nobody: the way back is closed.
+inline constexpr int64_t kWayBackTrouble_ms = 5'000;
+/// Writing an event waits so long for the state file (longer than one transaction of a healthy
+/// disk, and nothing that a phase notices), and is tried again after this.
+inline constexpr int64_t kEventsBusy_ms = 200;
+inline constexpr int64_t kEventsAgain_ms = 1'000;
+/// Events that wait: more than all conditions of a status can tell in some minutes.
+inline constexpr std::size_t kEventsWaiting_max = 500;
+/// Decisions in a status, newest first; more is history, which the report tells whole.
+inline constexpr std::size_t kStatusDecisions_max = 50;
+
+}  // namespace exodus::limits
