@@ -42,6 +42,9 @@ class Inspector {
     /// Data profile for analyze (sizes, types, TTLs, big keys) within the time given; a JSON
     /// object.
     virtual Result<nlohmann::json> profile_data(int64_t time_ms_max) = 0;
+    /// Notes what the source has done until now. Twice, around what is observed: then judge_traffic
+    /// and plan hold the traffic against what the source itself counted in between.
+    virtual Status note_load() { return {}; }
     /// What the observed traffic means for this pair of endpoints: compatibility findings.
     virtual std::vector<Finding> judge_traffic(const TrafficStats& stats) = 0;
     /// The plan (how data will move, limits, estimates), a JSON object; made by analyze and used by

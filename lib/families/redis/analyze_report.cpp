@@ -132,6 +132,22 @@ void sizing(const json& plan, std::vector<std::string>& out) {
     out.push_back(fmt::format("sizing    {}; target memory ~{}",
                               plan.value("sizing", std::string()),
                               format_bytes(number(plan, "target_memory_bytes"))));
+    const json& busy = member(plan, "source_busy");
+    std::vector<std::pair<double, std::string>> by_command;
+    for (const auto& [name, share] : member(busy, "by_command").items())
+        by_command.emplace_back(share.get<double>(), name);
+    std::sort(by_command.rbegin(), by_command.rend());
+    std::string commands;
+    for (std::size_t i = 0; i < std::min(by_command.size(), kKeysShown); ++i)
+        commands += fmt::format("   {} {:.0f} %", by_command[i].second, 100 * by_command[i].first);
+    if (!commands.empty()) {
+        const json& network = member(plan, "network_bytes_per_s");
+        out.push_back(fmt::format("          source uses {:.2f} cores, of its time in commands:{}",
+                                  busy.value("cores", 0.0), commands));
+        out.push_back(fmt::format("          network {}/s in, {}/s out",
+                                  format_bytes(number(network, "in")),
+                                  format_bytes(number(network, "out"))));
+    }
     for (const auto& warning : member(plan, "warnings"))
         if (warning.is_string()) out.push_back("          mind: " + warning.get<std::string>());
 }

@@ -123,13 +123,31 @@ class RedisInspector final : public Inspector {
         return profile_keys(**client, time_ms_max);
     }
 
+    Status note_load() override {
+        auto client = ends_.client(Side::source);
+        if (!client) return tl::unexpected<Error>(client.error());
+        auto now = server_load(**client);
+        if (!now) return tl::unexpected<Error>(std::move(now).error());
+        during_ = load_ ? load_between(*load_, *now) : ServerLoad{};
+        load_ = std::move(*now);
+        return {};
+    }
+
     std::vector<Finding> judge_traffic(const TrafficStats& stats) override {
-        return judge_redis_traffic(ends_, stats);
+        auto findings = judge_redis_traffic(ends_, stats);
+        auto client = ends_.client(Side::source);
+        auto writes = client ? acl_category(**client, "write")
+                             : Result<std::set<std::string>>(tl::unexpected<Error>(client.error()));
+        // Said already: without the source's answer the commands themselves cannot be judged.
+        if (!writes) return findings;
+        for (Finding& finding : judge_beside(during_, *writes, stats))
+            findings.push_back(std::move(finding));
+        return findings;
     }
 
     Result<nlohmann::json> plan(const TrafficStats& stats,
                                 const nlohmann::json& data_profile) override {
-        return make_redis_plan(ends_, stats, data_profile);
+        return make_redis_plan(ends_, stats, during_, data_profile);
     }
 
     std::vector<std::string> report(const TrafficStats& stats, const nlohmann::json& data_profile,
@@ -219,6 +237,8 @@ class RedisInspector final : public Inspector {
 
   private:
     Endpoints ends_;
+    std::optional<ServerLoad> load_;  ///< as noted last
+    ServerLoad during_;               ///< between the last two notes
 };
 
 }  // namespace

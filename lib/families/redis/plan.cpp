@@ -15,15 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-/// "CLIENT ID" → "client|id", as COMMAND INFO names subcommands.
-std::string table_name(std::string_view command) {
-    std::string name;
-    for (const char c : command) {
-        name += c == ' ' ? '|' : c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-    }
-    return name;
-}
-
 struct CommandFacts {
     bool known = false;
     int64_t arity = 0;
@@ -121,6 +112,7 @@ struct Mix {
     uint64_t requests = 0;
     uint64_t writes = 0;
     uint64_t bytes_in = 0;
+    uint64_t bytes_out = 0;
     uint64_t written_bytes = 0;
 };
 
@@ -129,11 +121,28 @@ Mix mix_of(const TrafficStats& stats) {
     for (const auto& [name, command] : stats.commands) {
         mix.requests += command.requests;
         mix.bytes_in += command.bytes_in;
+        mix.bytes_out += command.bytes_out;
         if (!command.is_write) continue;
         mix.writes += command.requests;
         mix.written_bytes += command.bytes_in;
     }
     return mix;
+}
+
+/// What keeps the source's core busy: its use of it, and the share of each command that matters.
+json busy_of(const ServerLoad& during) {
+    const double seconds = static_cast<double>(during.at_us) / 1e6;
+    uint64_t all_us = 0;
+    for (const auto& [name, command] : during.commands) all_us += command.busy_us;
+    json shares = json::object();
+    for (const auto& [name, command] : during.commands) {
+        const double share = static_cast<double>(command.busy_us) /
+                             static_cast<double>(std::max<uint64_t>(1, all_us));
+        if (share >= 0.01) shares[name] = share;
+    }
+    return {{"cores", seconds > 0 ? during.cpu_s / seconds : 0.0},
+            {"in_commands", seconds > 0 ? static_cast<double>(all_us) / 1e6 / seconds : 0.0},
+            {"by_command", std::move(shares)}};
 }
 
 /// Commands that neither the built-in table nor a server knows: counted by name on the traffic
@@ -229,7 +238,8 @@ std::vector<Finding> judge_redis_traffic(Endpoints& ends, const TrafficStats& st
     return out;
 }
 
-Result<json> make_redis_plan(Endpoints& ends, const TrafficStats& stats, const json& data_profile) {
+Result<json> make_redis_plan(Endpoints& ends, const TrafficStats& stats, const ServerLoad& during,
+                             const json& data_profile) {
     ServerVersion versions[2];
     Info source_info;
     for (const Side side : {Side::source, Side::target}) {
@@ -293,6 +303,10 @@ Result<json> make_redis_plan(Endpoints& ends, const TrafficStats& stats, const j
                 {"write_share", mix.requests == 0 ? 0.0
                                                   : static_cast<double>(mix.writes) /
                                                         static_cast<double>(mix.requests)},
+                {"network_bytes_per_s",
+                 {{"in", seconds > 0 ? static_cast<double>(mix.bytes_in) / seconds : 0.0},
+                  {"out", seconds > 0 ? static_cast<double>(mix.bytes_out) / seconds : 0.0}}},
+                {"source_busy", busy_of(during)},
                 {"ops_per_mb", per_mb},
                 {"sizing", per_mb < 1     ? "memory-bound: size the target by memory"
                            : per_mb <= 50 ? "balanced"

@@ -9,6 +9,7 @@
 
 #include "base/digest.h"
 #include "base/limits.h"
+#include "base/values.h"
 #include "workflow/gate_text.h"
 #include "workflow/runner.h"
 #include "workflow/traffic_delta.h"
@@ -69,6 +70,11 @@ Status look_for_strays(PhaseRun& run, std::vector<std::string>& strays) {
     return {};
 }
 
+void note_load(PhaseRun& run) {
+    if (auto noted = run.inspector().note_load(); !noted)
+        run.note(Severity::warn, "the source's own counters: " + noted.error().message);
+}
+
 /// With a path: the interlay writes requests there. Without: it ends, and says what it wrote.
 Result<json> capture(PhaseRun& run, const std::string& path) {
     auto port = run.interlay();
@@ -110,6 +116,7 @@ Result<Observed> observe(PhaseRun& run, const AnalyzeOptions& options) {
     TrafficStats last = *begin;
     const int64_t started = wall_ms();
     int64_t sampled = started;
+    note_load(run);
     EXODUS_TRY(look_for_strays(run, seen.strays));
     while (true) {
         auto now = run.traffic();
@@ -144,7 +151,16 @@ Result<Observed> observe(PhaseRun& run, const AnalyzeOptions& options) {
             sampled = at;
             EXODUS_TRY(look_for_strays(run, seen.strays));
         }
-        if (over) return seen;
+        if (over) {
+            // The source first: what it counted is answered, and counted here, when its end is
+            // read.
+            note_load(run);
+            EXODUS_TRY(run.pause());
+            auto end = run.traffic();
+            if (!end) return tl::unexpected(end.error());
+            seen.stats = traffic_between(*begin, *end);
+            return seen;
+        }
         EXODUS_TRY(run.pause());
     }
 }
@@ -178,6 +194,19 @@ void describe(PhaseRun& run, const Observed& seen) {
                            grouped(sum.requests), span_text(seen.duration_ms),
                            static_cast<double>(sum.requests) / seconds, reads,
                            grouped(sum.errors)));
+    if (!seen.series.empty()) {
+        const auto peak = [&](const char* name) {
+            double most = 0;
+            for (const json& row : seen.series) most = std::max(most, row.at(name).get<double>());
+            return most;
+        };
+        run.outcome.numbers["peak"] = {{"requests_per_s", peak("requests_per_s")},
+                                       {"bytes_per_s", peak("bytes_per_s")}};
+        run.detail(fmt::format("peak      {:.0f} requests/s, {}/s (of {} each)",
+                               peak("requests_per_s"),
+                               format_bytes(static_cast<uint64_t>(peak("bytes_per_s"))),
+                               span_text(std::min(kSample_ms, seen.duration_ms))));
+    }
     run.detail(
         fmt::format("latency   p50 {:.2f} ms   p95 {:.2f} ms   p99 {:.2f} ms   p99.9 {:.2f} ms",
                     ms(sum.latency_us.percentile(0.5)), ms(sum.latency_us.percentile(0.95)),

@@ -88,6 +88,53 @@ TEST_CASE("analyze reports what runs, and names who writes beside the interlay")
     load.ledger.stop();
 }
 
+TEST_CASE("analyze counts the writes of connections that come and go beside the interlay") {
+    Rig rig;
+    rig.expect(0, {"init", "redis"});
+    rig.start_interlay();
+    // No scripts: what they write is counted as if clients had written it.
+    const std::jthread through([&](const std::stop_token& stop) {
+        const auto client = connect_to(rig.port(), milliseconds(20'000));
+        send_command(client.get(), {"AUTH", Rig::kUser, Rig::kPassword});
+        while (!stop.stop_requested()) {
+            send_command(client.get(), {"SET", "k", "v"});
+            send_command(client.get(), {"MULTI"});
+            send_command(client.get(), {"INCR", "n"});
+            send_command(client.get(), {"RPUSH", "l", "1"});
+            send_command(client.get(), {"EXEC"});
+            send_command(client.get(), {"BLPOP", "l", "1"});
+            send_command(client.get(), {"INCR", "k"});  // an error
+            sleep_ms(1);
+        }
+    });
+    rig.expect(0, {"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", "test"});
+    const RunResult alone = rig.exodus({"analyze", "--json", "--duration", "2s"});
+    INFO(alone.out, alone.err);
+    CHECK(alone.code == 0);
+    CHECK_FALSE(has(alone.out, "redis.traffic.beside"));
+    const auto numbers = result_of(alone)["numbers"];
+    CHECK(numbers["peak"]["requests_per_s"].get<double>() > 100);
+    CHECK(numbers["plan"]["source_busy"]["by_command"].contains("set"));
+    CHECK(numbers["plan"]["source_busy"]["cores"].get<double>() > 0);
+    CHECK(numbers["plan"]["network_bytes_per_s"]["in"].get<double>() > 1'000);
+
+    const std::jthread beside([&](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+            const auto client = rig.source().connect();
+            send_command(client.get(), {"AUTH", Rig::kUser, Rig::kPassword});
+            send_command(client.get(), {"HSET", "beside", "f", "v"});
+            sleep_ms(1);
+        }
+    });
+    const RunResult both = rig.exodus({"analyze", "--duration", "2s"});
+    INFO(both.out, both.err);
+    CHECK(both.code == 0);
+    CHECK(has(both.out, "redis.traffic.beside"));
+    CHECK(has(both.out, " hset"));
+    for (const char* part : {"peak ", "cores, of its time in commands:", "network "})
+        CHECK_MESSAGE(has(both.out, part), part);
+}
+
 TEST_CASE("a capture holds no login, replays, is profiled again, and a damaged one is refused") {
     Loaded load;
     Rig& rig = load.rig;

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+#include "families/redis/server_load.h"
 #include "families/redis/space_saving.h"
 #include "families/redis/tap_session.h"
 #include "families/redis/traffic_profile.h"
@@ -185,4 +186,36 @@ TEST_CASE("a tap of a subscriber counts and does not pair") {
     CHECK(stats.commands["SUBSCRIBE"].requests == 1);
     CHECK(stats.commands["PING"].requests == 1);
     CHECK(stats.protocol_errors.empty());
+}
+
+TEST_CASE("writes that the server ran beside the interlay are those that it did not see") {
+    ServerLoad before;
+    before.commands = {{"set", {100, 500}}, {"xgroup|create", {5, 10}}, {"del", {90, 90}}};
+    ServerLoad after;
+    after.commands = {{"set", {1'620, 3'500}},
+                      {"get", {9'000, 900}},
+                      {"xgroup|create", {30, 40}},
+                      {"hset", {4, 4}},
+                      {"del", {20, 20}}};
+    const ServerLoad during = load_between(before, after);
+    CHECK(during.commands.at("set").calls == 1'520);
+    CHECK(during.commands.at("set").busy_us == 3'000);
+    // The counters were reset in between.
+    CHECK(during.commands.at("del").calls == 20);
+    const std::set<std::string> writes{"set", "xgroup|create", "hset", "del"};
+    TrafficStats stats;
+    stats.commands["SET"].requests = 1'000;
+    stats.commands["XGROUP CREATE"].requests = 25;
+    stats.commands["DEL"].requests = 20;
+    auto found = judge_beside(during, writes, stats);
+    REQUIRE(found.size() == 1);
+    CHECK(found[0].severity == Severity::warn);
+    CHECK(found[0].text.find("ran 520 writes") != std::string::npos);
+    CHECK(found[0].text.ends_with(": 520 set"));  // reads, and a few, are no finding
+    stats.commands["SET"].requests = 1'515;
+    CHECK(judge_beside(during, writes, stats).empty());
+    // What a script writes is counted like what a client writes.
+    stats.commands["SET"].requests = 1'000;
+    after.commands["evalsha"] = {1, 10};
+    CHECK(judge_beside(load_between(before, after), writes, stats).empty());
 }
