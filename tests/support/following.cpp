@@ -32,12 +32,6 @@ void Following::check_unaffected() {
     if (!reconnects) CHECK(ledger.summary().connections_lost == 0);
 }
 
-uint64_t Following::traffic(const std::string& pointer) {
-    const std::string out = rig.expect(0, {"--json", "ctl", "traffic"});
-    const auto line = nlohmann::json::parse(out.substr(0, out.find('\n')));
-    return line.at("replies").at(0).at("reply").at(nlohmann::json::json_pointer(pointer));
-}
-
 void Following::mirror_everything() {
     rig.expect(0, {"ctl", "mirror=100"});
     CHECK(rig.expect(0, {"status"}).find("mirrored reads") != std::string::npos);
@@ -45,9 +39,9 @@ void Following::mirror_everything() {
 }
 
 void Following::check_compares() {
-    const uint64_t before = traffic("/commands/GET/equal");
+    const uint64_t before = traffic(rig, "/commands/GET/equal");
     CHECK(eventually(milliseconds(30'000),
-                     [&] { return traffic("/commands/GET/equal") > before + 50; }));
+                     [&] { return traffic(rig, "/commands/GET/equal") > before + 50; }));
 }
 
 nlohmann::json movement(Rig& rig, const std::string& direction) {
@@ -61,6 +55,12 @@ nlohmann::json movement(Rig& rig, const std::string& direction) {
 
 std::string movement_field(Rig& rig, const std::string& direction, const std::string& field) {
     return movement(rig, direction).value(field, "");
+}
+
+uint64_t traffic(Rig& rig, const std::string& pointer) {
+    const std::string out = rig.expect(0, {"--json", "ctl", "traffic"});
+    const auto line = nlohmann::json::parse(out.substr(0, out.find('\n')));
+    return line.at("replies").at(0).at("reply").at(nlohmann::json::json_pointer(pointer));
 }
 
 void wait_applied(Rig& rig, Ledger& ledger) {

@@ -16,8 +16,6 @@ struct Following {
     /// The load must go on as if nothing had happened: no error, and no lost connection unless it
     /// may reconnect.
     void check_unaffected();
-    /// A counter of the interlay, by its place in `ctl traffic`.
-    uint64_t traffic(const std::string& pointer);
     /// Every read goes to the target too, until answers of it were really compared.
     void mirror_everything();
     void check_compares();
@@ -27,6 +25,9 @@ struct Following {
 nlohmann::json movement(Rig& rig, const std::string& direction);
 /// A text field of "forward" or "reverse" in `status --json`.
 std::string movement_field(Rig& rig, const std::string& direction, const std::string& field);
+
+/// A counter of the interlay, by its place in `ctl traffic`.
+uint64_t traffic(Rig& rig, const std::string& pointer);
 
 /// Pauses the load until everything that was spooled meanwhile is applied.
 void wait_applied(Rig& rig, Ledger& ledger);

@@ -14,11 +14,12 @@ TEST_CASE("a target that hangs, and one that is killed and comes back with its d
     options.target_config = {"appendonly yes", "appendfsync always"};
     Following f(options);
     f.mirror_everything();
-    const uint64_t dropped = f.traffic("/shadow_dropped");
+    const uint64_t dropped = traffic(f.rig, "/shadow_dropped");
     f.rig.target().freeze(true);
     f.check_unaffected();
     // Dropped and counted, never waited for.
-    CHECK(eventually(milliseconds(30'000), [&] { return f.traffic("/shadow_dropped") > dropped; }));
+    CHECK(eventually(milliseconds(30'000),
+                     [&] { return traffic(f.rig, "/shadow_dropped") > dropped; }));
     f.check_unaffected();
     f.rig.target().freeze(false);
     check_equal(f.rig, f.ledger);
