@@ -112,7 +112,7 @@ set_tests_properties(tidy.monitoring PROPERTIES LABELS tidy TIMEOUT ${TIMEOUT_ti
 
 # The example whole, as the README's first command runs it, with its dashboard watched in chromium.
 add_test(NAME real.example
-         COMMAND bash -o pipefail -c "${PROJECT_SOURCE_DIR}/examples/redis-to-valkey/run.sh --keys 30000 | node example.mjs pictures"
+         COMMAND bash -o pipefail -c "${PROJECT_SOURCE_DIR}/examples/redis-to-valkey/run.sh --keys 30000 | node example.mjs example-pictures"
          WORKING_DIRECTORY ${PROJECT_BINARY_DIR}/interlay_dashboard-node)
 set_tests_properties(real.example PROPERTIES LABELS real TIMEOUT ${TIMEOUT_real} RUN_SERIAL ON
                      ENVIRONMENT "EXODUS_BINARY=$<TARGET_FILE:exodus>")
