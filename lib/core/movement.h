@@ -62,6 +62,11 @@ struct MovementStatus {
     uint64_t changes_applied = 0;
     double items_per_s = 0;
     double changes_per_s = 0;
+    // A batch is one transaction on the destination; its time is from sent to answered.
+    uint64_t batches = 0;
+    uint64_t batches_us = 0;              ///< how long they took in all
+    std::optional<int64_t> batch_p50_us;  ///< of about the last ten seconds; none: there was none
+    std::optional<int64_t> batch_p99_us;
     uint64_t lag_bytes = 0;         ///< origin's end of stream minus applied
     std::optional<int64_t> lag_ms;  ///< the oldest change not applied is at most this old; none
                                     ///< until all that was written has been applied once

@@ -141,6 +141,7 @@ class Renderer {
         identity();
         for (const FromStatus& metric : kFromStatus) from_status(metric);
         movements();
+        batches();
         findings_and_divergences();
         switches();
         requests();
@@ -242,6 +243,27 @@ class Renderer {
                 to.metric.push_back(
                     series({{"direction", direction}}, movement.value(field, "").empty() ? 0 : 1));
             }
+        }
+    }
+
+    /// In place of mirrored writes: what a write costs on the side that is fed.
+    void batches() {
+        MetricFamily& to = family("exodus_movement_batch_duration_seconds", MetricType::Summary,
+                                  "Transactions on the destination, from sent to answered");
+        for (const char* direction : {"forward", "reverse"}) {
+            const std::string at = std::string("/") + direction;
+            const auto count = number_at(status_, at + "/batches");
+            if (!count) continue;
+            ClientMetric metric;
+            metric.label = {{"direction", direction}};
+            metric.summary.sample_count = static_cast<uint64_t>(*count);
+            metric.summary.sample_sum = number_at(status_, at + "/batches_us").value_or(0) * 1e-6;
+            for (const auto& [share, field] :
+                 {std::pair{0.5, "/batch_p50_us"}, {0.99, "/batch_p99_us"}}) {
+                if (const auto us = number_at(status_, at + field))
+                    metric.summary.quantile.push_back({share, *us * 1e-6});
+            }
+            to.metric.push_back(std::move(metric));
         }
     }
 

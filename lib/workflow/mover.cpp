@@ -390,6 +390,7 @@ ControlHandlers Mover::handlers() {
             json& row = answer[std::string(to_string(lane->direction))];
             row = to_json(lane->movement->status());
         }
+        answer["config_hash"] = context_.settings.config_hash;
         const std::scoped_lock lock(row_mutex_);
         if (row_) {
             answer["epoch"] = row_->route.epoch;

@@ -92,7 +92,13 @@ Result<Direction> direction_from(std::string_view text);
 /// Blocks; not thread-safe beyond ControlPort itself.
 class MoverClient {
   public:
+    struct Both {
+        MovementStatus forward;
+        MovementStatus reverse;
+        std::string config_hash;  ///< of the configuration that they work with; empty: not told
+    };
     explicit MoverClient(ControlPort& port) : port_(port) {}
+    Result<Both> both();
     Result<MovementStatus> status(Direction direction);
     Result<bool> applied(Direction direction, const Position& position);
     Result<uint64_t> stand(Direction direction, uint64_t ticket, const Position& position,

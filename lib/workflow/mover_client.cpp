@@ -68,6 +68,9 @@ json eta_ms(const MovementStatus& status) {
 }  // namespace
 
 json to_json(const MovementStatus& status) {
+    const auto known = [](const std::optional<int64_t>& value) {
+        return value ? json(*value) : json();
+    };
     return {{"stage", std::string(to_string(status.stage))},
             {"items_done", status.items_done},
             {"items_total_estimate", status.items_total_estimate},
@@ -76,8 +79,12 @@ json to_json(const MovementStatus& status) {
             {"items_per_s", status.items_per_s},
             {"eta_ms_estimate", eta_ms(status)},
             {"changes_per_s", status.changes_per_s},
+            {"batches", status.batches},
+            {"batches_us", status.batches_us},
+            {"batch_p50_us", known(status.batch_p50_us)},
+            {"batch_p99_us", known(status.batch_p99_us)},
             {"lag_bytes", status.lag_bytes},
-            {"lag_ms", status.lag_ms ? json(*status.lag_ms) : json()},
+            {"lag_ms", known(status.lag_ms)},
             {"queue_bytes", status.queue_bytes},
             {"queue_max_bytes", status.queue_max_bytes},
             {"retries", status.retries},
@@ -106,8 +113,16 @@ MovementStatus movement_status_from_json(const json& in) {
     status.items_per_s = in.value("items_per_s", 0.0);
     status.changes_per_s = in.value("changes_per_s", 0.0);
     status.lag_bytes = in.value("lag_bytes", uint64_t{0});
-    if (const auto lag = in.find("lag_ms"); lag != in.end() && lag->is_number())
-        status.lag_ms = lag->get<int64_t>();
+    const auto known = [&in](const char* name) {
+        const auto found = in.find(name);
+        return found != in.end() && found->is_number() ? std::optional(found->get<int64_t>())
+                                                       : std::nullopt;
+    };
+    status.batches = in.value("batches", uint64_t{0});
+    status.batches_us = in.value("batches_us", uint64_t{0});
+    status.batch_p50_us = known("batch_p50_us");
+    status.batch_p99_us = known("batch_p99_us");
+    status.lag_ms = known("lag_ms");
     status.queue_bytes = in.value("queue_bytes", uint64_t{0});
     status.queue_max_bytes = in.value("queue_max_bytes", uint64_t{0});
     status.retries = in.value("retries", uint64_t{0});
@@ -127,16 +142,26 @@ MovementStatus movement_status_from_json(const json& in) {
     return status;
 }
 
-Result<MovementStatus> MoverClient::status(Direction direction) {
-    auto answer =
+Result<MoverClient::Both> MoverClient::both() {
+    const auto answer =
         port_.call({{"op", control_op::kMover}}, milliseconds(limits::kControlTimeout_ms));
-    auto row = field<json>(answer, to_string(direction).data());
-    if (!row) return tl::unexpected(row.error());
+    auto forward = field<json>(answer, to_string(Direction::forward).data());
+    if (!forward) return tl::unexpected(std::move(forward).error());
+    auto reverse = field<json>(answer, to_string(Direction::reverse).data());
+    if (!reverse) return tl::unexpected(std::move(reverse).error());
     try {
-        return movement_status_from_json(*row);
+        return Both{movement_status_from_json(*forward), movement_status_from_json(*reverse),
+                    answer->value("config_hash", "")};
     } catch (const json::exception& error) {
         return fail(ErrorCode::protocol, std::string("the mover's status: ") + error.what());
     }
+}
+
+Result<MovementStatus> MoverClient::status(Direction direction) {
+    auto answer = both();
+    if (!answer) return tl::unexpected(std::move(answer).error());
+    return direction == Direction::forward ? std::move(answer->forward)
+                                           : std::move(answer->reverse);
 }
 
 Result<bool> MoverClient::applied(Direction direction, const Position& position) {

@@ -335,7 +335,9 @@ Result<Lane::Executed> Lane::execute(const Plan& plan, const std::vector<CopyIte
         ++commands;
     }
     std::string unknown_verb;
+    const int64_t sent_us = steady_us();
     auto exec = transact(body, commands, passed_, &unknown_verb);
+    if (exec) count_batch(static_cast<uint64_t>(steady_us() - sent_us));
     if (!exec) {
         if (!unknown_verb.empty()) return fail(ErrorCode::data, unknown_verb);
         return tl::unexpected<Error>(std::move(exec).error());

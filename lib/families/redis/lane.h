@@ -3,11 +3,13 @@
 // This movement runs one lane, so no operation needs a barrier.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
 #include <stop_token>
 
+#include "base/histogram.h"
 #include "families/redis/big_keys.h"
 #include "families/redis/flow.h"
 #include "families/redis/foreign_keys.h"
@@ -84,7 +86,9 @@ class Lane {
     Status finish_fill();
     Status save_least();
     void make_room();
+    void count_batch(uint64_t took_us);
     void publish();
+    void publish_batches(int64_t now_us);
 
     // lane_functions.cpp
     Status copy_functions(const StreamPlace& place, const StreamCommand* op);
@@ -140,6 +144,9 @@ class Lane {
     uint64_t rate_items_ = 0;
     uint64_t rate_changes_ = 0;
     int64_t rate_us_ = 0;
+    /// How long batches took on the destination: of this window, and of the one before it.
+    std::array<Histogram, 2> batch_us_;
+    int64_t batch_window_us_ = 0;  ///< when this window began
 };
 
 }  // namespace exodus::redis

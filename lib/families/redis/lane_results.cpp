@@ -1,6 +1,7 @@
 // Lane: what an executed batch changes: repairs, failed items, the place reached, the end of the
 // fill, the status.
 #include <fmt/format.h>
+#include <utility>
 
 #include "base/limits.h"
 #include "families/redis/lane.h"
@@ -10,6 +11,8 @@ namespace exodus::redis {
 namespace {
 
 constexpr uint64_t kRateEvery_us = 1'000'000;
+/// The times of batches are told of one such window that is over, and of the one that runs.
+constexpr int64_t kBatchWindow_us = 5'000'000;
 
 }  // namespace
 
@@ -136,6 +139,28 @@ void Lane::make_room() {
     }
 }
 
+void Lane::count_batch(uint64_t took_us) {
+    batch_us_[0].record(took_us);
+    const std::lock_guard lock(flow_.mutex);
+    ++flow_.status.batches;
+    flow_.status.batches_us += took_us;
+}
+
+/// Percentiles since the start would hide what has just become slow. The caller holds the mutex.
+void Lane::publish_batches(int64_t now_us) {
+    Histogram recent = batch_us_[0];
+    recent.merge(batch_us_[1]);
+    const auto share = [&recent](double part) {
+        return recent.count() == 0 ? std::nullopt
+                                   : std::optional(static_cast<int64_t>(recent.percentile(part)));
+    };
+    flow_.status.batch_p50_us = share(0.50);
+    flow_.status.batch_p99_us = share(0.99);
+    if (now_us - batch_window_us_ < kBatchWindow_us) return;
+    batch_window_us_ = now_us;
+    batch_us_[1] = std::exchange(batch_us_[0], {});
+}
+
 void Lane::publish() {
     const bool exact = !flow_.fill_open && !fill_unsaved_ && repairs_.empty() && big_.size() == 0 &&
                        watermarks_.exact_at(applied_.offset);
@@ -162,6 +187,7 @@ void Lane::publish() {
         rate_items_ = status.items_done;
         rate_changes_ = status.changes_applied;
         rate_us_ = now;
+        publish_batches(now);
     }
 }
 

@@ -125,8 +125,11 @@ MovementStatus RedisMovement::status() const {
                                 : std::max<int64_t>(1, (steady_us() - caught_up_us) / 1000);
     }
     // A lane that does not come round moves nothing, whatever it did last.
-    if (steady_us() - flow.published_us > kRatesOld_us)
+    if (steady_us() - flow.published_us > kRatesOld_us) {
         status.items_per_s = status.changes_per_s = 0;
+        status.batch_p50_us.reset();
+        status.batch_p99_us.reset();
+    }
     if (flow.paused && flow.fill_open)
         status.waiting_for = "the copy is paused";
     else if (flow.spool_pressed)

@@ -59,6 +59,10 @@ export function movement(status) {
             (m) => (m.stage === 'filling' ? `${f.rate(m.items_per_s)}, ${eta(m)}` : '–')),
         row('changes applied', (m) => `${f.count(m.changes_applied)}, ${f.rate(m.changes_per_s)}`),
         row('lag', (m) => `${f.duration(m.lag_ms ?? null)}, ${f.bytes(m.lag_bytes)}`),
+        row('batch on the destination',
+            (m) => (typeof m.batch_p50_us === 'number' ?
+                        `p50 ${f.micros(m.batch_p50_us)}, p99 ${f.micros(m.batch_p99_us)}` :
+                        'none lately')),
         row('replay queue', (m) => f.bytes(m.queue_bytes)),
         row('not moved',
             (m) => (m.failed_items > 0 ? badge('bad', f.plural(m.failed_items, 'item')) : 'none')),

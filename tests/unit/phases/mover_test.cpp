@@ -342,6 +342,10 @@ TEST_CASE("every field of a movement's status crosses the control socket") {
     status.throttled = "20 MiB a second";
     status.degraded = "target: refused";
     status.blocked = "target lost its data";
+    status.batches = 21;
+    status.batches_us = 22;
+    status.batch_p50_us = 23;
+    status.batch_p99_us = 24;
     const json sent = to_json(status);
     // A field that is new in to_json() and not set above would prove nothing.
     for (const auto& [name, value] : sent.items()) {

@@ -50,6 +50,26 @@ TEST_CASE("numbers come in base units, and what is not known has no series") {
     CHECK(text.find("exodus_hold_last_seconds") == std::string::npos);
 }
 
+TEST_CASE("batches are a summary, and without one lately it has no quantiles") {
+    const std::string text = rendered({{"forward",
+                                        {{"batches", 40},
+                                         {"batches_us", 2'000'000},
+                                         {"batch_p50_us", 1'500},
+                                         {"batch_p99_us", 90'000}}},
+                                       {"reverse",
+                                        {{"batches", 0},
+                                         {"batches_us", 0},
+                                         {"batch_p50_us", nullptr},
+                                         {"batch_p99_us", nullptr}}}});
+    const std::string name = "exodus_movement_batch_duration_seconds";
+    CHECK(has(text, name + "{direction=\"forward\",quantile=\"0.5\"} 0.0015"));
+    CHECK(has(text, name + "{direction=\"forward\",quantile=\"0.99\"} 0.09"));
+    CHECK(has(text, name + "_sum{direction=\"forward\"} 2"));
+    CHECK(has(text, name + "_count{direction=\"forward\"} 40"));
+    CHECK(has(text, name + "_count{direction=\"reverse\"} 0"));
+    CHECK(count(text, name + "{direction=\"reverse\"") == 0);
+}
+
 TEST_CASE("one state, one authority") {
     const std::string text = rendered({{"state", "switched"}, {"authority", "target"}});
     CHECK(has(text, "exodus_state{state=\"switched\"} 1"));
