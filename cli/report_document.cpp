@@ -173,6 +173,9 @@ ReportSection switches(const json& report) {
     out.blocks.emplace_back(std::move(holds));
     out.blocks.emplace_back(std::move(table));
     for (const std::string& text : aborted) out.blocks.emplace_back(plain(text));
+    if (count_of(report, "switches_left_out") > 0)
+        out.blocks.emplace_back(plain(
+            fmt::format("{} older ones are not listed.", number(report, "switches_left_out"))));
     return out;
 }
 

@@ -103,6 +103,7 @@ Result<json> collect_report(PhaseContext& context) {
              {"compare", std::move(status->record.compare)},
              {"data", std::move(status->record.data)},
              {"switches", std::move(status->record.switches)},
+             {"switches_left_out", status->record.switches_left_out},
              {"changes", *changes}};
     const auto add = [&](const char* name, Result<json> part) -> Status {
         if (!part) return tl::unexpected(std::move(part.error()));

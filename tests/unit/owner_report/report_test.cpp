@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/limits.h"
 #include "cli/report_document.h"
 #include "tests/unit/phases/drive.h"
 #include "workflow/evidence.h"
@@ -128,6 +129,7 @@ TEST_CASE("the gates of switch and commit tell who went through them") {
     until_ready(book);
     EXPECT(approve(book), 0);
     CHECK(book.gate("commit").at("verdict") == "MISSING");
+    CHECK(book.collect().at("gates").size() == 8);  // each once
     EXPECT(migrate(book, MigrateGoal::switched), 0);
     CHECK(book.gate("switch").at("verdict") == "PASS");
     CHECK(has(book.gate("switch").at("why"), "confirmed by mira@ops1 at 20"));
@@ -137,6 +139,17 @@ TEST_CASE("the gates of switch and commit tell who went through them") {
     book.check_both("Gate commit: PASS: confirmed by mira@ops1");
     CHECK_FALSE(book.is_left("not recorded"));
     CHECK(book.is_left("the fence of the source"));
+}
+
+TEST_CASE("a report says in all formats how many switches it does not list") {
+    Book book;
+    book.put(kind::kCutover, {{"kind", "switch"}, {"outcome", "done"}});
+    CHECK(book.collect().at("switches_left_out") == 0);
+    CHECK_FALSE(has(book.texts().first, "are not listed"));
+    for (std::size_t i = 0; i < limits::kStatusSwitches_max + 6; ++i)
+        book.put(kind::kCutover, {{"kind", "switch"}, {"outcome", "done"}});
+    CHECK(book.collect().at("switches_left_out") == 7);
+    book.check_both("7 older ones are not listed.");
 }
 
 TEST_CASE("evidence says of which attempt and configuration it is") {
