@@ -33,7 +33,7 @@ inline constexpr const char* kHello =
     "hello";  ///< who is there: pid, version, epoch, listen addresses
 inline constexpr const char* kLookNow = "look-now";  ///< read the state file again at once
 inline constexpr const char* kQuiescence =
-    "quiescence";  ///< {pid, epoch, writes_in_flight, held, blocker} over all workers
+    "quiescence";  ///< {pid, epoch, writes_in_flight, held, blocker, draining} over all workers
 inline constexpr const char* kTraffic = "traffic";  ///< TrafficStats as JSON
 inline constexpr const char* kBackends =
     "backends";  ///< {side} -> {addresses}: the interlay's ends of its connections there

@@ -17,6 +17,7 @@ namespace exodus {
 /// A probe of one side, for status and telemetry.
 struct EndpointHealth {
     bool reachable = false;
+    bool silent = false;     ///< not reachable, and not because it refuses us: nobody answers
     std::string version;     ///< "redis 7.0.15"
     std::string role;        ///< "master", "replica", ...
     int64_t latency_us = 0;  ///< of the probe

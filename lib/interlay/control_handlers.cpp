@@ -107,7 +107,8 @@ ControlHandlers make_control_handlers(InterlayOperations& operations) {
                     {"epoch", now->epoch},
                     {"writes_in_flight", now->writes_in_flight},
                     {"held", now->held},
-                    {"blocker", now->blocker}};
+                    {"blocker", now->blocker},
+                    {"draining", ops->identity().draining}};
     };
     handlers[control_op::kTraffic] = [ops](const json&) -> Result<json> {
         auto stats = ops->interlay().traffic();

@@ -8,6 +8,7 @@
 #include "base/stop_token.h"
 #include "core/json_text.h"
 #include "telemetry/limits.h"
+#include "telemetry/readiness.h"
 
 namespace exodus {
 
@@ -55,10 +56,12 @@ void Feed::stop() {
 
 void Feed::take_snapshots(const std::stop_token& stop) {
     Snapshot now;
+    Readiness readiness;
     do {
         const int64_t began_us = steady_us();
         auto taken = guarded([this] { return source_.snapshot(); });
         if (taken) {
+            now.not_ready = readiness.after(taken->status, began_us);
             now.text = std::make_shared<const std::string>(json_text(taken->status));
             now.value = std::make_shared<const TelemetrySnapshot>(std::move(*taken));
             now.taken_ms = wall_ms();

@@ -38,6 +38,7 @@ class Feed {
         int64_t taken_us = 0;                            ///< the same, steady
         int64_t took_us = 0;
         std::string error;  ///< why the newest could not be taken; `value` is the last that could
+        std::string not_ready;  ///< why applications should not be sent here; empty: they may be
     };
     [[nodiscard]] Snapshot snapshot() const;
     /// The object of /status: the snapshot, the server's clock, its own counts.

@@ -244,13 +244,15 @@ void TelemetryServer::Http::metrics(httplib::Response& response) {
                          "text/plain; version=0.0.4; charset=utf-8");
 }
 
-/// Whether what is shown is live; an endpoint that is away does not matter.
+/// Whether applications should be sent here. Who does not know its own state cannot say so.
 void TelemetryServer::Http::ready(httplib::Response& response) const {
-    if (feed_->live()) return response.set_content("ok\n", "text/plain");
+    const Feed::Snapshot now = feed_->snapshot();
+    const bool live = feed_->live();
+    if (live && now.not_ready.empty()) return response.set_content("ok\n", "text/plain");
     response.status = 503;
-    const std::string error = feed_->snapshot().error;
-    response.set_content("stale: " + (error.empty() ? "no snapshot yet" : error) + "\n",
-                         "text/plain");
+    const std::string why =
+        live ? now.not_ready : "stale: " + (now.error.empty() ? "no snapshot yet" : now.error);
+    response.set_content(why + "\n", "text/plain");
 }
 
 void TelemetryServer::Http::events(const httplib::Request& request, httplib::Response& response) {

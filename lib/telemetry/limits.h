@@ -23,6 +23,10 @@ inline constexpr std::size_t kTelemetryEvents_max = 1'000;
 inline constexpr int64_t kTelemetryEventsFirst = 100;
 /// A snapshot older than this is not live: /readyz and the dashboard say so.
 inline constexpr int64_t kTelemetryStale_ms = 5'000;
+/// Who serves applications is silent for so long: /readyz says that they should go elsewhere. An
+/// orchestrator adds its own patience (three probes by default); a fail-over or a restart of a
+/// server is no reason.
+inline constexpr int64_t kTelemetryReadySilent_ms = 10'000;
 /// Clients that follow, threads that answer, and what a client may leave unread before it is
 /// dropped.
 inline constexpr std::size_t kTelemetryFollowers_max = 256;

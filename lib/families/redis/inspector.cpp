@@ -58,19 +58,19 @@ class RedisInspector final : public Inspector {
 
     EndpointHealth health(Side side) override {
         EndpointHealth health;
-        auto client = ends_.client(side);
-        if (!client) {
-            health.error = client.error().message;
+        const auto failed = [&health](const Error& error) {
+            health.error = error.message;
+            health.silent =
+                error.code == ErrorCode::unreachable || error.code == ErrorCode::timeout;
             return health;
-        }
+        };
+        auto client = ends_.client(side);
+        if (!client) return failed(client.error());
         const int64_t began = steady_us();
         auto pong = (*client)->ask({"PING"});
         health.latency_us = steady_us() - began;
         auto info = pong ? (*client)->info() : Result<Info>(tl::unexpected<Error>(pong.error()));
-        if (!info) {
-            health.error = info.error().message;
-            return health;
-        }
+        if (!info) return failed(info.error());
         health.reachable = true;
         health.version = ServerVersion::of(*info).text();
         health.role = info->get("role") == "slave" ? "replica" : info->get("role");

@@ -98,6 +98,18 @@ TEST_CASE("a source that hangs makes what is shown stale, and nothing else") {
     CHECK(eventually(milliseconds(5'000), [&] { return client.Get("/readyz")->status == 200; }));
 }
 
+TEST_CASE("an interlay that drains lives, and is not ready for applications") {
+    Served served;
+    auto client = served.client();
+    REQUIRE(eventually(milliseconds(5'000), [&] { return client.Get("/readyz")->status == 200; }));
+    TelemetrySnapshot draining;
+    draining.status = {{"draining", true}};
+    served.source.set(std::move(draining));
+    REQUIRE(eventually(milliseconds(5'000), [&] { return client.Get("/readyz")->status == 503; }));
+    CHECK(client.Get("/readyz")->body.find("draining") == 0);
+    CHECK(client.Get("/livez")->status == 200);
+}
+
 TEST_CASE("events: a client that comes back misses none and sees none twice") {
     Served served;
     for (int i = 0; i < 150; ++i) served.source.add_event();

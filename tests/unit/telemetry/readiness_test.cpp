@@ -1,0 +1,66 @@
+// Whether applications should be sent to an interlay: not while it drains, not when who serves them
+// is silent for long; the side without the authority never counts.
+#include "telemetry/readiness.h"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "telemetry/limits.h"
+
+using namespace exodus;
+using nlohmann::json;
+
+namespace {
+
+constexpr int64_t kSecond_us = 1'000'000;
+constexpr int64_t kLong_us = limits::kTelemetryReadySilent_ms * 1000;
+
+json status(const char* authority, const char* silent_side) {
+    json out{{"authority", authority}, {"draining", false}, {"traffic", json::object()}};
+    for (const char* side : {"source", "target"}) {
+        const bool silent = std::string(side) == silent_side;
+        out[side]["health"] = {{"reachable", !silent}, {"silent", silent}};
+    }
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("only the authoritative side counts, and only when it is silent for long") {
+    for (const auto& [authority, other] : {std::pair{"source", "target"}, {"target", "source"}}) {
+        CAPTURE(authority);
+        Readiness readiness;
+        CHECK(readiness.after(status(authority, ""), kSecond_us).empty());
+        CHECK(readiness.after(status(authority, other), kSecond_us).empty());
+        CHECK(readiness.after(status(authority, other), 10 * kLong_us).empty());
+        int64_t now_us = 20 * kLong_us;
+        CHECK(readiness.after(status(authority, authority), now_us).empty());
+        CHECK(readiness.after(status(authority, authority), now_us + kLong_us - 1).empty());
+        const std::string why =
+            readiness.after(status(authority, authority), now_us + kLong_us + 2 * kSecond_us);
+        CHECK(why == std::string("the authoritative ") + authority + " has not answered for 12 s");
+        // It answers again, and is silent anew.
+        now_us += 2 * kLong_us;
+        CHECK(readiness.after(status(authority, ""), now_us).empty());
+        CHECK(readiness.after(status(authority, authority), now_us + kSecond_us).empty());
+    }
+}
+
+TEST_CASE("a server that refuses the user of exodus answers: applications have their own") {
+    Readiness readiness;
+    json refused = status("source", "");
+    refused["source"]["health"] = {{"reachable", false}, {"silent", false}};
+    CHECK(readiness.after(refused, kSecond_us).empty());
+    CHECK(readiness.after(refused, kSecond_us + 2 * kLong_us).empty());
+}
+
+TEST_CASE("draining says so at once, loops that do not answer after a while") {
+    Readiness readiness;
+    json now = status("source", "");
+    now["traffic"] = nullptr;
+    CHECK(readiness.after(now, kSecond_us).empty());
+    CHECK(readiness.after(now, kSecond_us + kLong_us).find("a loop") == 0);
+    now["draining"] = true;
+    CHECK(readiness.after(now, kSecond_us).find("draining") == 0);
+    CHECK(readiness.after(json::object(), kSecond_us).empty());  // nothing was asked
+}
