@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <fmt/format.h>
 #include <mutex>
 #include <spdlog/spdlog.h>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "cli/event_json.h"
 #include "core/json_text.h"
 #include "telemetry/limits.h"
+#include "workflow/limits.h"
 #include "workflow/phases/status.h"
 #include "workflow/status_events.h"
 
@@ -65,6 +67,7 @@ class Probe {
         const int64_t silent_us = steady_us() - answered_us_;
         if (silent_us > 2 * limits::kTelemetryProbe_ms * 1000 && health.error.empty()) {
             health.reachable = false;
+            health.silent = true;
             health.error = "no answer for " + std::to_string(silent_us / 1'000'000) + " s";
         }
         return health;
@@ -212,7 +215,8 @@ std::string beginning_of(const std::string& text) {
 class Telemetry final : public TelemetrySource {
   public:
     Telemetry(Cli& cli, Workspace& space, ControlHandlers handlers, TelemetryParts parts)
-        : space_(space),
+        : cli_(cli),
+          space_(space),
           parts_(parts),
           seen_(space.settings.cutover.max_lag_ms),
           port_(std::move(handlers)),
@@ -233,16 +237,23 @@ class Telemetry final : public TelemetrySource {
                 return fail(ErrorCode::timeout, "the endpoints have not answered yet");
             options.probed = {probes_[0]->health(), probes_[1]->health()};
         }
-        auto report = read_status(context_, options);
+        EXODUS_TRY(go_on_telling());
+        read_configuration(options.config_error);
+        PhaseContext context = context_.with(judged_);
+        auto report = read_status(context, options);
         if (!report) return tl::unexpected<Error>(std::move(report).error());
+        // Those that this process is connected to.
+        report->source_address = space_.settings.source.address();
+        report->target_address = space_.settings.target.address();
         TelemetrySnapshot out;
         out.status = to_json(*report);
         out.status["version"] = EXODUS_VERSION;
-        out.status["traffic"] = nullptr;
         constexpr milliseconds kWait(limits::kControlTimeout_ms);
+        auto now = port_.call({{"op", control_op::kQuiescence}}, kWait);
+        out.status["draining"] = now && now->value("draining", false);
+        out.status["traffic"] = nullptr;
         if (auto answer = port_.call({{"op", control_op::kTraffic}}, kWait)) {
             traffic_ = TrafficStats::from_json(*answer);
-            auto now = port_.call({{"op", control_op::kQuiescence}}, kWait);
             const uint64_t held = now ? now->value("held", uint64_t{0}) : 0;
             out.status["traffic"] = traffic_json(traffic_, recent_.of(traffic_), held);
         }
@@ -270,6 +281,34 @@ class Telemetry final : public TelemetrySource {
     Result<int64_t> newest_event() override { return space_.store->newest_event(space_.row.id); }
 
   private:
+    /// What the process before this one told must not be told again, and its ends must be.
+    Status go_on_telling() {
+        if (goes_on_) return {};
+        auto last = space_.store->last_events(space_.row.id, StatusEvents::codes(),
+                                              limits::kEventsLookBack);
+        if (!last) return tl::unexpected<Error>(std::move(last).error());
+        seen_.go_on(*last);
+        goes_on_ = true;
+        return {};
+    }
+
+    /// The configuration as a command would read it now: by it gates are judged. `error`: where it
+    /// cannot be read; then the last that could be stays.
+    void read_configuration(std::string& error) {
+        auto loaded = load(cli_, {.read_secrets = false});
+        if (!loaded) {
+            // The place alone: what is written there may be a secret.
+            const ConfigError& first = loaded.error().front();
+            error = fmt::format("{}{}{}", first.file,
+                                first.line > 0 ? fmt::format(":{}", first.line) : "",
+                                first.key.empty() ? "" : ", " + first.key);
+            return;
+        }
+        judged_ = std::move(loaded->settings);
+        judged_.migration = space_.settings.migration;
+        seen_.set_max_lag(judged_.cutover.max_lag_ms);
+    }
+
     Result<json> divergences() {
         json out{{"total", 0},
                  {"unresolved", 0},
@@ -308,9 +347,12 @@ class Telemetry final : public TelemetrySource {
         return out;
     }
 
+    Cli& cli_;
     Workspace& space_;
     TelemetryParts parts_;
+    Settings judged_ = space_.settings;
     StatusEvents seen_;
+    bool goes_on_ = false;  ///< from what was told before this process
     Recent recent_;
     TrafficStats traffic_;
     OwnPort port_;

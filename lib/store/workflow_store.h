@@ -169,6 +169,11 @@ class WorkflowStore {
     Result<int64_t> newest_event(int64_t migration);  ///< its id, 0 when there is none
     Result<std::vector<EventRow>> events_since(int64_t migration, int64_t id,
                                                std::size_t limit);  ///< oldest first
+    /// The newest of each of `codes` and of what it is about ("about" in its data), oldest first;
+    /// looks no further back than so many events.
+    Result<std::vector<EventRow>> last_events(int64_t migration,
+                                              const std::vector<std::string>& codes,
+                                              std::size_t look_back);
     Result<int64_t> begin_command(int64_t migration, std::string_view command, const Owner& owner);
     Status end_command(int64_t migration, int64_t id, int exit_code, std::string_view headline,
                        const std::optional<NewEvent>& event = std::nullopt);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "core/json_text.h"
 #include "store/database.h"
 #include "store/statement.h"
 #include "store/workflow_store.h"
@@ -37,6 +38,19 @@ std::string channel_of_process() {
         }
     }
     return "script";
+}
+
+constexpr const char* kEventColumns = "SELECT id, at_ms, severity, code, text, data FROM event ";
+
+EventRow event_at(SQLite::Statement& query) {
+    EventRow row;
+    row.id = int_at(query, 0);
+    row.at_ms = int_at(query, 1);
+    row.severity = text_at(query, 2);
+    row.code = text_at(query, 3);
+    row.text = text_at(query, 4);
+    row.data = text_at(query, 5);
+    return row;
 }
 
 }  // namespace
@@ -87,20 +101,26 @@ Result<std::vector<EventRow>> WorkflowStore::events_since(int64_t migration, int
                                                           std::size_t limit) {
     return database_->read("reading events", [&](SQLite::Database& db) {
         return collect(statement(db,
-                                 "SELECT id, at_ms, severity, code, text, data FROM event WHERE "
-                                 "migration_id = ? AND id > ? "
-                                 "ORDER BY id LIMIT ?",
+                                 std::string(kEventColumns) +
+                                     "WHERE migration_id = ? AND id > ? ORDER BY id LIMIT ?",
                                  migration, id, limit),
-                       [](SQLite::Statement& query) {
-                           EventRow row;
-                           row.id = int_at(query, 0);
-                           row.at_ms = int_at(query, 1);
-                           row.severity = text_at(query, 2);
-                           row.code = text_at(query, 3);
-                           row.text = text_at(query, 4);
-                           row.data = text_at(query, 5);
-                           return row;
-                       });
+                       event_at);
+    });
+}
+
+Result<std::vector<EventRow>> WorkflowStore::last_events(int64_t migration,
+                                                         const std::vector<std::string>& codes,
+                                                         std::size_t look_back) {
+    return database_->read("reading events", [&](SQLite::Database& db) {
+        return collect(
+            statement(db,
+                      std::string(kEventColumns) +
+                          "WHERE id IN (SELECT max(id) FROM event WHERE migration_id = ?1 "
+                          "AND id > (SELECT coalesce(max(id), 0) FROM event) - ?2 "
+                          "AND code IN (SELECT value FROM json_each(?3)) "
+                          "GROUP BY code, json_extract(data, '$.about')) ORDER BY id",
+                      migration, look_back, json_text(codes)),
+            event_at);
     });
 }
 

@@ -316,8 +316,8 @@ Status GateRules::switch_over() {
         compared->open(), "exodus compare");
     EXODUS_TRY(workers_current());
     EXODUS_TRY(with_evidence(
-        kind::kReadiness, "everything is ready for the switch", "exodus migrate",
-        [&](const json& data) -> Status {
+        kind::kReadiness, "lag, way back, sessions and room, measured now",
+        "exodus migrate --switch measures them", [&](const json& data) -> Status {
             const auto lag_ms = data.at("lag_ms").get<int64_t>();
             add(fmt::format("lag ≤ {} ms", in_.settings.cutover.max_lag_ms),
                 fmt::format("{} ms", lag_ms), lag_ms <= in_.settings.cutover.max_lag_ms,
@@ -388,7 +388,8 @@ Status GateRules::cutover() {
 
 Status GateRules::commit_proofs() {
     EXODUS_TRY(with_evidence(
-        kind::kCommitLag, "the way back follows", "exodus commit", [&](const json& data) -> Status {
+        kind::kCommitLag, "the way back follows", "exodus commit measures it",
+        [&](const json& data) -> Status {
             const auto lag_ms = data.at("reverse_lag_ms").get<int64_t>();
             add(fmt::format("reverse lag ≤ {} ms", in_.settings.gates.ready_lag_ms),
                 fmt::format("{} ms", lag_ms), lag_ms <= in_.settings.gates.ready_lag_ms,
@@ -401,9 +402,14 @@ Status GateRules::commit_proofs() {
 Status GateRules::commit() {
     const int64_t since_ms = in_.now_ms - in_.row.switched_ms;
     const int64_t watch_ms = in_.settings.cutover.watch_ms;
+    const bool over = in_.row.switched_ms > 0 && since_ms >= watch_ms;
+    // A window that is open is no failure.
     add("the watch window is over",
         fmt::format("{} s of {} s since the switch", since_ms / 1000, watch_ms / 1000),
-        in_.row.switched_ms > 0 && since_ms >= watch_ms, "wait, or shorten it: --watch");
+        over                      ? GateVerdict::pass
+        : in_.row.switched_ms > 0 ? GateVerdict::missing
+                                  : GateVerdict::fail,
+        over ? "" : "wait, or shorten it: --watch");
     auto skip = skip_decision(in_.store, in_.row, Gate::commit);
     if (!skip) return tl::unexpected(std::move(skip).error());
     if (*skip) {

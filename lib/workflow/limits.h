@@ -19,6 +19,9 @@ inline constexpr int64_t kEventsBusy_ms = 200;
 inline constexpr int64_t kEventsAgain_ms = 1'000;
 /// Events that wait: more than all conditions of a status can tell in some minutes.
 inline constexpr std::size_t kEventsWaiting_max = 500;
+/// How far back it is looked for what an earlier process told last: a read of some milliseconds,
+/// and days of events.
+inline constexpr std::size_t kEventsLookBack = 20'000;
 /// Decisions in a status, newest first; more is history, which the report tells whole.
 inline constexpr std::size_t kStatusDecisions_max = 50;
 

@@ -53,16 +53,14 @@ Result<GateLine> passed(WorkflowStore& store, const MigrationRow& row, Gate gate
         fmt::format("confirmed by {} at {}", owner_name((*by)->owner), iso8601((*by)->at_ms))};
 }
 
-Result<GateLine> switch_gate(PhaseContext& context, const MigrationRow& row) {
+Result<GateLine> switch_gate(WorkflowStore& store, const MigrationRow& row) {
     if (row.state == S::switched || row.state == S::committed)
-        return passed(context.store, row, Gate::switch_over);
-    if (row.state == S::ready) return gate_line(context, row, Gate::switch_over);
+        return passed(store, row, Gate::switch_over);
     return GateLine{"switch", "MISSING", "it is asked when the migration is ready"};
 }
 
-Result<GateLine> commit_gate(PhaseContext& context, const MigrationRow& row) {
-    if (row.state == S::committed) return passed(context.store, row, Gate::commit);
-    if (row.state == S::switched) return gate_line(context, row, Gate::commit);
+Result<GateLine> commit_gate(WorkflowStore& store, const MigrationRow& row) {
+    if (row.state == S::committed) return passed(store, row, Gate::commit);
     return GateLine{"commit", "MISSING", "it is asked behind the switch"};
 }
 
@@ -70,11 +68,16 @@ Result<GateLine> commit_gate(PhaseContext& context, const MigrationRow& row) {
 
 Result<json> gates(PhaseContext& context, const StatusReport& status) {
     std::vector<GateLine> lines = status.gates;
-    for (auto* ask : {&switch_gate, &commit_gate}) {
-        auto line = ask(context, status.row);
+    for (auto* other : {&switch_gate, &commit_gate}) {
+        auto line = other(context.store, status.row);
         if (!line) return tl::unexpected(std::move(line.error()));
-        lines.push_back(std::move(*line));
+        // The one that is ahead is in the status.
+        const bool there = std::any_of(lines.begin(), lines.end(),
+                                       [&](const GateLine& one) { return one.name == line->name; });
+        if (!there) lines.push_back(std::move(*line));
     }
+    std::stable_partition(lines.begin(), lines.end(),
+                          [](const GateLine& one) { return one.name != "commit"; });  // the last
     json out = json::array();
     for (const GateLine& line : lines)
         out.push_back({{"gate", line.name}, {"verdict", line.verdict}, {"why", line.why}});

@@ -38,6 +38,11 @@ constexpr ConditionRule kThrottled{"throttle.began", "throttle.ended", 3, 10};
 constexpr ConditionRule kWayBack{"way-back.closed", "way-back.open", 5, 3};
 constexpr ConditionRule kTargetSlow{"latency.target", "latency.target-over", 10, 10};
 constexpr ConditionRule kErrors{"traffic.errors", "traffic.errors-over", 0, 0};
+// An editor may write a file in two steps.
+constexpr ConditionRule kConfig{"config.changed", "config.changed-over", 1, 1};
+constexpr const ConditionRule* kRules[] = {
+    &kDown,      &kRole,      &kSlow,    &kMemory,     &kReplicaLag, &kLag,   &kQueueHalf,
+    &kQueueFull, &kThrottled, &kWayBack, &kTargetSlow, &kErrors,     &kConfig};
 
 /// A probe that takes longer, and the end of that.
 constexpr double kProbeSlow_us = 100'000;
@@ -110,8 +115,37 @@ std::vector<NewEvent> StatusEvents::after(const json& status, int64_t now_us) {
     look_at_answers();
     look_at_errors();
     look_at_losses();
+    look_at_configuration();
     status_ = nullptr;
     return std::move(out_);
+}
+
+std::vector<std::string> StatusEvents::codes() {
+    std::vector<std::string> out;
+    for (const ConditionRule* rule : kRules) {
+        out.emplace_back(rule->code);
+        out.emplace_back(rule->code_over);
+    }
+    return out;
+}
+
+void StatusEvents::go_on(const std::vector<EventRow>& last) {
+    for (const EventRow& event : last) {
+        const auto* const found =
+            std::find_if(std::begin(kRules), std::end(kRules), [&](const ConditionRule* rule) {
+                return event.code == rule->code || event.code == rule->code_over;
+            });
+        if (found == std::end(kRules)) continue;
+        const json data = json::parse(event.data, nullptr, false);
+        const std::string about = text(data, "/about");
+        bool told = event.code == (*found)->code;
+        if (*found == &kRole && told) {
+            // The role that it had first; an older exodus did not write it.
+            roles_[about] = text(data, "/first");
+            told = !roles_[about].empty();
+        }
+        levels_[(*found)->code + (" " + about)].told = told;
+    }
 }
 
 void StatusEvents::look_at_endpoint(const std::string& side) {
@@ -134,7 +168,9 @@ void StatusEvents::look_at_endpoint(const std::string& side) {
     if (!role.empty()) {
         condition(kRole, side, role != first,
                   {fmt::format("{} is {} now, it was {}", name, role, first),
-                   fmt::format("{} is {} again", name, first), bad});
+                   fmt::format("{} is {} again", name, first),
+                   bad,
+                   {{"first", first}}});
     }
     if (const auto took_us = number(*status_, health + "latency_us")) {
         condition(kSlow, side, band(*took_us, kProbeFast_us, kProbeSlow_us),
@@ -242,6 +278,14 @@ void StatusEvents::look_at_way_back() {
     condition(kWayBack, "", !*open, texts);
 }
 
+void StatusEvents::look_at_configuration() {
+    const json* changed = find(*status_, "/config_changed");
+    if (changed == nullptr || !changed->is_string()) return;
+    condition(kConfig, "", !text(*status_, "/config_changed").empty(),
+              {text(*status_, "/config_changed"),
+               "the interlay and the commands work with the same configuration"});
+}
+
 void StatusEvents::look_at_answers() {
     const auto source = number(*status_, "/traffic/source/p99_us");
     const auto target = number(*status_, "/traffic/target/p99_us");
@@ -337,7 +381,7 @@ void StatusEvents::condition(const ConditionRule& rule, const std::string& subje
     level.told = *holds;
     level.since_us = kNever_us;
     if (*holds)
-        tell(texts.severity, rule.code, subject, texts.on);
+        tell(texts.severity, rule.code, subject, texts.on, texts.data);
     else
         tell("info", rule.code_over, subject, texts.over);
 }
@@ -358,8 +402,8 @@ bool StatusEvents::grew(const std::string& name, uint64_t now, bool each) {
 }
 
 void StatusEvents::tell(const char* severity, const char* code, const std::string& subject,
-                        std::string text) {
-    const json data = subject.empty() ? json::object() : json{{"about", subject}};
+                        std::string text, json data) {
+    if (!subject.empty()) data["about"] = subject;
     out_.push_back(NewEvent{severity, code, std::move(text), json_text(data), 0});
 }
 

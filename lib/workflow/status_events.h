@@ -28,6 +28,15 @@ class StatusEvents {
     /// event is a transaction, and a switch waits for nobody's; what still holds is told behind it.
     std::vector<NewEvent> after(const nlohmann::json& status, int64_t now_us);
 
+    /// The codes of all conditions and of their ends.
+    static std::vector<std::string> codes();
+    /// Before the first after(): goes on from what an earlier process told. `last` is the newest
+    /// event of each code and subject, oldest first (WorkflowStore::last_events). What it told and
+    /// still holds is not told again, and what is over meanwhile is.
+    void go_on(const std::vector<EventRow>& last);
+    /// cutover.max_lag, when the configuration has changed.
+    void set_max_lag(int64_t ms) { max_lag_ms_ = ms; }
+
   private:
     static constexpr int64_t kNever_us = -3'600'000'000;
 
@@ -56,6 +65,7 @@ class StatusEvents {
         std::string on;
         std::string over;
         const char* severity = "warn";
+        nlohmann::json data = nlohmann::json::object();  ///< beside the subject
     };
 
     void look_at_endpoint(const std::string& side);
@@ -67,6 +77,7 @@ class StatusEvents {
     void look_at_answers();
     void look_at_errors();
     void look_at_losses();
+    void look_at_configuration();
 
     /// Tells a condition's beginning or end once it is due. `holds` none: it cannot be said now, or
     /// it is between its two limits; what was told stays.
@@ -75,7 +86,8 @@ class StatusEvents {
     /// Whether a count is to be told: it began, or has doubled (`each`: has grown, at most once a
     /// minute). The first one seen is what was there before.
     bool grew(const std::string& name, uint64_t now, bool each = false);
-    void tell(const char* severity, const char* code, const std::string& subject, std::string text);
+    void tell(const char* severity, const char* code, const std::string& subject, std::string text,
+              nlohmann::json data = nlohmann::json::object());
 
     int64_t max_lag_ms_;
     std::map<std::string, Level> levels_;  ///< by code and subject

@@ -170,6 +170,9 @@ function attention_rows(status) {
     if (back.tone === 'bad' || status.way_back_loses)
         add(back.tone, 'WAY BACK', `${back.word.toLowerCase()}: ${back.text}`);
     movement_trouble(status, add);
+    if (status.config_changed) add('warn', 'CONFIGURATION', status.config_changed);
+    if (status.draining)
+        add('warn', 'DRAINING', 'this interlay takes no more clients and ends');
     if (status.serves?.held) add('warn', 'HELD', 'writes wait for a switch of the authority');
     for (const flag of status.flags ?? []) {
         if (!rows.some(({text}) => text.endsWith(flag.replace(/^\w+: /, ''))))

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/limits.h"
 #include "workflow/gate_text.h"
@@ -27,6 +28,16 @@ GateLine line_of(const GateReport& report) {
     if (report.verdict == GateVerdict::skipped) line.why = report.skipped_by;
     if (const auto lines = failed_lines(report); line.why.empty() && !lines.empty())
         line.why = lines.front();
+    return line;
+}
+
+/// A gate that is ahead, with all that it lacks: what has to be done, by whom, before its command
+/// passes.
+Result<GateLine> gate_ahead(PhaseContext& context, const MigrationRow& row, Gate gate) {
+    auto report = gate_now(context, row, gate);
+    if (!report) return tl::unexpected(std::move(report.error()));
+    GateLine line = line_of(*report);
+    line.why = fmt::format("{}", fmt::join(failed_lines(*report), "; "));
     return line;
 }
 
@@ -66,6 +77,13 @@ Status read_gates(PhaseContext& context, StatusReport& out) {
                             : GateLine{"approval", "STALE", "the configuration changed since"};
     }
     out.gates.push_back(std::move(approval));
+    for (const auto& [state, gate] :
+         {std::pair{S::ready, Gate::switch_over}, {S::switched, Gate::commit}}) {
+        if (out.row.state != state) continue;
+        auto line = gate_ahead(context, out.row, gate);
+        if (!line) return tl::unexpected(std::move(line.error()));
+        out.gates.push_back(std::move(*line));
+    }
     return {};
 }
 
@@ -161,15 +179,22 @@ void read_interlay(PhaseContext& context, StatusReport& out) {
     out.reverse = last_seen(out.row, Direction::reverse);
     auto port = context.interlay.connect();
     if (!port) return;
-    MoverClient mover(**port);
-    auto forward = mover.status(Direction::forward);
-    auto reverse = mover.status(Direction::reverse);
-    out.interlay_reachable = forward.has_value() && reverse.has_value();
-    if (forward) out.forward = std::move(*forward);
-    if (reverse) out.reverse = std::move(*reverse);
+    auto both = MoverClient(**port).both();
+    out.interlay_reachable = both.has_value();
+    if (!both) return;
+    out.forward = std::move(both->forward);
+    out.reverse = std::move(both->reverse);
+    const std::string& ours = context.settings.config_hash;
+    const std::string& its = both->config_hash;
+    if (!ours.empty() && !its.empty() && ours != its)
+        out.config_changed = fmt::format(
+            "the interlay works with the configuration that it began with ({}), commands with "
+            "another ({}): exodus interlay --takeover",
+            its.substr(0, 12), ours.substr(0, 12));
 }
 
 void read_flags(StatusReport& out) {
+    if (!out.config_changed.empty()) out.flags.push_back("configuration: " + out.config_changed);
     if (!out.row.flag_paused.empty()) out.flags.push_back("paused: " + out.row.flag_paused);
     for (const auto& [name, status] :
          {std::pair<const char*, const MovementStatus&>{"forward", out.forward},
@@ -190,6 +215,7 @@ json health_json(const EndpointHealth& health) {
     // What is not known is no zero.
     const auto known = [&](auto value) { return health.reachable ? json(value) : json(); };
     return {{"reachable", health.reachable},
+            {"silent", health.silent},
             {"version", health.version},
             {"role", health.role},
             {"latency_us", known(health.latency_us)},
@@ -202,12 +228,6 @@ json health_json(const EndpointHealth& health) {
 }
 
 }  // namespace
-
-Result<GateLine> gate_line(PhaseContext& context, const MigrationRow& row, Gate gate) {
-    auto report = gate_now(context, row, gate);
-    if (!report) return tl::unexpected(std::move(report.error()));
-    return line_of(*report);
-}
 
 Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& options) {
     StatusReport out;
@@ -239,6 +259,11 @@ Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& opt
         out.endpoints_probed = true;
     }
     read_interlay(context, out);
+    if (!options.config_error.empty())
+        out.config_changed = fmt::format(
+            "no command can read the configuration ({}); the interlay works with the one that it "
+            "began with: exodus config check",
+            options.config_error);
     const Route& route = out.row.route;
     out.writes = route.writes;
     const double to_target = route.reads == Side::target ? 100 : route.canary_percent;
@@ -323,6 +348,7 @@ json to_json(const StatusReport& report) {
         {"source", {{"address", report.source_address}, {"health", health_json(report.source)}}},
         {"target", {{"address", report.target_address}, {"health", health_json(report.target)}}},
         {"interlay_reachable", report.interlay_reachable},
+        {"config_changed", report.config_changed},
         {"forward", to_json(report.forward)},
         {"reverse", to_json(report.reverse)},
         {"data_flow", report.data_flow},

@@ -14,13 +14,11 @@
 namespace exodus {
 
 struct GateLine {
-    std::string name;     ///< "pretest", "analyze", "compare", "test", "follow", "approval"
+    std::string name;     ///< "pretest", "analyze", "compare", "test", "follow", "approval"; while
+                          ///< it is ahead "switch" (at ready), "commit" (behind the switch)
     std::string verdict;  ///< "PASS", "FAIL", "MISSING", "STALE", "SKIPPED", "INCONCLUSIVE"
     std::string why;      ///< empty for PASS
 };
-
-/// One gate as it is judged now.
-Result<GateLine> gate_line(PhaseContext& context, const MigrationRow& row, Gate gate);
 
 struct StatusReport {
     MigrationRow row;
@@ -35,6 +33,9 @@ struct StatusReport {
     double reads_target_percent = 0;
     Side writes = Side::source;
     bool interlay_reachable = false;
+    /// Why the interlay and the commands do not work with the same configuration, with the command
+    /// that helps; empty: they do, as far as it is known.
+    std::string config_changed;
     MovementStatus forward;
     MovementStatus reverse;
     std::string data_flow;  ///< "source ──stream──▶ target  lag 0.08 s"
@@ -58,6 +59,9 @@ struct StatusOptions {
     bool probe_endpoints = true;  ///< versions and health; one round trip per side
     /// Instead of a probe, what an earlier one found: source, target.
     std::optional<std::array<EndpointHealth, 2>> probed = std::nullopt;
+    /// Where the configuration cannot be read as it stands now; empty: the settings are what
+    /// commands read.
+    std::string config_error{};
 };
 
 Result<StatusReport> read_status(PhaseContext& context, const StatusOptions& options);

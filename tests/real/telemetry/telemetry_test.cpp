@@ -41,6 +41,11 @@ struct Watched {
         return answer && answer->status == 200 ? answer->body : std::string();
     }
     [[nodiscard]] json status() const { return json::parse(get("/status"), nullptr, false); }
+    /// What /readyz says, ready or not; empty when nobody answers.
+    [[nodiscard]] std::string readiness() const {
+        const auto answer = httplib::Client("127.0.0.1", port).Get("/readyz");
+        return answer ? std::to_string(answer->status) + " " + answer->body : std::string();
+    }
 
     const int port;
     const std::string token;
@@ -99,6 +104,18 @@ class Follower {
     std::string last_;  ///< the follower's thread only
     std::thread thread_;
 };
+
+/// How often an event of this code was told, about this side (or whatever).
+std::size_t times_told(Rig& rig, const std::string& code, const std::string& about = "") {
+    std::size_t found = 0;
+    std::istringstream lines(rig.expect(0, {"events", "--json"}));
+    for (std::string line; std::getline(lines, line);) {
+        const json row = json::parse(line, nullptr, false);
+        if (row.value("code", "") != code) continue;
+        if (about.empty() || row.at("data").value("about", "") == about) ++found;
+    }
+    return found;
+}
 
 /// A key that only the target has, read again and again: one answer differs while compare looks.
 std::jthread read_a_difference(Rig& rig) {
@@ -290,6 +307,34 @@ TEST_CASE("events over a restart of the interlay: each once, none missing") {
     seen.resize(rows.size());  // what came behind the list
     CHECK(seen == rows);
     CHECK(follower.connects() > 2);
+
+    // Another configuration: gates are judged by it at once, the interlay works with it when
+    // another process took over, and that one knows what was told.
+    const std::string file = rig.file("exodus.toml");
+    const std::string before = read_file(file);
+    CHECK(watched.status().at("config_changed") == "");
+    CHECK(watched.status().at("gates").at(1).at("verdict") == "PASS");
+    write_file(file,
+               before + "[[compare.rule]]\ncommands = [\"SMEMBERS\"]\naction = \"unordered\"\n");
+    CHECK(eventually(milliseconds(20'000),
+                     [&] { return watched.status().value("config_changed", "") != ""; }));
+    const json changed = watched.status();
+    CHECK(changed.at("gates").at(1).at("gate") == "analyze");
+    CHECK(changed.at("gates").at(1).at("verdict") == "STALE");
+    CHECK(last_result(rig.expect(0, {"status", "--json"})).at("config_changed") ==
+          changed.at("config_changed"));
+    CHECK(eventually(milliseconds(20'000), [&] { return times_told(rig, "config.changed") == 1; }));
+    CHECK(rig.take_over() == 0);
+    CHECK(eventually(milliseconds(20'000),
+                     [&] { return times_told(rig, "config.changed-over") == 1; }));
+    CHECK(watched.status().at("config_changed") == "");
+    write_file(file, before + "unknown = 1\n");
+    CHECK(eventually(milliseconds(20'000), [&] {
+        return watched.status().value("config_changed", "").find("exodus.toml:") !=
+               std::string::npos;
+    }));
+    CHECK(times_told(rig, "config.changed-over") == 1);
+    write_file(file, before);
 }
 
 TEST_CASE("an endpoint that hangs is shown as such, and what is shown stays live") {
@@ -302,10 +347,21 @@ TEST_CASE("an endpoint that hangs is shown as such, and what is shown stays live
     REQUIRE(eventually(milliseconds(10'000), [&] {
         return watched.status().at("target").at("health").at("reachable") == true;
     }));
+    const auto rate = [&] {
+        const json now = watched.status();
+        return now.is_object() ? now.at("forward").at("changes_per_s").get<double>() : -1;
+    };
+    REQUIRE(eventually(milliseconds(20'000), [&] {
+        const json forward = watched.status().at("forward");
+        return forward.at("changes_per_s") > 0 && forward.at("batch_p99_us") > 0;
+    }));
     rig.target().freeze(true);
     CHECK(eventually(milliseconds(20'000), [&] {
         return watched.status().at("target").at("health").at("reachable") == false;
     }));
+    // A rate that nothing moves is no rate.
+    CHECK(eventually(milliseconds(20'000), [&] { return rate() == 0; }));
+    CHECK(watched.status().at("forward").at("batch_p99_us").is_null());
     for (int i = 0; i < 20; ++i) {
         const json now = watched.status();
         CHECK(now.at("now_ms").get<int64_t>() - now.at("at_ms").get<int64_t>() <=
@@ -315,12 +371,30 @@ TEST_CASE("an endpoint that hangs is shown as such, and what is shown stays live
     }
     CHECK(watched.status().at("source").at("health").at("reachable") == true);
     wait_for_load(ledger, 500);  // applications notice nothing
+    CHECK(eventually(milliseconds(20'000),
+                     [&] { return times_told(rig, "endpoint.down", "target") == 1; }));
+    // The process that told it is gone; the next one tells its end, and nothing twice.
+    rig.kill_interlay();
+    rig.start_interlay();
     rig.target().freeze(false);
-    CHECK(eventually(milliseconds(20'000), [&] {
-        return watched.status().at("target").at("health").at("reachable") == true;
-    }));
+    CHECK(eventually(milliseconds(20'000), [&] { return rate() > 0; }));
+    CHECK(eventually(milliseconds(20'000),
+                     [&] { return times_told(rig, "endpoint.down-over", "target") == 1; }));
+    CHECK(times_told(rig, "endpoint.down", "target") == 1);
     check_equal(rig, ledger);
     check_ledger(ledger, rig.source());
+
+    // What drains takes no more clients; the one that it waits for keeps it alive.
+    const auto client = connect_to(rig.port(), milliseconds(2'000));
+    send_command(client.get(), {"AUTH", Rig::kUser, Rig::kPassword});
+    send_command(client.get(), {"MULTI"});
+    CHECK(watched.readiness() == "200 ok\n");
+    rig.expect(0, {"ctl", "drain"});
+    CHECK(eventually(milliseconds(20'000),
+                     [&] { return watched.readiness().starts_with("503 draining"); }));
+    CHECK(watched.get("/livez") == "ok\n");
+    send_command(client.get(), {"EXEC"});
+    CHECK(eventually(milliseconds(20'000), [&] { return !rig.interlay_running(); }));
 }
 
 TEST_CASE("soak: the number of series stays, whatever comes" * doctest::skip()) {

@@ -17,7 +17,8 @@ writeFileSync(join(directory, 'package.json'), '{"type": "module"}');
 const load = (name) => import(pathToFileURL(join(directory, name)));
 const {History} = await load('history.js');
 const {phases} = await load('phases.js');
-const {divergences, switches} = await load('tables.js');
+const {divergences, movement, switches} = await load('tables.js');
+const {attention} = await load('view.js');
 
 /// All descriptions of an element in a view, in order.
 function all(view, tag) {
@@ -114,4 +115,37 @@ test('a rehearsal that was taken back is the evidence of the gate test, and no s
     assert.deepEqual(
         rows(view).map((cells) => cells[1]), ['switch', 'rehearsed rollback', 'rehearsed switch']);
     assert.match(text(view), /3 older ones are not listed/);
+});
+
+test('another configuration and a drain need attention, each once', () => {
+    const why = 'the interlay works with another: exodus interlay --takeover';
+    const status = {
+        authority: 'source',
+        state: 'ready',
+        way_back_open: true,
+        config_changed: why,
+        draining: true,
+        flags: [`configuration: ${why}`]
+    };
+    const rows = all(attention(status, true), 'li').map((row) => text(row));
+    assert.equal(rows.filter((row) => row.includes(why)).length, 1);
+    assert.equal(rows.filter((row) => row.includes('DRAINING')).length, 1);
+    assert.equal(all(attention({...status, config_changed: '', draining: false, flags: []}, true), 'li').length, 0);
+});
+
+test('the gate that is ahead says what it lacks, and an open one needs no attention', () => {
+    const status = {
+        authority: 'target',
+        state: 'switched',
+        way_back_open: true,
+        gates: [{gate: 'commit', verdict: 'MISSING', why: 'the watch window is over: 5 s of 60 s'}]
+    };
+    assert.match(text(phases(status)), /commit.*MISSING.*5 s of 60 s/);
+    assert.equal(all(attention(status, true), 'li').length, 0);
+});
+
+test('batches on the destination are shown, and none is no zero', () => {
+    const moved = (batch) => text(movement({authority: 'source', forward: {stage: 'following', ...batch}}));
+    assert.match(moved({batch_p50_us: 800, batch_p99_us: 12_000}), /p50 800 µs, p99 12 ms/);
+    assert.match(moved({batch_p50_us: null, batch_p99_us: null}), /none lately/);
 });

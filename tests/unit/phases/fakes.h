@@ -29,6 +29,7 @@ struct FakeLane {
     bool paused = false;
     uint64_t items = 100;
     std::optional<int64_t> lag_ms = 0;
+    double filling_per_s = 0;  ///< not 0: it is still being filled, at this rate
     std::string degraded;
     std::string blocked;
     uint64_t failed_items = 0;
@@ -95,6 +96,11 @@ class FakeMovement : public Movement {
                 case MovementMode::apply:
                     out.stage = MovementStage::following;
                     break;
+            }
+            if (lane.filling_per_s > 0) {
+                out.stage = MovementStage::filling;
+                out.items_per_s = lane.filling_per_s;
+                out.bytes_copied = lane.items * 50;
             }
             if (!lane.blocked.empty()) out.stage = MovementStage::blocked;
             out.items_done = lane.items;

@@ -287,3 +287,113 @@ TEST_CASE("rehearsals push no switch out of status, and what is left out is coun
     CHECK(count(later.at("switches"), "what", "switch") == limits::kStatusSwitches_max);
     CHECK(later.at("switches_left_out") == 8);
 }
+
+namespace {
+
+std::optional<GateLine> line_of(Stage& stage, const std::string& name) {
+    auto context = stage.context();
+    const auto report = read_status(context, {});
+    REQUIRE(report);
+    for (const GateLine& line : report->gates) {
+        if (line.name == name) return line;
+    }
+    return std::nullopt;
+}
+
+bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("the gate of the switch is told when ready, with all that it lacks") {
+    Stage stage;
+    CHECK_FALSE(line_of(stage, "switch"));
+    until_ready(stage);
+    CHECK_FALSE(line_of(stage, "commit"));
+    auto gate = line_of(stage, "switch");
+    REQUIRE(gate);
+    CHECK(gate->verdict == "MISSING");
+    CHECK(has(gate->why, "a decision with an owner: none"));
+    CHECK(has(gate->why, "exodus approve switch"));
+    CHECK(has(gate->why, "exodus migrate --switch measures them"));
+    EXPECT(approve(stage), 0);
+    gate = line_of(stage, "switch");
+    REQUIRE(gate);
+    CHECK_FALSE(has(gate->why, "a decision with an owner"));
+    stage.settings.gates.evidence_age_ms = -1;  // whatever was measured is too old
+    CHECK(has(line_of(stage, "switch")->why, "gate compare holds, for this data: stale"));
+    stage.settings.gates.evidence_age_ms = Settings{}.gates.evidence_age_ms;
+    auto context = stage.context();
+    EXPECT(run_deny(context, "switch"), 0);
+    CHECK(line_of(stage, "switch")->verdict == "FAIL");
+}
+
+TEST_CASE("the gate of the commit is told behind the switch: an open watch window is no failure") {
+    Stage stage;
+    until_ready(stage);
+    EXPECT(approve(stage), 0);
+    EXPECT(migrate(stage, MigrateGoal::switched), 0);
+    CHECK_FALSE(line_of(stage, "switch"));
+    stage.settings.cutover.watch_ms = 3'600'000;
+    auto gate = line_of(stage, "commit");
+    REQUIRE(gate);
+    CHECK(gate->verdict == "MISSING");
+    for (const char* part : {"the watch window is over", "of 3600 s since the switch",
+                             "the way back follows", "final verify", "no typed confirmation"})
+        CHECK_MESSAGE(has(gate->why, part), gate->why);
+    stage.settings.cutover.watch_ms = 0;
+    CHECK_FALSE(has(line_of(stage, "commit")->why, "the watch window"));
+    EXPECT(commit(stage), 0);
+    CHECK_FALSE(line_of(stage, "commit"));
+}
+
+TEST_CASE("another configuration than the interlay's is said, with the command that helps") {
+    Stage stage;
+    until_ready(stage);
+    const auto report = [](const PhaseContext& context, const StatusOptions& options = {}) {
+        PhaseContext mine = context;
+        auto out = read_status(mine, options);
+        REQUIRE(out);
+        return *out;
+    };
+    const PhaseContext context = stage.context();
+    CHECK(to_json(report(context)).at("config_changed") == "");
+    CHECK(report(context).flags.empty());
+    Settings changed = stage.settings;  // the interlay keeps its own
+    changed.config_hash = "config-2";
+    changed.gates.compare_samples_min = 1'000'000'000;
+    const StatusReport now = report(context.with(changed));
+    CHECK(has(now.config_changed, "(config-1)"));
+    CHECK(has(now.config_changed, "(config-2)"));
+    CHECK(has(now.config_changed, "exodus interlay --takeover"));
+    CHECK(now.flags == std::vector<std::string>{"configuration: " + now.config_changed});
+    CHECK(now.gates.at(2).verdict != "PASS");  // by what commands read
+    const StatusReport broken = report(context, {.config_error = "exodus.toml:3"});
+    CHECK(has(broken.config_changed, "exodus.toml:3"));
+    CHECK(has(broken.config_changed, "exodus config check"));
+    // Nobody knows what an interlay that does not run, or of an older exodus, began with.
+    changed.config_hash.clear();
+    CHECK(report(context.with(changed)).config_changed.empty());
+    stage.interlay.reset();
+    changed.config_hash = "config-2";
+    CHECK(report(context.with(changed)).config_changed.empty());
+}
+
+TEST_CASE("progress of a copy tells bytes per second, at the rate of its items") {
+    Stage stage;
+    until_compared(stage);
+    EXPECT(test_phase(stage), 0);
+    std::optional<Progress> seen;
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.filling_per_s = 20, 0; });
+    stage.on_progress = [&](const Progress& progress) {
+        if (progress.step != "copying") return;
+        seen = progress;
+        stage.world.with(Direction::forward,
+                         [](FakeLane& lane) { return lane.filling_per_s = 0, 0; });
+    };
+    EXPECT(migrate(stage), 0);
+    REQUIRE(seen);
+    CHECK(seen->rate == 20);
+    CHECK(seen->bytes_per_s == 20 * 50);
+}

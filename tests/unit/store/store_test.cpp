@@ -176,3 +176,35 @@ TEST_CASE("the services see each other's changes") {
     CHECK_FALSE(newest->at(0).aa);
     CHECK(newest->at(1).outcome == "unresolved");
 }
+
+TEST_CASE("the last event of each code and of what it is about, however many others came") {
+    const Dir dir;
+    const std::string path = dir.file("s.db");
+    auto store = WorkflowStore::open(path, OpenMode::create);
+    REQUIRE(store);
+    const auto row = (*store)->create_migration(settings_with("x"), Owner{});
+    REQUIRE(row);
+    const auto add = [&](const char* code, const char* data) {
+        return *(*store)->add_event(row->id, "warn", code, "text", data);
+    };
+    const char* source = R"({"about":"source"})";
+    const char* target = R"({"about":"target"})";
+    const int64_t far = add("stream.lag", "{}");
+    add("endpoint.down", source);
+    add("endpoint.down", target);
+    const int64_t over = add("endpoint.down-over", source);
+    const int64_t down_again = add("endpoint.down", source);
+    const int64_t down_target = add("endpoint.down", R"({"about":"target","more":1})");
+    add("copy.progress", source);
+    const std::vector<std::string> codes{"endpoint.down", "endpoint.down-over", "stream.lag"};
+    const auto ids = [&](int64_t migration, std::size_t look_back) {
+        const auto events = (*store)->last_events(migration, codes, look_back);
+        REQUIRE(events);
+        std::vector<int64_t> out;
+        for (const EventRow& one : *events) out.push_back(one.id);
+        return out;
+    };
+    CHECK(ids(row->id, 1'000) == std::vector<int64_t>{far, over, down_again, down_target});
+    CHECK(ids(row->id, 4) == std::vector<int64_t>{over, down_again, down_target});
+    CHECK(ids(row->id + 1, 1'000).empty());
+}

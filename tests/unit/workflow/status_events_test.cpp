@@ -1,6 +1,7 @@
 // Statuses in, events out: what is told, when, how often, and what is not.
 #include "workflow/status_events.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <functional>
 #include <map>
@@ -26,7 +27,7 @@ json healthy() {
         "reverse": {"stage": "standby", "lag_ms": null, "queue_bytes": 0,
             "queue_max_bytes": 104857600, "items_done": 0, "items_total_estimate": 0,
             "items_per_s": 0, "failed_items": 0, "throttled": ""},
-        "way_back_open": true, "way_back_loses": "",
+        "way_back_open": true, "way_back_loses": "", "config_changed": "",
         "divergences": {"total": 0, "unresolved": 0},
         "traffic": {"requests": 0, "errors": 0, "shadow_dropped": 0, "comparator_dropped": 0,
             "protocol_errors": {},
@@ -121,6 +122,9 @@ TEST_CASE("a condition is told when it has lasted, and its end when that has") {
         {"not yet proven", [](Clock& c) { c.at("/way_back_open") = false; }, 5,
          "warn way-back.closed", [](Clock& c) { c.at("/way_back_open") = true; }, 3,
          "info way-back.open"},
+        {"another configuration", [](Clock& c) { c.at("/config_changed") = "read another"; }, 1,
+         "warn config.changed", [](Clock& c) { c.at("/config_changed") = ""; }, 1,
+         "info config.changed-over"},
         {"a slow target", [](Clock& c) { c.at("/traffic/target/p99_us") = 1'500; }, 10,
          "warn latency.target", [](Clock& c) { c.at("/traffic/target/p99_us") = 450; }, 10,
          "info latency.target-over"},
@@ -348,4 +352,98 @@ TEST_CASE("a status that lacks parts, or is of another kind, tells nothing") {
     unprobed.at("/target/health") = nullptr;
     unprobed.pass(60);
     CHECK(unprobed.take() == Codes{});
+}
+
+namespace {
+
+/// What another process told, as the next one reads it: the newest of each code and subject.
+std::vector<EventRow> left_by(const Clock& before) {
+    std::map<std::string, EventRow> last;
+    int64_t id = 0;
+    for (const NewEvent& event : before.told)
+        last[event.code + event.data] = {++id,       0,          event.severity,
+                                         event.code, event.text, event.data};
+    std::vector<EventRow> out;
+    for (auto& [key, row] : last) out.push_back(row);
+    std::sort(out.begin(), out.end(),
+              [](const EventRow& a, const EventRow& b) { return a.id < b.id; });
+    return out;
+}
+
+/// The process that comes after; its first status is what `change` makes of a healthy one.
+Clock after(const Clock& before, const std::function<void(Clock&)>& change) {
+    Clock next;
+    next.events = StatusEvents(200);
+    next.events.go_on(left_by(before));
+    change(next);
+    return next;
+}
+
+}  // namespace
+
+TEST_CASE("a successor tells nothing again, and tells the end of what its predecessor told") {
+    const auto worse = [](Clock& c) {
+        c.at("/target/health/reachable") = false;
+        c.at("/source/health/role") = "replica";
+        c.at("/forward/lag_ms") = 5'000;
+        c.at("/forward/queue_bytes") = 90 << 20;
+        c.at("/reverse/throttled") = "bytes_per_s";
+        c.at("/way_back_open") = false;
+        c.at("/config_changed") = "another configuration";
+    };
+    Clock first;
+    worse(first);
+    first.pass(30);
+    const std::size_t told = first.told.size();
+    REQUIRE(told == 8);
+    Clock same = after(first, worse);
+    same.pass(60);
+    CHECK(same.take() == Codes{});
+    Clock well = after(first, [](Clock&) {});
+    well.pass(60);
+    const Codes over = well.take();
+    CHECK(std::set<std::string>(over.begin(), over.end()) ==
+          std::set<std::string>{"info endpoint.down-over", "info endpoint.role-over",
+                                "info stream.lag-over", "info queue.half-over",
+                                "info queue.nearly-full-over", "info throttle.ended",
+                                "info way-back.open", "info config.changed-over"});
+    CHECK(over.size() == told);
+    // And what it told as over is news when it comes again.
+    first.status = healthy();
+    first.pass(60);
+    CHECK(first.told.size() == 2 * told);
+    Clock again = after(first, worse);
+    again.pass(60);
+    CHECK(again.take().size() == told);
+}
+
+TEST_CASE("a successor knows the role that an endpoint had first") {
+    Clock first;
+    first.at("/source/health/role") = "replica";
+    first.pass(10);
+    REQUIRE(first.told.size() == 1);
+    CHECK(json::parse(first.told[0].data) == json{{"about", "source"}, {"first", "master"}});
+    Clock next = after(first, [](Clock& c) { c.at("/source/health/role") = "replica"; });
+    next.pass(30);
+    CHECK(next.told.empty());
+    next.at("/source/health/role") = "master";
+    next.pass(30);
+    REQUIRE(next.told.size() == 1);
+    CHECK(next.told[0].text == "source a:1 is master again");
+    // An older exodus did not write it: then nothing is known.
+    first.told[0].data = R"({"about":"source"})";
+    Clock unknown = after(first, [](Clock& c) { c.at("/source/health/role") = "replica"; });
+    unknown.pass(30);
+    CHECK(unknown.told.empty());
+}
+
+TEST_CASE("events that are none of its own, or broken, do not keep a successor from telling") {
+    Clock next;
+    next.events = StatusEvents(200);
+    next.events.go_on({{1, 0, "warn", "mover.degraded", "", R"({"about":"target"})"},
+                       {2, 0, "warn", "endpoint.down", "", "no JSON"},
+                       {3, 0, "warn", "endpoint.down", "", R"({"about":7})"}});
+    next.at("/target/health/reachable") = false;
+    next.pass(10);
+    CHECK(next.take() == Codes{"warn endpoint.down"});
 }
