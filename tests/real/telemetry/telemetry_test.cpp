@@ -359,6 +359,7 @@ TEST_CASE("an endpoint that hangs is shown as such, and what is shown stays live
     CHECK(eventually(milliseconds(20'000), [&] {
         return watched.status().at("target").at("health").at("reachable") == false;
     }));
+    CHECK(watched.status().at("target").at("health").at("silent") == true);
     // A rate that nothing moves is no rate.
     CHECK(eventually(milliseconds(20'000), [&] { return rate() == 0; }));
     CHECK(watched.status().at("forward").at("batch_p99_us").is_null());
