@@ -44,7 +44,8 @@ void add_globals(Cli& cli) {
         ->type_name("NAME");
     app.add_option("--reason", g.reason, "why; stored with the decision")->type_name("TEXT");
     app.add_flag("--dry-run", g.dry_run, "says what would be done; opens the state read-only");
-    add_duration(&app, "--timeout", g.timeout_ms, "stop at a safe point after this time");
+    add_duration(&app, "--timeout", g.timeout_ms,
+                 "stop a phase at a safe point after this time (exit code 1)");
     add_duration(&app, "--lock-timeout", g.lock_timeout_ms,
                  "wait this long for another command to end");
     app.add_option("--log-format", g.log_format, "text or json")

@@ -19,6 +19,8 @@ int show(Cli& cli, bool follow, int64_t since, std::size_t limit) {
     if (!space) return exit_code;
     std::optional<Signals> signals;
     if (follow) signals.emplace([](int) {});
+    std::optional<Deadline> end;
+    if (cli.globals.timeout_ms > 0) end = Deadline::in(milliseconds(cli.globals.timeout_ms));
     uint64_t shown = 0;
     for (;;) {
         auto events = space->store->events_since(space->row.id, since, limits::kEventsPage_max);
@@ -37,6 +39,7 @@ int show(Cli& cli, bool follow, int64_t since, std::size_t limit) {
         if (!follow && (events->size() < limits::kEventsPage_max || shown >= limit)) break;
         if (follow && !wait_unless_stopped(signals->token(), milliseconds(limits::kEventsPoll_ms)))
             break;
+        if (end && end->passed()) break;
     }
     if (shown == 0) cli.out.note(Severity::info, "no events");
     return cli.out.result("events", kDone, {{"count", shown}, {"last_id", since}});

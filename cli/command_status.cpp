@@ -208,6 +208,8 @@ int show(Cli& cli, const StatusFlags& flags) {
     ProgressPrinter printer(cli.out);
     PhaseContext context =
         space->phase_context(cli, printer, signals ? signals->token() : std::stop_token{});
+    std::optional<Deadline> end;
+    if (cli.globals.timeout_ms > 0) end = Deadline::in(milliseconds(cli.globals.timeout_ms));
     const StatusOptions options{.probe_endpoints = !flags.offline && space->config_good &&
                                                    !space->settings.source.family.empty()};
     for (;;) {
@@ -223,7 +225,9 @@ int show(Cli& cli, const StatusFlags& flags) {
         json["type"] = "status";
         cli.out.object(json);
         std::fflush(stdout);
-        if (!wait_unless_stopped(signals->token(), milliseconds(flags.interval_ms))) {
+        const milliseconds pause(flags.interval_ms);
+        if (!wait_unless_stopped(signals->token(), end ? std::min(pause, end->left()) : pause) ||
+            (end && end->passed())) {
             return cli.out.result("status", kDone, json);
         }
     }

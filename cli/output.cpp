@@ -1,5 +1,6 @@
 #include "cli/output.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -7,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "core/json_text.h"
 #include "workflow/exit_codes.h"
 
@@ -14,13 +16,17 @@ namespace exodus::cli {
 
 namespace {
 
+/// One that understands escape codes.
+bool is_terminal(int fd) {
+    const char* term = std::getenv("TERM");
+    return ::isatty(fd) == 1 && (term == nullptr || std::strcmp(term, "dumb") != 0);
+}
+
 bool wants_color(ColorMode mode, int fd) {
     if (mode != ColorMode::automatic) return mode == ColorMode::always;
     const char* no_color = std::getenv("NO_COLOR");
     if (no_color != nullptr && *no_color != '\0') return false;
-    const char* term = std::getenv("TERM");
-    if (term != nullptr && std::strcmp(term, "dumb") == 0) return false;
-    return ::isatty(fd) == 1;
+    return is_terminal(fd);
 }
 
 std::size_t terminal_width() {
@@ -39,15 +45,16 @@ std::string_view cut(std::string_view text, std::size_t columns) {
     return text;
 }
 
-/// Length of a valid UTF-8 sequence at the front, or 0.
-std::size_t utf8_length(std::string_view text) {
-    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-    const std::size_t length = byte(0) >= 0xF0 ? 4 : byte(0) >= 0xE0 ? 3 : byte(0) >= 0xC2 ? 2 : 0;
-    if (length == 0 || byte(0) > 0xF4 || text.size() < length) return 0;
-    for (std::size_t i = 1; i < length; ++i) {
-        if ((byte(i) & 0xC0U) != 0x80U) return 0;
+/// A URI that was misplaced may hold a password: nothing between "://" and "@" is shown.
+std::string without_passwords(std::string text) {
+    for (auto from = text.find("://"); from != std::string::npos; from = text.find("://", from)) {
+        from += 3;
+        const auto end = std::min(text.find_first_of(" \"'", from), text.size());
+        const auto at = text.substr(0, end).rfind('@');
+        if (at == std::string::npos || at < from) continue;
+        text.replace(from, at - from, "…");
     }
-    return length;
+    return text;
 }
 
 }  // namespace
@@ -57,7 +64,7 @@ void Output::setup(bool json, bool quiet, ColorMode color) {
     quiet_ = quiet;
     color_out_ = !json && wants_color(color, STDOUT_FILENO);
     color_error_ = wants_color(color, STDERR_FILENO);
-    stderr_terminal_ = ::isatty(STDERR_FILENO) == 1;
+    stderr_terminal_ = is_terminal(STDERR_FILENO);
 }
 
 std::string Output::paint(std::string_view text, const char* code) const {
@@ -86,12 +93,12 @@ void Output::object(const nlohmann::json& object) {
 }
 
 void Output::note(Severity severity, std::string_view text) {
+    const bool loud = severity == Severity::warn || severity == Severity::fail;
+    if (quiet_ && !loud) return;
     if (json_) {
         object({{"type", "note"}, {"severity", to_string(severity)}, {"text", text}});
         return;
     }
-    const bool loud = severity == Severity::warn || severity == Severity::fail;
-    if (quiet_ && !loud) return;
     std::string mark;
     if (severity == Severity::warn) mark = paint_error("warning: ", "33");
     if (severity == Severity::fail) mark = paint_error("error: ", "1;31");
@@ -124,7 +131,8 @@ void Output::clear_locked() {
     progress_shown_ = false;
 }
 
-int Output::error(std::string_view command, const Error& error, std::string_view unchanged) {
+int Output::error(std::string_view command, const Error& given, std::string_view unchanged) {
+    const Error error{given.code, without_passwords(given.message), without_passwords(given.hint)};
     const int code = exit_code_of(error.code);
     if (json_) {
         return result(

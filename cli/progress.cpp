@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "base/clock.h"
 #include "base/limits.h"
 #include "base/values.h"
 
@@ -46,11 +45,11 @@ nlohmann::json to_json(const Progress& p) {
     return out;
 }
 
-void ProgressPrinter::show(const Progress& progress) {
+void ProgressPrinter::show(const Progress& progress, int64_t now_us) {
+    if (out_.quiet()) return;
     // Numbers in the reason change all the time; only another reason is a change.
     std::string key = progress.phase + '\n' + progress.step + '\n' + progress.waiting_for;
     std::erase_if(key, [](char c) { return c >= '0' && c <= '9'; });
-    const int64_t now_us = steady_us();
     {
         const std::lock_guard lock(mutex_);
         const bool redraw = out_.terminal() && !out_.json();
@@ -66,7 +65,7 @@ void ProgressPrinter::show(const Progress& progress) {
     }
     if (out_.json()) {
         out_.object(to_json(progress));
-    } else if (!out_.quiet()) {
+    } else {
         out_.progress_line(progress_text(progress));
     }
 }

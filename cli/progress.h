@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 
+#include "base/clock.h"
 #include "cli/output.h"
 #include "workflow/phase_context.h"
 
@@ -14,7 +15,8 @@ namespace exodus::cli {
 class ProgressPrinter {
   public:
     explicit ProgressPrinter(Output& out) : out_(out) {}
-    void show(const Progress& progress);
+    /// `now_us`: of the steady clock.
+    void show(const Progress& progress, int64_t now_us = steady_us());
 
   private:
     Output& out_;

@@ -1,9 +1,12 @@
 #include "base/log.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <memory>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
+
+#include "base/utf8.h"
 
 namespace exodus {
 
@@ -14,16 +17,22 @@ class JsonMessage : public spdlog::custom_flag_formatter {
   public:
     void format(const spdlog::details::log_msg& message, const std::tm&,
                 spdlog::memory_buf_t& out) override {
-        for (const char c : message.payload) {
-            const auto byte = static_cast<unsigned char>(c);
-            if (c == '"' || c == '\\') {
+        const std::string_view text(message.payload.data(), message.payload.size());
+        for (std::size_t i = 0; i < text.size();) {
+            const auto byte = static_cast<unsigned char>(text[i]);
+            std::size_t length = 1;
+            if (byte == '"' || byte == '\\') {
                 out.push_back('\\');
-                out.push_back(c);
             } else if (byte < 0x20) {
                 fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
-            } else {
-                out.push_back(c);
+                length = 0;
+            } else if (byte >= 0x80) {
+                length = utf8_length(text.substr(i));
+                // What servers say may be no UTF-8, and the line must stay an object.
+                if (length == 0) fmt::format_to(std::back_inserter(out), "\\ufffd");
             }
+            out.append(text.data() + i, text.data() + i + length);
+            i += std::max<std::size_t>(length, 1);
         }
     }
     [[nodiscard]] std::unique_ptr<custom_flag_formatter> clone() const override {

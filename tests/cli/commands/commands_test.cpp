@@ -1,87 +1,19 @@
 // The real binary from the outside: exit codes, what is said, what is left unchanged, secrets,
 // --json.
 #include <csignal>
-#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <filesystem>
-#include <nlohmann/json.hpp>
-#include <sstream>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/support/process.h"
+#include "fixture.h"
 
 namespace fs = std::filesystem;
 using namespace exodus;
-using exodus::test::eventually;
-using exodus::test::free_port;
-using exodus::test::Process;
-using exodus::test::ProcessOptions;
-using exodus::test::read_file;
-using exodus::test::run;
-using exodus::test::RunResult;
-using exodus::test::TempDir;
-using exodus::test::write_file;
+using namespace exodus::test;
 
 namespace {
-
-constexpr const char* kPassword = "hunter2-never-shown";
-
-struct Fixture {
-    TempDir directory;
-    /// Ports on which nothing listens.
-    int source = free_port();
-    int target = free_port();
-    int listen = free_port();
-
-    RunResult exodus_run(std::vector<std::string> words,
-                         std::map<std::string, std::string> environment = {}) {
-        words.insert(words.begin(), EXODUS_BINARY);
-        ProcessOptions options;
-        options.directory = directory.path();
-        options.environment = std::move(environment);
-        return run(words, milliseconds(30000), options);
-    }
-    void write_config(const std::string& more = "") {
-        write_file(directory.file("secret"), std::string(kPassword) + "\n", 0600);
-        write_file(directory.file("exodus.toml"),
-                   "migration = \"m1\"\n"
-                   "[source]\nuri = \"redis://app@127.0.0.1:" +
-                       std::to_string(source) +
-                       "\"\npassword_file = \"secret\"\n"
-                       "[target]\nuri = \"redis://127.0.0.1:" +
-                       std::to_string(target) + "\"\n[interlay]\nlisten = [\"127.0.0.1:" +
-                       std::to_string(listen) + "\"]\n" + more);
-    }
-    void init() {
-        write_config();
-        const RunResult made = exodus_run({"init", "redis"});
-        INFO(made.out << made.err);
-        REQUIRE(made.code == 0);
-    }
-};
-
-/// Every line an object, the last of type result with the exit code.
-nlohmann::json last_object(const RunResult& result) {
-    std::istringstream stream(result.out);
-    nlohmann::json last;
-    for (std::string line; std::getline(stream, line);) {
-        last = nlohmann::json::parse(line, nullptr, false);
-        CHECK_MESSAGE(last.is_object(), line);
-        CHECK(last.contains("type"));
-    }
-    REQUIRE_MESSAGE(last.is_object(), result.err);
-    CHECK(last["type"] == "result");
-    CHECK(last["exit_code"] == result.code);
-    CHECK(last["ok"] == (result.code == 0));
-    if (result.code != 0 && result.code != 2) CHECK(last.contains("error"));
-    return last;
-}
-
-bool has(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
 
 /// One way to call every command that ends by itself, with endpoints that nobody answers at.
 const std::vector<std::vector<std::string>> kEveryCommand = {
@@ -341,7 +273,7 @@ TEST_CASE_FIXTURE(Fixture, "no command prints a secret, and --json is valid ever
         for (auto words : kEveryCommand) {
             std::string shown;
             for (const std::string& word : words) shown += word + " ";
-            if (json) words.emplace_back("--json");
+            if (json) words.insert(words.end(), {"--json", "--log-format", "json"});
             words.insert(words.end(), {"-v", "-v"});
             const RunResult result = exodus_run(words);
             INFO(shown << "\n" << result.out << "\n" << result.err);
@@ -350,6 +282,7 @@ TEST_CASE_FIXTURE(Fixture, "no command prints a secret, and --json is valid ever
             CHECK_FALSE(has(result.out, kPassword));
             CHECK_FALSE(has(result.err, kPassword));
             if (json) last_object(result);
+            if (json) check_objects(result.err);
         }
     }
     // Nor does any file that exodus writes hold it.
