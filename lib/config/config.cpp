@@ -376,7 +376,11 @@ class Loader {
             values.push_back({std::string(spec.key), std::move(text), raw.origin});
         }
         for (const auto& [key, raw] : raw_) {
-            if (find_key(key) == nullptr) values.push_back({key, raw.text, raw.origin});
+            if (find_key(key) != nullptr) continue;
+            // No family has an option for a secret: this one stands in the wrong place.
+            const bool secret =
+                key.find("pass") != std::string::npos || key.find("secret") != std::string::npos;
+            values.push_back({key, secret ? "(not shown)" : raw.text, raw.origin});
         }
         for (const CompareSettings::Rule& rule : draft_.settings.compare.rules) {
             values.push_back({"compare.rule",

@@ -69,7 +69,9 @@ Status parse_host_port(std::string_view text, ParsedUri& out) {
     if (!port.empty()) {
         const auto number = parse_integer(port);
         if (!number || *number < 1 || *number > 65535) {
-            return fail(ErrorCode::config, fmt::format("'{}' is not a port (1 … 65535)", port));
+            // Not shown: in a URI without its @HOST this is the password.
+            return fail(ErrorCode::config, "what stands behind the host's ':' is not a port",
+                        "a port is 1 … 65535; write for example redis://user@host:6379/0");
         }
         out.port = static_cast<uint16_t>(*number);
     }
