@@ -68,15 +68,14 @@ void print_findings(Output& out, const std::vector<Finding>& findings, bool pass
 }
 
 nlohmann::json outcome_json(const PhaseOutcome& outcome) {
-    nlohmann::json json = {{"phase", outcome.phase},
-                           {"headline", outcome.headline},
-                           {"details", outcome.details},
-                           {"stands", outcome.stands},
-                           {"state", to_string(outcome.state)},
-                           {"authority", to_string(outcome.authority)},
-                           {"epoch", outcome.epoch},
-                           {"next", outcome.next},
-                           {"numbers", outcome.numbers}};
+    nlohmann::json json = {{"phase", outcome.phase},     {"headline", outcome.headline},
+                           {"details", outcome.details}, {"stands", outcome.stands},
+                           {"next", outcome.next},       {"numbers", outcome.numbers}};
+    if (!outcome.stands.empty()) {
+        json["state"] = to_string(outcome.state);
+        json["authority"] = to_string(outcome.authority);
+        json["epoch"] = outcome.epoch;
+    }
     json["gates"] = nlohmann::json::array();
     for (const GateReport& gate : outcome.gates) json["gates"].push_back(to_json(gate));
     json["findings"] = nlohmann::json::array();
@@ -108,7 +107,7 @@ int report_outcome(Cli& cli, const PhaseOutcome& outcome, int exit_code) {
     const bool passes = cli.globals.verbose > 0 || outcome.phase == "pretest";
     print_findings(out, outcome.findings, passes);
     for (const GateReport& gate : outcome.gates) {
-        if (!gate.open() || cli.globals.verbose > 0) print_gate(out, gate);
+        if (!gate.open() || cli.globals.verbose > 0 || cli.globals.dry_run) print_gate(out, gate);
     }
     for (const std::string& line : outcome.details) out.line(printable(line));
     const std::string headline = fmt::format("{}: {}", outcome.phase, printable(outcome.headline));
@@ -119,10 +118,13 @@ int report_outcome(Cli& cli, const PhaseOutcome& outcome, int exit_code) {
         }
         if (!outcome.error->hint.empty()) out.line("  to do: " + printable(outcome.error->hint));
     }
-    if (!outcome.stands.empty()) out.line("stands: " + printable(outcome.stands));
-    const std::string_view authority = to_string(outcome.authority);
-    out.line(fmt::format("authoritative: {}   state: {}   epoch: {}", out.bold(authority),
-                         to_string(outcome.state), outcome.epoch));
+    // Nothing stands in an outcome whose state could not be read.
+    if (!outcome.stands.empty()) {
+        out.line("stands: " + printable(outcome.stands));
+        out.line(fmt::format("authoritative: {}   state: {}   epoch: {}",
+                             out.bold(to_string(outcome.authority)), to_string(outcome.state),
+                             outcome.epoch));
+    }
     print_next(out, outcome.next);
     return exit_code;
 }

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fmt/format.h>
-#include <iostream>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +16,26 @@
 namespace exodus::cli {
 
 namespace {
+
+constexpr std::size_t kAnswer_bytes_max = 4096;  // what a terminal gives as one line
+constexpr int kAnswerPoll_ms = 100;
+
+/// A line from the terminal; nothing when there will be none (Ctrl-D). A read that blocks would
+/// outlive the signal that asks to stop.
+Result<std::optional<std::string>> read_answer(const ConfirmRequest& request) {
+    std::string line;
+    while (line.size() < kAnswer_bytes_max) {
+        if (request.may_go_on) EXODUS_TRY(request.may_go_on());
+        pollfd input{STDIN_FILENO, POLLIN, 0};
+        const int ready = ::poll(&input, 1, kAnswerPoll_ms);
+        if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
+        char c = 0;
+        if (ready < 0 || ::read(STDIN_FILENO, &c, 1) != 1) return std::optional<std::string>();
+        if (c == '\n') return std::optional(std::move(line));
+        line += c;
+    }
+    return std::optional<std::string>();
+}
 
 /// For commands that open the state read-only: nothing can be made durable, and saying so is better
 /// than losing it.
@@ -239,13 +259,13 @@ Status confirm(Cli& cli, const ConfirmRequest& request) {
                    ? fmt::format("Type the migration's name to go on [{}]", request.migration)
                    : "Go on? [y/N]");
     std::fflush(stderr);
-    std::string typed;
-    const bool answered = static_cast<bool>(std::getline(std::cin, typed));
+    const auto typed = read_answer(request);
+    if (!typed) return tl::unexpected(typed.error());
     if (!request.by_name) {
-        if (answered && (typed == "y" || typed == "yes")) return {};
+        if (*typed == "y" || *typed == "yes") return {};
         return fail(ErrorCode::approval_missing, "the answer was not yes", how);
     }
-    if (!answered || typed != request.migration) {
+    if (*typed != request.migration) {
         return fail(
             ErrorCode::approval_missing,
             fmt::format("the {} was not confirmed: what was typed is not the migration's name",

@@ -262,7 +262,7 @@ Status GateRules::test() {
 
 Status GateRules::follow() {
     return with_evidence(
-        kind::kFollow, "the target follows", "exodus migrate", [&](const json& data) -> Status {
+        kind::kFollow, kFollowRequirement, "exodus migrate", [&](const json& data) -> Status {
             const GateSettings& want = in_.settings.gates;
             const auto lag_ms = data.at("lag_ms_max").get<int64_t>();
             const auto for_ms = data.at("for_ms").get<int64_t>();
@@ -316,8 +316,8 @@ Status GateRules::switch_over() {
         compared->open(), "exodus compare");
     EXODUS_TRY(workers_current());
     EXODUS_TRY(with_evidence(
-        kind::kReadiness, "lag, way back, sessions and room, measured now",
-        "exodus migrate --switch measures them", [&](const json& data) -> Status {
+        kind::kReadiness, kReadinessRequirement, "exodus migrate --switch measures them",
+        [&](const json& data) -> Status {
             const auto lag_ms = data.at("lag_ms").get<int64_t>();
             add(fmt::format("lag ≤ {} ms", in_.settings.cutover.max_lag_ms),
                 fmt::format("{} ms", lag_ms), lag_ms <= in_.settings.cutover.max_lag_ms,

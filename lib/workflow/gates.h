@@ -36,6 +36,9 @@ std::string_view to_string(GateVerdict verdict);
 
 /// The row of a gate that only a person can fill; require() tells it apart.
 inline constexpr const char* kApprovalRequirement = "a decision with an owner";
+/// What migrate measures itself before it asks G5 and G6.
+inline constexpr const char* kFollowRequirement = "the target follows";
+inline constexpr const char* kReadinessRequirement = "everything is ready for the switch";
 
 struct GateRow {
     std::string requirement;  ///< "full verify: nothing missing, extra or different"

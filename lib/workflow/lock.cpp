@@ -63,7 +63,8 @@ std::string lock_path(const std::string& state_path) { return state_path + ".loc
 
 Result<StateLock> StateLock::take(const std::string& state_path, const Owner& owner,
                                   const std::string& phase, const std::string& command,
-                                  milliseconds timeout) {
+                                  milliseconds timeout,
+                                  const std::function<Status(const std::string&)>& waiting) {
     const std::string path = lock_path(state_path);
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
@@ -81,6 +82,7 @@ Result<StateLock> StateLock::take(const std::string& state_path, const Owner& ow
             return fail(ErrorCode::locked, "the migration is locked by " + describe(holder_of(fd)),
                         "wait for it, or use --lock-timeout");
         }
+        if (waiting) EXODUS_TRY(waiting(describe(holder_of(fd))));
         std::this_thread::sleep_for(std::min(deadline.left(), milliseconds(limits::kLockPoll_ms)));
     }
     // The file stays when the lock goes: removing it would let two processes lock two files of one

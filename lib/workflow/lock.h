@@ -2,6 +2,7 @@
 // dies, and inside the file who holds it. Reading commands take none.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -20,11 +21,12 @@ struct LockHolder {
 
 class StateLock {
   public:
-    /// Waits up to `timeout`, at least kLockPoll_ms. Errors: locked (with who holds it),
-    /// cannot_create.
-    static Result<StateLock> take(const std::string& state_path, const Owner& owner,
-                                  const std::string& phase, const std::string& command,
-                                  milliseconds timeout);
+    /// Waits up to `timeout`, at least kLockPoll_ms. `waiting` gets who holds it at each look, and
+    /// ends the wait with an error of its own. Errors: locked (with who holds it), cannot_create.
+    static Result<StateLock> take(
+        const std::string& state_path, const Owner& owner, const std::string& phase,
+        const std::string& command, milliseconds timeout,
+        const std::function<Status(const std::string& holder)>& waiting = nullptr);
     StateLock(StateLock&& other) noexcept;
     StateLock& operator=(StateLock&& other) noexcept;
     StateLock(const StateLock&) = delete;

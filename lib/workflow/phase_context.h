@@ -48,6 +48,8 @@ struct ConfirmRequest {
     std::string migration;    ///< what must be typed
     std::string consequence;  ///< one sentence: what happens now
     bool by_name = true;      ///< false: an ordinary question, for which --yes is enough
+    /// Asked while nobody answers; its error (a stop, --timeout) ends the wait. Null: waits.
+    std::function<Status()> may_go_on = nullptr;
 };
 
 /// The way to the interlay of this migration. cli implements it over the control socket and child

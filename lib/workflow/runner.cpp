@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/stop_token.h"
 #include "core/json_text.h"
+#include "workflow/dry_run.h"
 #include "workflow/exit_codes.h"
 #include "workflow/gate_text.h"
 #include "workflow/hooks.h"
@@ -57,6 +58,13 @@ void PhaseRun::progress(Progress progress) {
 
 void PhaseRun::note(Severity severity, std::string text) {
     if (context_.note) context_.note(Note{severity, std::move(text)});
+}
+
+Status PhaseRun::confirm(ConfirmRequest request) {
+    if (!context_.confirm)
+        return fail(ErrorCode::approval_missing, "nobody can confirm the " + request.action);
+    request.may_go_on = [this] { return may_go_on(); };
+    return context_.confirm(request);
 }
 
 DecisionRow PhaseRun::decision(std::string kind, std::string subject) const {
@@ -266,6 +274,25 @@ Status call_hooks(PhaseRun& run, const char* moment, const char* how) {
 // --- frame
 // -----------------------------------------------------------------------------------------------------------
 
+/// --timeout bounds this wait, too: what could not begin in time is still locked.
+Status PhaseRun::take_lock() {
+    const milliseconds wanted = context_.lock_timeout;
+    const auto waiting = [this, wanted](const std::string& holder) -> Status {
+        if (context_.stop.stop_requested()) return fail(ErrorCode::cancelled, "stopped on request");
+        if (wanted.count() == 0) return {};
+        Progress line;
+        line.step = "not begun yet";
+        line.waiting_for = holder;
+        progress(std::move(line));
+        return {};
+    };
+    auto lock = StateLock::take(store().path(), context_.owner, outcome.phase, label_,
+                                deadline_ ? std::min(wanted, deadline_->left()) : wanted, waiting);
+    if (!lock) return tl::unexpected(lock.error());
+    lock_ = std::make_shared<StateLock>(std::move(*lock));
+    return {};
+}
+
 Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) {
     label_ = outcome.phase;
     if (!context_.command_line.empty()) {
@@ -275,10 +302,7 @@ Status PhaseRun::begin(std::optional<Command> command, const PhaseFrame& frame) 
     }
     if (context_.timeout.count() > 0) deadline_ = Deadline::in(context_.timeout);
     if (frame.takes_lock && !context_.dry_run) {
-        auto lock = StateLock::take(store().path(), context_.owner, outcome.phase, label_,
-                                    context_.lock_timeout);
-        if (!lock) return tl::unexpected(lock.error());
-        lock_ = std::make_shared<StateLock>(std::move(*lock));
+        EXODUS_TRY(take_lock());
     }
     EXODUS_TRY(refresh());
     if (!context_.dry_run) {
@@ -388,6 +412,7 @@ void PhaseRun::close(const Status& status) {
         } else {
             outcome.headline = error.message;
         }
+        if (error.code == ErrorCode::locked) outcome.next.push_back("exodus " + label_);
         if (error.code == ErrorCode::gate_not_met || error.code == ErrorCode::approval_missing) {
             for (const GateReport& gate : outcome.gates) {
                 for (std::string& line : failed_lines(gate))
@@ -395,8 +420,9 @@ void PhaseRun::close(const Status& status) {
             }
         }
     }
+    // One that never began (locked) must not tell another authority than the file does.
+    if (row_.id == 0 || !context_.dry_run) static_cast<void>(refresh());
     if (row_.id == 0) return;
-    if (!context_.dry_run) static_cast<void>(refresh());
     explain_state();
     if (context_.dry_run) return;
     const bool stopped = !status && status.error().code == ErrorCode::cancelled;
@@ -426,20 +452,7 @@ PhaseOutcome run_phase(PhaseContext& context, std::optional<Command> command, st
     Status status = run.begin(command, frame);
     if (status && run.run_id_ != 0) status = call_hooks(run, "before", "");
     if (status && !context.dry_run) status = run.store_skips();
-    if (status && context.dry_run) {
-        run.outcome.headline = "dry run: nothing was changed";
-        for (const std::string& line : frame.plan) run.detail("would " + line);
-        for (const Gate gate : frame.gates) {
-            auto report = run.judge(gate);
-            if (!report) {
-                status = tl::unexpected(report.error());
-                break;
-            }
-            for (const std::string& line : failed_lines(*report)) run.detail("in the way: " + line);
-        }
-    } else if (status) {
-        status = body(run);
-    }
+    if (status) status = context.dry_run ? tell_plan(run, frame) : body(run);
     run.close(status);
     return std::move(run.outcome);
 }

@@ -55,6 +55,10 @@ class PhaseRun {
     void note(Severity severity, std::string text);
     void detail(std::string line) { outcome.details.push_back(std::move(line)); }
 
+    /// Asks the operator. Errors: approval_missing; those of may_go_on() end the wait for an
+    /// answer.
+    Status confirm(ConfirmRequest request);
+
     /// Makes `next` durable (epoch+1) and tells the interlay, when one runs, to look now.
     Status transition(MigrationRow next, std::string reason,
                       std::optional<DecisionRow> decision = std::nullopt);
@@ -110,6 +114,7 @@ class PhaseRun {
                                   const std::function<Status(PhaseRun&)>&);
     static int64_t limits_poll();
     Status begin(std::optional<Command> command, const PhaseFrame& frame);
+    Status take_lock();
     Result<Skips> wanted_skips();
     Status store_skips();
     Result<GateReport> judge_by(Gate gate,
@@ -139,6 +144,8 @@ struct PhaseFrame {
     bool recovers = true;  ///< ends what a dead cutover left open, gives back a rehearsed authority
     std::vector<std::string> plan;  ///< for --dry-run: what the phase would do, in order
     std::vector<Gate> gates;        ///< for --dry-run: which gates stand in the way
+    /// For --dry-run: requirements whose evidence the phase makes before it asks the gate.
+    std::vector<std::string> measures = {};
     /// What its options need of the state beyond the command itself; null: nothing.
     std::function<Status(const MigrationRow&)> allows;
 };

@@ -12,12 +12,6 @@ namespace exodus::test {
 
 namespace {
 
-/// The binary under test: this build's, or what EXODUS_BINARY in the environment names.
-std::string binary() {
-    if (const char* path = std::getenv("EXODUS_BINARY")) return path;
-    return EXODUS_BINARY_PATH;
-}
-
 ServerOptions server_options(Engine engine, std::vector<std::string> config) {
     ServerOptions options;
     options.engine = engine;
@@ -32,6 +26,11 @@ ServerOptions server_options(Engine engine, std::vector<std::string> config) {
 }
 
 }  // namespace
+
+std::string exodus_binary() {
+    if (const char* path = std::getenv("EXODUS_BINARY")) return path;
+    return EXODUS_BINARY_PATH;
+}
 
 Rig::Rig(RigOptions options)
     : options_(std::move(options)),
@@ -74,7 +73,7 @@ Rig::Rig(RigOptions options)
 Rig::~Rig() { interlay_.kill(); }
 
 Process Rig::spawn_interlay(const std::vector<std::string>& more) {
-    std::vector<std::string> words{binary(), "--no-input", "interlay"};
+    std::vector<std::string> words{exodus_binary(), "--no-input", "interlay"};
     words.insert(words.end(), more.begin(), more.end());
     return Process(words, {.environment = {},
                            .directory = directory_.path(),
@@ -115,7 +114,7 @@ int Rig::stop_interlay() {
 
 RunResult Rig::exodus(std::vector<std::string> words,
                       std::map<std::string, std::string> environment, milliseconds timeout) {
-    std::vector<std::string> argv{binary(), "--no-input"};
+    std::vector<std::string> argv{exodus_binary(), "--no-input"};
     argv.insert(argv.end(), words.begin(), words.end());
     ProcessOptions options;
     options.environment = std::move(environment);
@@ -124,7 +123,7 @@ RunResult Rig::exodus(std::vector<std::string> words,
 }
 
 Process Rig::begin(std::vector<std::string> words, std::map<std::string, std::string> environment) {
-    std::vector<std::string> argv{binary(), "--no-input"};
+    std::vector<std::string> argv{exodus_binary(), "--no-input"};
     argv.insert(argv.end(), words.begin(), words.end());
     ProcessOptions options;
     options.environment = std::move(environment);

@@ -28,6 +28,9 @@ struct RigOptions {
     int threads = 1;
 };
 
+/// The binary under test: this build's, or what EXODUS_BINARY in the environment names.
+std::string exodus_binary();
+
 class Rig {
   public:
     static constexpr const char* kUser = "app";

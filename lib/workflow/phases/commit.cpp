@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "workflow/dry_run.h"
 #include "workflow/gate_text.h"
 #include "workflow/phases/follow.h"
 #include "workflow/phases/switching.h"
@@ -133,12 +134,9 @@ Status confirm_commit(PhaseRun& run, const std::vector<std::string>& given_up) {
     if (!report) return tl::unexpected(report.error());
     const Status open = require(*report);
     if (!open && open.error().code != ErrorCode::approval_missing) return open;
-    if (!run.context().confirm)
-        return fail(ErrorCode::approval_missing, "nobody can confirm the commit");
     std::string consequence = "the target is final; rollback is no longer possible";
     for (const std::string& line : given_up) consequence += "\ngiven up: " + line;
-    EXODUS_TRY(run.context().confirm(
-        ConfirmRequest{"commit", run.settings().migration, std::move(consequence)}));
+    EXODUS_TRY(run.confirm({"commit", run.settings().migration, std::move(consequence)}));
     auto stored = run.store().add_decision(run.row().id, run.decision("confirm", "commit"));
     if (!stored) return tl::unexpected(stored.error());
     return run.demand(Gate::commit);
@@ -237,11 +235,17 @@ Status body(PhaseRun& run, const CommitOptions& options) {
 
 PhaseOutcome run_commit(PhaseContext& context, const CommitOptions& options) {
     PhaseFrame frame;
-    frame.plan = {"at ready: perform the switch first", "wait for the watch window",
-                  "verify all data a last time",
-                  "close the reverse stream and remove what exodus left on both sides"};
-    frame.gates = {Gate::commit};
     Settings settings = context.settings;
+    const auto row = context.store.find_migration(settings.migration);
+    if (row && row->state == S::ready) {
+        frame.plan = cutover_plan(Side::target, settings.cutover.hold_timeout_ms);
+        frame.gates = {Gate::switch_over};
+        frame.measures = {kReadinessRequirement};
+    }
+    for (const char* line : {"wait for the watch window", "verify all data a last time",
+                             "close the reverse stream and remove what exodus left on both sides"})
+        frame.plan.emplace_back(line);
+    frame.gates.push_back(Gate::commit);
     settings.cutover.watch_ms = options.watch_ms.value_or(settings.cutover.watch_ms);
     PhaseContext mine = context.with(settings);
     return run_phase(mine, Command::commit, "commit", frame,

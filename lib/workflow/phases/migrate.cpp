@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <iterator>
 
 #include "base/limits.h"
+#include "workflow/dry_run.h"
 #include "workflow/gate_text.h"
 #include "workflow/pause_knob.h"
 #include "workflow/phases/canary.h"
@@ -176,7 +179,39 @@ Status body(PhaseRun& run, const MigrateOptions& options) {
     return {};
 }
 
-std::vector<std::string> plan_of(const MigrateOptions& options) {
+void append(std::vector<std::string>& lines, std::vector<std::string> more) {
+    std::move(more.begin(), more.end(), std::back_inserter(lines));
+}
+
+/// The switch as this run would make it, from where the migration stands.
+std::vector<std::string> plan_of_switch(const Settings& settings, const MigrationRow& row) {
+    if (row.route.authority == Side::target)
+        return {"change nothing: the target is authoritative already"};
+    std::vector<std::string> out;
+    if (row.state != S::ready)
+        out = {"copy the data to the target and follow", "wait until gate G5 holds"};
+    const MigrateSettings& migrate = settings.migrate;
+    if (migrate.strategy == Strategy::canary)
+        out.push_back(fmt::format("move reads to the target in steps of {} %, each for {}",
+                                  fmt::join(migrate.canary.steps, ", "),
+                                  span_text(migrate.canary.hold_ms)));
+    out.emplace_back("measure whether everything is ready, then ask gate G6 and the operator");
+    append(out, cutover_plan(Side::target, settings.cutover.hold_timeout_ms));
+    return out;
+}
+
+std::vector<std::string> plan_of_activation(const Settings& settings, const MigrationRow& row,
+                                            Side side) {
+    if (side == Side::target) return plan_of_switch(settings, row);
+    if (row.route.authority == Side::source)
+        return {"change nothing: the source is authoritative already"};
+    std::vector<std::string> out{"ask the operator"};
+    append(out, cutover_plan(Side::source, settings.cutover.hold_timeout_ms));
+    return out;
+}
+
+std::vector<std::string> plan_of(const MigrateOptions& options, const Settings& settings,
+                                 const MigrationRow& row) {
     switch (options.goal) {
         case MigrateGoal::pause:
             return {"let the copy rest"};
@@ -188,29 +223,29 @@ std::vector<std::string> plan_of(const MigrateOptions& options) {
             return {
                 fmt::format("let {} % of sessions read from the target", options.canary_percent)};
         case MigrateGoal::activate:
-            return {fmt::format("hand the authority to the {}", to_string(options.activate))};
+            return plan_of_activation(settings, row, options.activate);
         case MigrateGoal::copied:
             return {"copy the data to the target and follow"};
         case MigrateGoal::ready:
             return {"copy the data to the target and follow", "wait until gate G5 holds"};
         case MigrateGoal::switched:
-            return {"copy the data to the target and follow", "wait until gate G5 holds",
-                    "ask gate G6 and the operator",
-                    "hold writes, hand the authority to the target, release them"};
+            return plan_of_switch(settings, row);
     }
     return {};
 }
 
 /// What the run would ask before it measures anything itself, for --dry-run.
-std::vector<Gate> gates_of(PhaseContext& context, const MigrateOptions& options) {
+std::vector<Gate> gates_of(const PhaseContext& context, const MigrateOptions& options,
+                           const MigrationRow& row) {
     std::vector<Gate> out;
-    const auto row = context.store.find_migration(context.settings.migration);
-    if (!row || is_knob(options.goal)) return out;
+    if (is_knob(options.goal)) return out;
     const bool to_target =
         options.goal == MigrateGoal::switched ||
         (options.goal == MigrateGoal::activate && options.activate == Side::target);
-    if (row->route.authority == Side::target) return out;
-    if (copies_anew(row->state)) out = {Gate::compare, Gate::test};
+    if (row.route.authority == Side::target) return out;
+    if (copies_anew(row.state)) out = {Gate::compare, Gate::test};
+    if (row.state != S::ready && (to_target || options.goal == MigrateGoal::ready))
+        out.push_back(Gate::follow);
     if (to_target) out.push_back(Gate::switch_over);
     std::erase_if(out, [&](Gate gate) {
         return std::any_of(context.skip_gate.begin(), context.skip_gate.end(),
@@ -223,8 +258,6 @@ std::vector<Gate> gates_of(PhaseContext& context, const MigrateOptions& options)
 
 PhaseOutcome run_migrate(PhaseContext& context, const MigrateOptions& options) {
     PhaseFrame frame;
-    frame.plan = plan_of(options);
-    frame.gates = gates_of(context, options);
     const bool knob = is_knob(options.goal);
     frame.takes_lock = !knob;
     frame.recovers = !knob;
@@ -234,6 +267,12 @@ PhaseOutcome run_migrate(PhaseContext& context, const MigrateOptions& options) {
         options.hold_timeout_ms.value_or(settings.cutover.hold_timeout_ms);
     settings.cutover.max_lag_ms = options.max_lag_ms.value_or(settings.cutover.max_lag_ms);
     PhaseContext mine = context.with(settings);
+    if (context.dry_run) {
+        const auto row = context.store.find_migration(settings.migration);
+        if (row) frame.plan = plan_of(options, settings, *row);
+        if (row) frame.gates = gates_of(context, options, *row);
+        frame.measures = {kFollowRequirement, kReadinessRequirement};
+    }
     const std::optional<Command> command = knob ? std::nullopt : std::optional(Command::migrate);
     return run_phase(mine, command, "migrate", frame,
                      [&](PhaseRun& run) { return body(run, options); });

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "workflow/dry_run.h"
 #include "workflow/gate_text.h"
 #include "workflow/phases/follow.h"
 #include "workflow/phases/switching.h"
@@ -77,13 +78,11 @@ Result<bool> stop_movements(PhaseRun& run) {
 }
 
 Status confirm_giving_up(PhaseRun& run) {
-    if (!run.context().confirm)
-        return fail(ErrorCode::approval_missing, "nobody can confirm the giving up");
     ConfirmRequest request{"give-up", run.settings().migration,
                            "the source keeps everything; both movements end, what exodus left is "
                            "removed, and another attempt copies all data again"};
     request.by_name = false;
-    return run.context().confirm(request);
+    return run.confirm(std::move(request));
 }
 
 Status body(PhaseRun& run, const RollbackOptions& options) {
@@ -139,14 +138,15 @@ Status body(PhaseRun& run, const RollbackOptions& options) {
 
 PhaseOutcome run_rollback(PhaseContext& context, const RollbackOptions& options) {
     PhaseFrame frame;
-    frame.plan = {
-        "before the switch: stop the movements and remove what exodus left on the target",
-        "after the switch: hold writes, hand the authority back to the source, release them"};
-    if (options.give_up)
-        frame.plan = {"after a rollback: end both movements and remove what exodus left"};
     Settings settings = context.settings;
     settings.cutover.hold_timeout_ms =
         options.hold_timeout_ms.value_or(settings.cutover.hold_timeout_ms);
+    const auto row = context.store.find_migration(settings.migration);
+    frame.plan = {"stop the movements and remove what exodus left on the target"};
+    if (row && row->route.authority == Side::target)
+        frame.plan = cutover_plan(Side::source, settings.cutover.hold_timeout_ms);
+    if (options.give_up)
+        frame.plan = {"after a rollback: end both movements and remove what exodus left"};
     PhaseContext mine = context.with(settings);
     return run_phase(mine, Command::rollback, "rollback", frame,
                      [&](PhaseRun& run) { return body(run, options); });

@@ -111,12 +111,6 @@ Status judge_cutover(PhaseRun& run, const CutoverReport& report, const std::stri
 
 namespace {
 
-Status confirm(PhaseRun& run, const std::string& action, const std::string& consequence) {
-    if (!run.context().confirm)
-        return fail(ErrorCode::approval_missing, "nobody can confirm the " + action);
-    return run.context().confirm(ConfirmRequest{action, run.settings().migration, consequence});
-}
-
 Result<CutoverReport> hand(PhaseRun& run, CutoverKind kind, const std::string& action,
                            std::optional<MigrationState> success) {
     CutoverRequest request;
@@ -134,8 +128,11 @@ Status switch_to_target(PhaseRun& run, const std::string& strategy) {
     EXODUS_TRY(run.store_context());
     EXODUS_TRY(measure_readiness(run, Side::target));
     EXODUS_TRY(run.demand(Gate::switch_over));
-    EXODUS_TRY(confirm(run, "switch",
-                       "all traffic goes to the target; rollback stays possible until commit"));
+    EXODUS_TRY(
+        run.confirm({"switch", run.settings().migration,
+                     "all traffic goes to the target; rollback stays possible until commit"}));
+    // Somebody may have thought for long, and somebody else may have said no meanwhile.
+    EXODUS_TRY(run.demand(Gate::switch_over));
     EXODUS_TRY(run.may_go_on());
     auto report = hand(run, CutoverKind::hand_to_target, "switch", std::nullopt);
     if (!report) return tl::unexpected(report.error());
@@ -148,8 +145,9 @@ Status switch_to_source(PhaseRun& run, MigrationState success, const std::string
     const json& readiness = run.outcome.numbers["readiness"];
     for (const json& problem : readiness["problems"])
         run.note(Severity::warn, problem.get<std::string>());
-    EXODUS_TRY(confirm(run, action,
-                       "all traffic goes back to the source with every write made meanwhile"));
+    EXODUS_TRY(
+        run.confirm({action, run.settings().migration,
+                     "all traffic goes back to the source with every write made meanwhile"}));
     EXODUS_TRY(run.may_go_on());
     auto report = hand(run, CutoverKind::hand_to_source, action, success);
     if (!report) return tl::unexpected(report.error());

@@ -236,6 +236,7 @@ struct Stage : InterlayAccess {
         out.note = [this](const Note& note) { notes.push_back(note.text); };
         out.confirm = [this](const ConfirmRequest& request) -> Status {
             asked.push_back(request.action);
+            if (on_confirm) on_confirm();
             if (!confirms) return fail(ErrorCode::approval_missing, "not confirmed");
             return {};
         };
@@ -260,6 +261,7 @@ struct Stage : InterlayAccess {
     std::stop_source stop;
     std::vector<std::string> notes;
     std::vector<std::string> asked;
+    std::function<void()> on_confirm;
     std::function<void(const Progress&)> on_progress;
     std::unique_ptr<WorkflowStore> store;
     std::unique_ptr<Journal> journal;
