@@ -8,15 +8,14 @@ namespace exodus {
 
 namespace {
 
-/// Who does not answer; empty when all do that serve applications, or nobody asked them. One that
-/// refuses the probe's user answers: applications have their own.
+/// Who does not answer; empty when all do that count, or nobody asked them. One that refuses the
+/// probe's user answers: applications have their own. The target never counts (workflow.md).
 std::string who_is_silent(const nlohmann::json& status) {
     const auto traffic = status.find("traffic");
     if (traffic != status.end() && traffic->is_null()) return "a loop of this process";
-    const std::string side = status.value("authority", "");
-    const nlohmann::json::json_pointer silent("/" + side + "/health/silent");
-    if (side.empty() || !status.contains(silent) || status.at(silent) != true) return {};
-    return "the authoritative " + side;
+    static const nlohmann::json::json_pointer kSilent("/source/health/silent");
+    const bool counts = status.value("authority", "") == "source" && status.contains(kSilent);
+    return counts && status.at(kSilent) == true ? "the authoritative source" : "";
 }
 
 }  // namespace

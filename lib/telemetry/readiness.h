@@ -1,5 +1,5 @@
 // Whether applications should be sent to this interlay, as an orchestrator asks it (/readyz). Pure:
-// it is given the object of /status once a second. The side without the authority never counts.
+// it is given the object of /status once a second. The target never counts.
 #pragma once
 
 #include <cstdint>

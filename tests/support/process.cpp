@@ -63,24 +63,35 @@ void redirect(int to, const std::string& path, int flags) {
     if (fd != to) ::close(fd);
 }
 
-std::optional<int> decode(int status) {
+}  // namespace
+
+std::optional<int> code_of(int status) {
     if (WIFEXITED(status)) return WEXITSTATUS(status);
     if (WIFSIGNALED(status)) return 128 + WTERMSIG(status);
     return std::nullopt;
 }
 
-}  // namespace
+pid_t fork_child() {
+    const pid_t parent = ::getpid();
+    const pid_t pid = ::fork();
+    if (pid < 0) throw std::runtime_error("fork failed");
+    if (pid > 0) return pid;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(127);
+    return 0;
+}
+
+std::vector<char*> arguments_of(const std::vector<std::string>& argv) {
+    std::vector<char*> out;
+    for (const auto& argument : argv) out.push_back(const_cast<char*>(argument.c_str()));
+    out.push_back(nullptr);
+    return out;
+}
 
 Process::Process(const std::vector<std::string>& argv, const ProcessOptions& options) {
-    std::vector<char*> arguments;
-    for (const auto& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
-    arguments.push_back(nullptr);
-    const pid_t parent = ::getpid();
-    pid_ = ::fork();
-    if (pid_ < 0) throw std::runtime_error("fork failed");
+    const auto arguments = arguments_of(argv);
+    pid_ = fork_child();
     if (pid_ == 0) {
-        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (::getppid() != parent) ::_exit(127);
         redirect(0, options.input.empty() ? "/dev/null" : options.input, O_RDONLY);
         redirect(1, options.output.empty() ? "/dev/null" : options.output,
                  O_WRONLY | O_CREAT | O_APPEND);
@@ -139,7 +150,7 @@ std::optional<int> Process::wait(milliseconds timeout) {
         timeout,
         [this] {
             int status = 0;
-            if (::waitpid(pid_, &status, WNOHANG) == pid_) result_ = decode(status);
+            if (::waitpid(pid_, &status, WNOHANG) == pid_) result_ = code_of(status);
             return result_.has_value();
         },
         milliseconds(2));
@@ -151,7 +162,7 @@ void Process::kill() {
     ::kill(pid_, SIGKILL);
     int status = 0;
     ::waitpid(pid_, &status, 0);
-    result_ = decode(status);
+    result_ = code_of(status);
 }
 
 RunResult run(const std::vector<std::string>& argv, milliseconds timeout, ProcessOptions options) {

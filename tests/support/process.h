@@ -42,6 +42,13 @@ struct ProcessOptions {
     std::string input;                               ///< file for stdin; empty: /dev/null
 };
 
+/// Of waitpid(): the exit code, 128 + signal when killed by one.
+std::optional<int> code_of(int status);
+/// fork() of a child that dies with this process. Throws std::runtime_error.
+pid_t fork_child();
+/// For execvp(): as long as `argv` lives.
+std::vector<char*> arguments_of(const std::vector<std::string>& argv);
+
 class Process {
   public:
     Process() = default;

@@ -7,7 +7,6 @@
 #include <pty.h>
 #include <stdexcept>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,15 +45,9 @@ std::string TerminalPair::read_now() {
 }
 
 Terminal::Terminal(const std::vector<std::string>& argv, const ProcessOptions& options) {
-    std::vector<char*> arguments;
-    for (const auto& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
-    arguments.push_back(nullptr);
-    const pid_t parent = ::getpid();
-    pid_ = ::fork();
-    if (pid_ < 0) throw std::runtime_error("fork failed");
+    const auto arguments = arguments_of(argv);
+    pid_ = fork_child();
     if (pid_ > 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(127);
     // Its own session with this terminal, so that Ctrl-C becomes a signal.
     ::setsid();
     ::ioctl(pair_.slave, TIOCSCTTY, 0);
@@ -83,7 +76,7 @@ bool Terminal::ended() {
     if (!result_) {
         int status = 0;
         if (::waitpid(pid_, &status, WNOHANG) == pid_) {
-            result_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+            result_ = code_of(status);
             pair_.finish();
         }
         shown_ += pair_.read_now();

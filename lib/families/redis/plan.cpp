@@ -130,6 +130,7 @@ Mix mix_of(const TrafficStats& stats) {
 }
 
 /// What keeps the source's core busy: its use of it, and the share of each command that matters.
+/// `during` has a span.
 json busy_of(const ServerLoad& during) {
     const double seconds = static_cast<double>(during.at_us) / 1e6;
     uint64_t all_us = 0;
@@ -140,8 +141,8 @@ json busy_of(const ServerLoad& during) {
                              static_cast<double>(std::max<uint64_t>(1, all_us));
         if (share >= 0.01) shares[name] = share;
     }
-    return {{"cores", seconds > 0 ? during.cpu_s / seconds : 0.0},
-            {"in_commands", seconds > 0 ? static_cast<double>(all_us) / 1e6 / seconds : 0.0},
+    return {{"cores", during.cpu_s / seconds},
+            {"in_commands", static_cast<double>(all_us) / 1e6 / seconds},
             {"by_command", std::move(shares)}};
 }
 
@@ -282,36 +283,38 @@ Result<json> make_redis_plan(Endpoints& ends, const TrafficStats& stats, const S
         const auto it = options.find(name);
         return it == options.end() ? std::string(fallback) : it->second;
     };
-    return json{{"family", "redis"},
-                {"source", versions[0].text()},
-                {"target", versions[1].text()},
-                {"feed", "stream"},
-                {"lanes", limits::kPlanLanes},
-                {"payload_level", same_format ? 0 : 2},
-                {"rollback_payload_level", back_same ? 0 : 2},
-                {"big_key", option("copy.big_key", "dump")},
-                {"keys", keys},
-                {"dataset_bytes", dataset},
-                {"copy_seconds_estimate", static_cast<uint64_t>(copy_s + 0.999)},
-                {"limited_by", by_keys >= by_bytes ? "keys" : "bytes"},
-                {"target_memory_bytes", dataset + dataset / 5},
-                {"spool_bytes_estimate", static_cast<uint64_t>(input * copy_s)},
-                {"backlog_bytes", backlog},
-                {"write_bytes_per_s", static_cast<uint64_t>(input)},
-                {"requests", mix.requests},
-                {"requests_per_s", static_cast<uint64_t>(per_s)},
-                {"write_share", mix.requests == 0 ? 0.0
-                                                  : static_cast<double>(mix.writes) /
-                                                        static_cast<double>(mix.requests)},
-                {"network_bytes_per_s",
-                 {{"in", seconds > 0 ? static_cast<double>(mix.bytes_in) / seconds : 0.0},
-                  {"out", seconds > 0 ? static_cast<double>(mix.bytes_out) / seconds : 0.0}}},
-                {"source_busy", busy_of(during)},
-                {"ops_per_mb", per_mb},
-                {"sizing", per_mb < 1     ? "memory-bound: size the target by memory"
-                           : per_mb <= 50 ? "balanced"
-                                          : "compute-bound: size the target by its core"},
-                {"warnings", std::move(warnings)}};
+    json plan{{"family", "redis"},
+              {"source", versions[0].text()},
+              {"target", versions[1].text()},
+              {"feed", "stream"},
+              {"lanes", limits::kPlanLanes},
+              {"payload_level", same_format ? 0 : 2},
+              {"rollback_payload_level", back_same ? 0 : 2},
+              {"big_key", option("copy.big_key", "dump")},
+              {"keys", keys},
+              {"dataset_bytes", dataset},
+              {"copy_seconds_estimate", static_cast<uint64_t>(copy_s + 0.999)},
+              {"limited_by", by_keys >= by_bytes ? "keys" : "bytes"},
+              {"target_memory_bytes", dataset + dataset / 5},
+              {"spool_bytes_estimate", static_cast<uint64_t>(input * copy_s)},
+              {"backlog_bytes", backlog},
+              {"write_bytes_per_s", static_cast<uint64_t>(input)},
+              {"requests", mix.requests},
+              {"requests_per_s", static_cast<uint64_t>(per_s)},
+              {"write_share", mix.requests == 0 ? 0.0
+                                                : static_cast<double>(mix.writes) /
+                                                      static_cast<double>(mix.requests)},
+              {"network_bytes_per_s",
+               {{"in", seconds > 0 ? static_cast<double>(mix.bytes_in) / seconds : 0.0},
+                {"out", seconds > 0 ? static_cast<double>(mix.bytes_out) / seconds : 0.0}}},
+              {"ops_per_mb", per_mb},
+              {"sizing", per_mb < 1     ? "memory-bound: size the target by memory"
+                         : per_mb <= 50 ? "balanced"
+                                        : "compute-bound: size the target by its core"},
+              {"warnings", std::move(warnings)}};
+    // Of a capture nobody knows it.
+    if (during.at_us > 0) plan["source_busy"] = busy_of(during);
+    return plan;
 }
 
 }  // namespace exodus::redis

@@ -10,7 +10,7 @@
 namespace exodus::redis {
 
 std::vector<Finding> judge_redis_traffic(Endpoints& ends, const TrafficStats& stats);
-/// `during`: what the source itself counted meanwhile; all zero when nobody asked it.
+/// `during`: what the source itself counted meanwhile; no span when nobody asked it.
 Result<nlohmann::json> make_redis_plan(Endpoints& ends, const TrafficStats& stats,
                                        const ServerLoad& during,
                                        const nlohmann::json& data_profile);

@@ -185,6 +185,7 @@ TEST_CASE("a capture holds no login, replays, is profiled again, and a damaged o
     CHECK(numbers["commands"]["INCR"]["requests"].get<uint64_t>() > 0);
     CHECK(numbers["duration_ms"].get<int64_t>() > 500);
     CHECK(numbers["duration_ms"].get<int64_t>() < 60'000);
+    CHECK_FALSE(numbers["plan"].contains("source_busy"));  // nobody watched it meanwhile
 
     // Reads are sent to the target again; writes need a place of their own.
     const std::vector<std::string> replay{"test",        "--json",  "--drill",  "switch",
