@@ -1,18 +1,20 @@
 // Copy and apply rates of the Redis data movement beside the target's own limits (RESTORE, and the
-// same writes, pipelined from memory), in alternated rounds of one run. Prints units/s, MB/s and
-// CPU of both servers and of this process; asserts nothing.
+// same writes, pipelined from memory), in alternated rounds of one run: units/s, MB/s and CPU of
+// both servers and of this process. Then what a client of the source notices of the copy, and the
+// memory of a process that only copies. Asserts nothing. Arguments: keys (300000), changes
+// (500000), rounds (5), numbers of keys for the memory (100000 400000 1200000 2400000; 0: none).
 #include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <fmt/format.h>
-#include <map>
-#include <mutex>
 #include <sstream>
 #include <stdexcept>
+#include <string_view>
 #include <unistd.h>
 
-#include "families/registry.h"
-#include "net/dialer.h"
+#include "tests/bench/copy_memory.h"
+#include "tests/bench/movement_run.h"
+#include "tests/bench/source_latency.h"
 #include "tests/support/compare_servers.h"
 #include "tests/support/ledger.h"
 
@@ -20,48 +22,6 @@ using namespace exodus;
 using namespace exodus::test;
 
 namespace {
-
-/// A journal that forgets at the end of the process: durability is not what is measured.
-class MemoryJournal : public Journal {
-  public:
-    Status save_position(std::string_view direction, std::string_view name,
-                         std::string_view value) override {
-        const std::lock_guard lock(mutex_);
-        positions_[fmt::format("{}/{}", direction, name)] = value;
-        return {};
-    }
-    Result<std::optional<std::string>> load_position(std::string_view direction,
-                                                     std::string_view name) override {
-        const std::lock_guard lock(mutex_);
-        const auto found = positions_.find(fmt::format("{}/{}", direction, name));
-        return found == positions_.end() ? std::nullopt : std::optional(found->second);
-    }
-    Status erase_positions(std::string_view) override { return positions_.clear(), Status{}; }
-    Status add_item_error(const ItemError& error) override {
-        fmt::print("failed: {}\n", error.reason);
-        return {};
-    }
-    Result<std::vector<ItemError>> item_errors(std::string_view, std::size_t) override {
-        return std::vector<ItemError>{};
-    }
-    Status resolve_item_error(std::string_view, std::string_view, std::string_view) override {
-        return {};
-    }
-    Status add_item_changes(const std::vector<ItemChange>&) override { return {}; }
-    Status replace_item_changes(std::string_view, const std::vector<std::string>&,
-                                const std::vector<ItemChange>&) override {
-        return {};
-    }
-    Status add_event(std::string_view severity, std::string_view code,
-                     std::string_view text) override {
-        fmt::print("event {} {}: {}\n", severity, code, text);
-        return {};
-    }
-
-  private:
-    std::mutex mutex_;
-    std::map<std::string, std::string> positions_;
-};
 
 double cpu_seconds(pid_t pid) {
     const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
@@ -166,20 +126,20 @@ void print_row(const char* name, const std::vector<Measured>& runs, double bytes
                m.per_s * bytes_each / 1e6, m.source_us, m.target_us, m.own_us);
 }
 
-template <class Condition>
-double seconds_until(Condition condition) {
-    const int64_t start_us = steady_us();
-    if (!eventually(milliseconds(300'000), condition, milliseconds(1)))
-        throw std::runtime_error("did not end in time");
-    return static_cast<double>(steady_us() - start_us) / 1e6;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) try {
+    if (argc == 4 && std::string_view(argv[1]) == kCopyOnly) {
+        copy_and_tell_memory(std::atoi(argv[2]), std::atoi(argv[3]));
+        return 0;
+    }
     const uint64_t keys = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 300'000;
     const uint64_t changes = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 500'000;
     const int rounds = argc > 3 ? std::atoi(argv[3]) : 5;
+    std::vector<uint64_t> sizes;
+    for (int i = 4; i < argc; ++i) sizes.push_back(std::strtoull(argv[i], nullptr, 10));
+    if (sizes.empty()) sizes = {100'000, 400'000, 1'200'000, 2'400'000};
+    std::erase(sizes, 0);
     RedisServer source({Engine::redis, {"repl-backlog-size 512mb"}, {}});
     RedisServer target({Engine::valkey, {}, {}});
     const auto writer = source.connect();
@@ -197,8 +157,6 @@ int main(int argc, char** argv) try {
         else
             writes.push_back({"APPEND", key, "z"});
     }
-    const auto dialer = make_dialer();
-    const auto family = make_family("redis");
     std::vector<Measured> restored;
     std::vector<Measured> copied;
     std::vector<Measured> written;
@@ -212,32 +170,12 @@ int main(int argc, char** argv) try {
         restored.push_back(limit.per(keys));
         send_command(reader.get(), {"FLUSHALL"});
 
-        Settings settings;
-        settings.migration = fmt::format("bench{}", round);
-        settings.family = "redis";
-        const auto endpoint = [](Side side, const RedisServer& server) {
-            Endpoint end;
-            end.side = side;
-            end.family = "redis";
-            end.host = "127.0.0.1";
-            end.port = static_cast<uint16_t>(server.port());
-            return end;
-        };
-        settings.source = endpoint(Side::source, source);
-        settings.target = endpoint(Side::target, target);
         // The data path is measured, not the consideration for the source.
-        settings.migrate.throttle["origin_p99_ratio"] = "0";
-        const TempDir directory;
-        MemoryJournal journal;
-        const FamilyContext context{settings, *dialer, journal, directory.path()};
-        const auto movement = family->make_movement(context, Direction::forward);
-        if (auto status = movement->set_mode(MovementMode::apply); !status)
-            throw std::runtime_error(status.error().message);
-        // Attaching takes its time once, whatever the number of keys.
-        (void)seconds_until([&] { return movement->status().items_done > 0; });
-        const uint64_t before = movement->status().items_done;
+        MovementRun movement(fmt::format("bench{}", round), source.port(), target.port(),
+                             {{"origin_p99_ratio", "0"}});
+        const uint64_t before = movement.start();
         Meter copy(source, target);
-        (void)seconds_until([&] { return movement->status().stage == MovementStage::following; });
+        wait_until([&] { return movement.copied(); });
         copied.push_back(copy.per(keys - before));
         bytes_each =
             static_cast<double>(movement->status().bytes_copied) / static_cast<double>(keys);
@@ -250,7 +188,7 @@ int main(int argc, char** argv) try {
         if (!end) throw std::runtime_error(end.error().message);
         target.freeze(false);
         Meter apply(source, target);
-        (void)seconds_until([&] {
+        wait_until([&] {
             const auto through = movement->applied_through(*end);
             return through && *through;
         });
@@ -270,6 +208,8 @@ int main(int argc, char** argv) try {
     fmt::print("copy {:.0f} % of RESTORE, apply {:.0f} % of the writes; {} differences\n",
                100 * median(copied).per_s / median(restored).per_s,
                100 * median(applied).per_s / median(written).per_s, differences);
+    print_source_latency(source, target, keys, rounds);
+    if (!sizes.empty()) print_copy_memory(sizes);
     return differences == 0 ? 0 : 2;
 } catch (const std::exception& error) {
     fmt::print(stderr, "bench: {}\n", error.what());
