@@ -56,6 +56,7 @@ Status Backfill::connect() {
     auto info = origin_->info("server");
     if (!info) return tl::unexpected<Error>(std::move(info).error());
     run_id_ = info->get("run_id");
+    strings_allowed_.reset();
     (void)origin_->command(
         {"CLIENT", "NO-TOUCH", "ON"});  // >= 7.2: reading does not change idle times
     auto version = rdb_version_of(*origin_);
@@ -144,14 +145,8 @@ Status Backfill::copy_page(const std::stop_token& stop) {
     if (!keys) return tl::unexpected<Error>(std::move(keys).error());
     if (place.cursor == "0") next_database(place);
     differing_.clear();
-    auto sizes = sizes_of(*keys);
-    if (!sizes) return tl::unexpected<Error>(std::move(sizes).error());
-    if (place.repair) {
-        auto going = leave_equal(*keys, *sizes, place);
-        if (!going) return tl::unexpected<Error>(std::move(going).error());
-        if (!*going) return {};
-    }
-    return copy_keys(*keys, *sizes, place, stop);
+    return place.repair ? repair_page(std::move(*keys), place, stop)
+                        : fill_page(std::move(*keys), place, stop);
 }
 
 /// Bytes of each key; -1 for one that is to be copied in pieces.
@@ -204,11 +199,12 @@ Status Backfill::big_piece(const std::stop_token& stop) {
     return {};
 }
 
-Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
-                           const ScanPlace& after, const std::stop_token& stop) {
+Result<bool> Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
+                                 ChunkRead how, const ScanPlace& after, std::vector<Key>& rest,
+                                 const std::stop_token& stop) {
     const std::string replid = flow_.followed();
     // Chunks are pipelined while nothing has to be read in between and their sum stays small.
-    const bool pipelined = !reader_.may_need_typed(origin_rdb_);
+    const bool pipelined = how.strings || !reader_.may_need_typed(origin_rdb_);
     struct Sent {
         uint64_t id;
         std::vector<Key> keys;
@@ -220,10 +216,14 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
     const auto receive = [&]() -> Result<bool> {
         EXODUS_TRY(origin_->flush());
         for (std::size_t i = 0; i < sent.size(); ++i) {
-            auto items = reader_.receive(*origin_, sent[i].keys, replid);
-            if (!items) return tl::unexpected<Error>(std::move(items).error());
+            auto chunk = reader_.receive(*origin_, sent[i].keys, replid, how);
+            if (!chunk) return tl::unexpected<Error>(std::move(chunk).error());
+            seen_.expiries = seen_.expiries || chunk->expiries;
+            seen_.strings += chunk->strings;
+            seen_.others += chunk->others;
+            for (auto& key : chunk->rest) rest.push_back(std::move(key));
             std::size_t bytes = 0;
-            for (auto& item : *items) {
+            for (auto& item : chunk->items) {
                 bytes += item.bytes.size();
                 note_difference(item);
             }
@@ -232,11 +232,12 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
                 named.key = std::move(key);
                 named.big = true;
                 note_difference(named);
-                items->push_back(std::move(named));
+                chunk->items.push_back(std::move(named));
             }
-            const bool last = i + 1 == sent.size() && at >= keys.size();
+            const bool last = i + 1 == sent.size() && at >= keys.size() && rest.empty();
             ScanPlace done = place_;
-            if (!flow_.queue.deliver(sent[i].id, std::move(*items), last ? after : done, stop))
+            if (!flow_.queue.deliver(sent[i].id, std::move(chunk->items), last ? after : done,
+                                     stop))
                 return false;
             flow_.changed.notify_all();
             throttle(bytes, stop);
@@ -261,7 +262,7 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
             part.push_back(keys[at++]);
         }
         const uint64_t id = flow_.queue.begin(flow_.link_end, generation_);
-        KeyReader::send(*origin_, part.empty() ? place_.db : part.front().db, part);
+        KeyReader::send(*origin_, part.empty() ? place_.db : part.front().db, part, how);
         sent.push_back({id, std::move(part), std::move(big)});
         in_pipe += bytes;
         if (at < keys.size() && pipelined && in_pipe < 8 * limits::kChunk_bytes) continue;
@@ -269,11 +270,11 @@ Status Backfill::copy_keys(const std::vector<Key>& keys, const std::vector<int64
         if (!going) return tl::unexpected<Error>(std::move(going).error());
         if (!*going) {  // dropped: what is still in the pipe is thrown away with the connection
             if (origin_->pending_replies() > 0) disconnect();
-            return {};
+            return false;
         }
     } while (at < keys.size());
-    place_ = after;
-    return {};
+    if (rest.empty()) place_ = after;
+    return true;
 }
 
 Status Backfill::sweep_page(const std::stop_token& stop) {

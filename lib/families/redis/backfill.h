@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <stop_token>
 
 #include "families/redis/flow.h"
@@ -25,12 +26,22 @@ class Backfill {
     void disconnect();
     Status page(const std::stop_token& stop);
     Status copy_page(const std::stop_token& stop);
+    Status repair_page(std::vector<Key> keys, const ScanPlace& after, const std::stop_token& stop);
     Status sweep_page(const std::stop_token& stop);
     Status big_piece(const std::stop_token& stop);
     std::shared_ptr<const BigKeyRound> big_round();
     Result<std::vector<int64_t>> sizes_of(const std::vector<Key>& keys);
-    Status copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
-                     const ScanPlace& after, const std::stop_token& stop);
+    /// What cannot be read so is added to `rest`; the place moves on when that is empty behind it.
+    /// False: the fill begins elsewhere.
+    Result<bool> copy_keys(const std::vector<Key>& keys, const std::vector<int64_t>& sizes,
+                           ChunkRead how, const ScanPlace& after, std::vector<Key>& rest,
+                           const std::stop_token& stop);
+
+    // backfill_page.cpp: what is asked of the origin for each key of a page
+    Status fill_page(std::vector<Key> keys, const ScanPlace& after, const std::stop_token& stop);
+    Status split_by_type(std::vector<Key>& keys, std::vector<Key>& rest);
+    Result<bool> strings_allowed();
+    void learn_from_page(std::size_t keys);
 
     // backfill_repair.cpp: what is equal is left, what only the destination has is removed
     Result<bool> leave_equal(std::vector<Key>& keys, std::vector<int64_t>& sizes,
@@ -61,8 +72,24 @@ class Backfill {
     int origin_rdb_ = 0;
     bool field_expiries_ = false;
     uint64_t generation_ = 0;
-    ScanPlace place_;                   ///< of the next SCAN
-    std::map<int, uint64_t> keyspace_;  ///< keys of each database when it connected
+    // What the keys of a page are is what those of the pages before were, most of the time.
+    enum class PageRead : uint8_t { whole, by_type, strings };
+    struct Learned {
+        PageRead read = PageRead::whole;
+        int without_expiries = 0;  ///< pages in a row
+        int to_trust = 1;          ///< so many of them let expiries be left out
+    };
+    struct Seen {
+        bool expiries = false;
+        std::size_t strings = 0;  ///< short ones
+        std::size_t others = 0;
+    };
+    Learned learned_;
+    int learned_db_ = -1;
+    Seen seen_;                            ///< of this page
+    std::optional<bool> strings_allowed_;  ///< of this connection
+    ScanPlace place_;                      ///< of the next SCAN
+    std::map<int, uint64_t> keyspace_;     ///< keys of each database when it connected
     // throttle
     double tokens_ = 0;
     int64_t refilled_us_ = 0;

@@ -45,6 +45,19 @@ Result<bool> Backfill::wait_applied(const StreamPosition& position) {
     return false;
 }
 
+Status Backfill::repair_page(std::vector<Key> keys, const ScanPlace& after,
+                             const std::stop_token& stop) {
+    auto sizes = sizes_of(keys);
+    if (!sizes) return tl::unexpected<Error>(std::move(sizes).error());
+    auto going = leave_equal(keys, *sizes, after);
+    if (!going) return tl::unexpected<Error>(std::move(going).error());
+    if (!*going) return {};
+    std::vector<Key> rest;
+    auto copied = copy_keys(keys, *sizes, {}, after, rest, stop);
+    if (!copied) return tl::unexpected<Error>(std::move(copied).error());
+    return {};
+}
+
 /// Takes the equal ones out of `keys` and `sizes` and delivers them as seen. False: give this page
 /// up.
 Result<bool> Backfill::leave_equal(std::vector<Key>& keys, std::vector<int64_t>& sizes,

@@ -1,5 +1,6 @@
 #include "families/redis/key_reader.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "base/limits.h"
@@ -17,6 +18,22 @@ std::string_view info_field(std::string_view info, std::string_view name) {
     return info.substr(from, info.find('\r', from) - from);
 }
 
+/// A string as GETRANGE told it, whole.
+CopyItem string_item(const Key& key, std::string_view value, int64_t expiry_ms, uint64_t at) {
+    CopyItem item;
+    item.key = key;
+    item.at = at;
+    item.expires = expiry_ms >= 0;
+    item.bytes.reserve(value.size() + key.name.size() + 96);
+    if (item.expires)
+        append_command(item.bytes, {"SET", key.name, value, "PXAT",
+                                    std::to_string(std::max<int64_t>(expiry_ms, 1))});
+    else
+        append_command(item.bytes, {"SET", key.name, value});
+    item.commands = 1;
+    return item;
+}
+
 CopyItem absent_item(const Key& key, uint64_t at) {
     CopyItem item;
     item.key = key;
@@ -25,6 +42,13 @@ CopyItem absent_item(const Key& key, uint64_t at) {
     append_command(item.bytes, {"DEL", key.name});
     item.commands = 1;
     return item;
+}
+
+/// What GETRANGE told is the whole value. It answers an absent key as it does an empty string: only
+/// the expiry tells them apart.
+bool is_short_string(ReplyView value, ChunkRead how) {
+    return value.type() == ReplyType::string && value.text().size() <= kShortString_bytes &&
+           (how.expiries || !value.text().empty());
 }
 
 CopyItem refused_item(const Key& key, uint64_t at, std::string reason) {
@@ -45,6 +69,16 @@ Result<uint64_t> offset_of_info(std::string_view info, std::string_view replid) 
         return fail(ErrorCode::gap, "the origin's replication id is not the one that is followed");
     }
     return static_cast<uint64_t>(*offset);
+}
+
+bool expiries_in_info(std::string_view info, int db) {
+    if (info.find("# Keyspace") == std::string_view::npos) return true;
+    const auto line = info_field(info, fmt::format("\ndb{}:", db));
+    if (line.empty()) return false;  // it has no keys
+    const auto at = line.find("expires=");
+    if (at == std::string_view::npos) return true;
+    const auto count = line.substr(at + 8, line.find(',', at) - at - 8);
+    return to_number(count) != 0;
 }
 
 Result<int> rdb_version_of(Client& client) {
@@ -73,22 +107,27 @@ Result<DestinationFormat> DestinationFormat::of(Client& destination) {
     return format;
 }
 
-void KeyReader::send(Client& origin, int db, const std::vector<Key>& keys) {
+void KeyReader::send(Client& origin, int db, const std::vector<Key>& keys, ChunkRead how) {
+    const std::string last = std::to_string(kShortString_bytes);  // one more than is taken
     std::string bytes;
     append_command(bytes, {"MULTI"});
     append_command(bytes, {"SELECT", std::to_string(db)});
     for (const auto& key : keys) {
-        append_command(bytes, {"DUMP", key.name});
-        append_command(bytes, {"PEXPIRETIME", key.name});
+        if (how.strings)
+            append_command(bytes, {"GETRANGE", key.name, "0", last});
+        else
+            append_command(bytes, {"DUMP", key.name});
+        if (how.expiries) append_command(bytes, {"PEXPIRETIME", key.name});
     }
-    append_command(bytes, {"INFO", "replication"});
+    append_command(bytes, {"INFO", "replication", "keyspace"});
     append_command(bytes, {"EXEC"});
-    origin.append_raw(bytes, 2 * keys.size() + 4);
+    origin.append_raw(bytes, (how.expiries ? 2 : 1) * keys.size() + 4);
 }
 
-Result<std::vector<CopyItem>> KeyReader::receive(Client& origin, const std::vector<Key>& keys,
-                                                 std::string_view replid) {
-    const auto odd = origin.read_queued(2 * keys.size() + 3);  // MULTI's OK is one
+Result<Chunk> KeyReader::receive(Client& origin, const std::vector<Key>& keys,
+                                 std::string_view replid, ChunkRead how) {
+    const std::size_t each = how.expiries ? 2 : 1;
+    const auto odd = origin.read_queued(each * keys.size() + 3);  // MULTI's OK is one
     if (!odd) return tl::unexpected<Error>(odd.error());
     auto exec = origin.read_reply();
     if (!exec) return tl::unexpected<Error>(std::move(exec).error());
@@ -98,24 +137,29 @@ Result<std::vector<CopyItem>> KeyReader::receive(Client& origin, const std::vect
     }
     if (exec->is_error())
         return tl::unexpected<Error>(error_of(*exec, "reading keys of the origin"));
-    if (exec->size() != 2 * keys.size() + 2)
+    if (exec->size() != each * keys.size() + 2)
         return fail(ErrorCode::protocol, "EXEC answered another number of replies");
-    const auto at = offset_of_info((*exec)[2 * keys.size() + 1].text(), replid);
+    const auto info = (*exec)[each * keys.size() + 1].text();
+    const auto at = offset_of_info(info, replid);
     if (!at) return tl::unexpected<Error>(at.error());
-    std::vector<CopyItem> items;
-    items.reserve(keys.size());
+    Chunk chunk;
+    chunk.items.reserve(keys.size());
+    chunk.expiries = !keys.empty() && expiries_in_info(info, keys.front().db);
+    // Which of the keys has an expiry then is not known.
+    const bool unproven = chunk.expiries && !how.expiries;
     std::vector<std::pair<std::size_t, uint8_t>> typed;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        const ReplyView dump = (*exec)[1 + 2 * i];
-        const ReplyView expiry = (*exec)[2 + 2 * i];
-        if (dump.is_nil()) {
-            items.push_back(absent_item(keys[i], *at));
-        } else if (dump.is_error()) {
-            items.push_back(refused_item(keys[i], *at, std::string(dump.text())));
+        const ReplyView value = (*exec)[1 + each * i];
+        const int64_t expiry_ms = how.expiries ? (*exec)[2 + each * i].integer() : -1;
+        if (how.strings && expiry_ms == -2) {
+            chunk.items.push_back(absent_item(keys[i], *at));
+        } else if (unproven || (how.strings && !is_short_string(value, how))) {
+            chunk.rest.push_back(keys[i]);
+        } else if (how.strings) {
+            chunk.items.push_back(string_item(keys[i], value.text(), expiry_ms, *at));
+            ++chunk.strings;
         } else {
-            uint8_t type = 0;
-            items.push_back(write_item(keys[i], dump.text(), expiry.integer(), *at, type));
-            if (type != 0) typed.emplace_back(i, type);
+            add_dumped(chunk, keys[i], value, expiry_ms, *at, typed);
         }
     }
     for (const auto& [index, type] : typed) {
@@ -123,11 +167,29 @@ Result<std::vector<CopyItem>> KeyReader::receive(Client& origin, const std::vect
         // may_need_typed() is false.
         if (origin.pending_replies() > 0)
             return fail(ErrorCode::internal, "typed read inside a pipeline of chunks");
-        auto item = read_typed(origin, keys[index], type, replid);
+        auto item = read_typed(origin, chunk.items[index].key, type, replid);
         if (!item) return tl::unexpected<Error>(std::move(item).error());
-        items[index] = std::move(*item);
+        chunk.items[index] = std::move(*item);
     }
-    return items;
+    return chunk;
+}
+
+void KeyReader::add_dumped(Chunk& chunk, const Key& key, ReplyView dump, int64_t expiry_ms,
+                           uint64_t at, std::vector<std::pair<std::size_t, uint8_t>>& typed) const {
+    if (dump.is_nil()) {
+        chunk.items.push_back(absent_item(key, at));
+        return;
+    }
+    if (dump.is_error()) {
+        chunk.items.push_back(refused_item(key, at, std::string(dump.text())));
+        return;
+    }
+    const auto length = payload_string_bytes(dump.text());
+    if (!length) ++chunk.others;
+    if (length && *length <= kShortString_bytes) ++chunk.strings;
+    uint8_t type = 0;
+    chunk.items.push_back(write_item(key, dump.text(), expiry_ms, at, type));
+    if (type != 0) typed.emplace_back(chunk.items.size() - 1, type);
 }
 
 CopyItem KeyReader::write_item(const Key& key, std::string_view payload, int64_t expiry_ms,
@@ -206,11 +268,11 @@ Result<std::vector<CopyItem>> KeyReader::read(Client& origin, const std::vector<
              ++at) {
             part.push_back(keys[at]);
         }
-        send(origin, db, part);
+        send(origin, db, part, {});
         EXODUS_TRY(origin.flush());
-        auto items = receive(origin, part, replid);
-        if (!items) return items;
-        for (auto& item : *items) all.push_back(std::move(item));
+        auto chunk = receive(origin, part, replid, {});
+        if (!chunk) return tl::unexpected<Error>(std::move(chunk).error());
+        for (auto& item : chunk->items) all.push_back(std::move(item));
     }
     return all;
 }

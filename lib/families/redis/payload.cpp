@@ -19,6 +19,25 @@ uint64_t get_little(std::string_view bytes) {
     return value;
 }
 
+uint64_t get_big(std::string_view bytes) {
+    uint64_t value = 0;
+    for (const char byte : bytes) value = value << 8 | static_cast<uint8_t>(byte);
+    return value;
+}
+
+/// A length of redis/src/rdb.h, taken off the front: 6 bits, 14 bits, or 4 or 8 bytes.
+std::optional<uint64_t> take_length(std::string_view& payload) {
+    if (payload.empty()) return std::nullopt;
+    const auto first = static_cast<uint8_t>(payload[0]);
+    const std::size_t more = first < 0x40 ? 0 : first < 0x80 ? 1 : first == 0x80 ? 4 : 8;
+    if (first > 0x81 || payload.size() <= more) return std::nullopt;
+    const uint64_t value = more == 0   ? first
+                           : more == 1 ? get_big(payload.substr(0, 2)) & 0x3fff
+                                       : get_big(payload.substr(1, more));
+    payload.remove_prefix(1 + more);
+    return value;
+}
+
 }  // namespace
 
 std::optional<int> payload_version(std::string_view payload) {
@@ -39,6 +58,17 @@ std::string restamp(std::string_view payload, int version) {
 
 uint8_t payload_type(std::string_view payload) {
     return payload.empty() ? 0 : static_cast<uint8_t>(payload[0]);
+}
+
+std::optional<uint64_t> payload_string_bytes(std::string_view payload) {
+    if (payload.size() < 2 || payload_type(payload) != 0) return std::nullopt;
+    payload.remove_prefix(1);
+    const auto first = static_cast<uint8_t>(payload[0]);
+    if (first < 0xc0) return take_length(payload);
+    if (first != 0xc3) return first < 0xc3 ? std::optional<uint64_t>(11) : std::nullopt;  // integer
+    payload.remove_prefix(1);  // LZF: compressed length, length
+    if (!take_length(payload)) return std::nullopt;
+    return take_length(payload);
 }
 
 LadderLevel ladder_level(uint8_t type, int have, int version) {

@@ -19,6 +19,9 @@ std::string restamp(std::string_view payload, int version);
 /// RDB type byte; 0 for an empty payload.
 uint8_t payload_type(std::string_view payload);
 
+/// Bytes of the string in it; nothing for other types, and for a payload that ends too early.
+std::optional<uint64_t> payload_string_bytes(std::string_view payload);
+
 enum class LadderLevel : uint8_t {
     raw,        ///< as it is
     restamped,  ///< the type is known there, only the version is too new

@@ -70,17 +70,16 @@ TEST_CASE("a mover that is killed in the middle of the copy does not start over"
     RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
     source.text({"DEBUG", "POPULATE", std::to_string(kKeys)});
     const TempDir directory;
-    Process child = mover_child(source, target, directory, "400KiB");
-    REQUIRE(eventually(milliseconds(30'000),
-                       [&] { return calls_of(source, "dump") > kKeys * 6 / 10; }));
+    Process child = mover_child(source, target, directory, "200KiB");
+    REQUIRE(eventually(milliseconds(30'000), [&] { return reads_of(source) > kKeys * 6 / 10; }));
     const std::string place = durable_place(directory);
     REQUIRE(eventually(milliseconds(10'000), [&] { return durable_place(directory) != place; }));
     child.kill();
-    REQUIRE(calls_of(source, "dump") < kKeys);
+    REQUIRE(reads_of(source) < kKeys);
     Mover mover(settings_between(source.port(), target.port()), directory.path());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     require_equal(mover, *mover.forward, source, target);
-    CHECK(calls_of(source, "dump") < kKeys * 13 / 10);
+    CHECK(reads_of(source) < kKeys * 13 / 10);
 }
 
 TEST_CASE("a target that comes back in the copy from an older snapshot is copied again") {
@@ -89,7 +88,7 @@ TEST_CASE("a target that comes back in the copy from an older snapshot is copied
     source.text({"DEBUG", "POPULATE", "20000"});
     const TempDir directory;
     Mover mover(settings_between(source.port(), target.port()), directory.path());
-    REQUIRE(mover.forward->set_throttle("bytes_per_s", "400KiB").has_value());
+    REQUIRE(mover.forward->set_throttle("bytes_per_s", "200KiB").has_value());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     const auto durable_batch = [&] {
         return std::stoull(mover.journal.load_position("forward", "least").value().value_or("0"));
@@ -233,8 +232,8 @@ TEST_CASE("a spool that is nearly full has the copy wait, not the stream") {
     Mover mover(settings, directory.path(), {.lane_stall_ms = 400});
     REQUIRE(mover.forward->set_throttle("bytes_per_s", "1MiB").has_value());
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
-    const auto dumped = [&] { return calls_of(source, "dump"); };
-    REQUIRE(eventually(milliseconds(10'000), [&] { return dumped() > 0; }));
+    const auto copied_now = [&] { return reads_of(source); };
+    REQUIRE(eventually(milliseconds(10'000), [&] { return copied_now() > 0; }));
     const auto status = [&] { return mover.forward->status(); };
     const auto waits = [&] {
         return status().waiting_for.find("spool is nearly full") != std::string::npos;
@@ -247,11 +246,11 @@ TEST_CASE("a spool that is nearly full has the copy wait, not the stream") {
     }));
     REQUIRE(waits());
     sleep_ms(200);  // a chunk that was begun ends
-    const uint64_t copied = dumped();
+    const uint64_t copied = copied_now();
     const std::string applied = status().applied.text;
     CHECK(eventually(milliseconds(2'000), [&] { return status().applied.text != applied; }));
     CHECK(waits());
-    CHECK(dumped() == copied);
+    CHECK(copied_now() == copied);
     CHECK(status().items_done < 20'000);
     REQUIRE(mover.forward->set_throttle("bytes_per_s", "1GiB").has_value());
     require_equal(mover, *mover.forward, source, target);

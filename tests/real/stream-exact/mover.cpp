@@ -327,6 +327,10 @@ uint64_t calls_of(RedisServer& server, const std::string& verb) {
     return at == std::string::npos ? 0 : std::stoull(all.substr(at + before.size()));
 }
 
+uint64_t reads_of(RedisServer& server) {
+    return calls_of(server, "dump") + calls_of(server, "getrange");
+}
+
 bool has_event(Mover& mover, const std::string& text) {
     const auto events = mover.journal.events();
     return std::any_of(events.begin(), events.end(), [&](const std::string& event) {

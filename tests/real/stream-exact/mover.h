@@ -102,6 +102,9 @@ class Writer {
 /// How often a server ran a command (lower case), by its own count.
 uint64_t calls_of(RedisServer& server, const std::string& verb);
 
+/// How many values of keys were read whole, by every way of the copy.
+uint64_t reads_of(RedisServer& server);
+
 /// Whether the journal has an event with this text.
 bool has_event(Mover& mover, const std::string& text);
 
