@@ -76,6 +76,7 @@ std::string command(std::initializer_list<std::string_view> words) {
 
 std::vector<std::string> names(const std::vector<Key>& keys) {
     std::vector<std::string> all;
+    all.reserve(keys.size());
     for (const auto& key : keys) all.push_back(key.name);
     return all;
 }
@@ -147,7 +148,7 @@ TEST_CASE("DUMP without expiries, and what a page learns of it") {
 }
 
 TEST_CASE("the length of a string in its payload") {
-    const auto of = [](std::string bytes) { return payload_string_bytes(bytes); };
+    const auto of = [](const std::string& bytes) { return payload_string_bytes(bytes); };
     CHECK(of(std::string("\x00\x03\x62\x61\x72", 5)) == 3);
     CHECK(of(std::string("\x00\x41\x02", 3) + std::string(258, 'x')) == 258);
     CHECK(of(std::string("\x00\x80\x00\x01\x00\x00", 6)) == 65'536);
