@@ -4,9 +4,11 @@
 
 #include "base/values.h"
 #include "cli/cli.h"
+#include "cli/host_checks.h"
 #include "cli/outcome.h"
 #include "cli/phase_run.h"
 #include "cli/tap.h"
+#include "cli/whole_file.h"
 #include "workflow/exit_codes.h"
 #include "workflow/phases/analyze.h"
 #include "workflow/phases/commit.h"
@@ -22,15 +24,17 @@ namespace {
 
 struct PretestFlags {
     std::string tap;
+    std::string acl_file;
     int64_t duration_ms = 10'000;
     bool accept_monitor_cost = false;
     bool list = false;
     PretestOptions options;
 };
 
-int list_of_checks(Cli& cli, PhaseContext& context) {
+int list_of_checks(Cli& cli, PhaseRun& run, PretestOptions& options) {
+    options.host_checks = host_checks(run.space);
     auto list = nlohmann::json::array();
-    for (const CheckInfo& check : list_checks(context)) {
+    for (const CheckInfo& check : list_checks(run.context, options)) {
         list.push_back({{"id", check.id}, {"title", check.title}});
         cli.out.line(fmt::format("{:<32} {}", check.id, check.title));
     }
@@ -42,8 +46,9 @@ void add_pretest(Cli& cli) {
     CLI::App* sub =
         cli.add("pretest", "check both endpoints, and parse a copy of the traffic", [&cli, flags] {
             if (flags->list) {
-                return run_phase(cli, {.read_secrets = false, .mode = OpenMode::read_only},
-                                 [&](PhaseRun& run) { return list_of_checks(cli, run.context); });
+                return run_phase(
+                    cli, {.read_secrets = false, .mode = OpenMode::read_only},
+                    [&](PhaseRun& run) { return list_of_checks(cli, run, flags->options); });
             }
             return run_phase(cli, {}, [&](PhaseRun& run) {
                 std::unique_ptr<TapSource> tap;
@@ -52,6 +57,12 @@ void add_pretest(Cli& cli) {
                     if (!made) return cli.out.error(cli.command, made.error());
                     tap = std::move(*made);
                     cli.out.note(Severity::info, "tap: " + tap->describe());
+                }
+                flags->options.host_checks = host_checks(run.space);
+                if (!flags->acl_file.empty()) {
+                    flags->options.users_out = [flags](const Secret& requests) {
+                        return write_whole(flags->acl_file, requests.reveal());
+                    };
                 }
                 flags->options.tap = tap.get();
                 flags->options.tap_duration = milliseconds(flags->duration_ms);
@@ -70,6 +81,9 @@ void add_pretest(Cli& cli) {
     add_list(sub, "--skip", flags->options.skip, "leave these checks out", "CHECK");
     add_list(sub, "--ack", flags->options.ack, "accept the warning of these checks; needs --reason",
              "CHECK");
+    sub->add_option("--acl-out", flags->acl_file,
+                    "write the ACL SETUSER lines that the target lacks here, with password hashes")
+        ->type_name("FILE");
     sub->add_flag("--list", flags->list, "list the checks and end");
 }
 

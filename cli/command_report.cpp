@@ -1,14 +1,12 @@
 // exodus report: the migration as one file, for the owner who signs it and for who reads it later.
 // Reads the state file only.
-#include <cerrno>
 #include <cstdio>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "base/limits.h"
 #include "cli/cli.h"
 #include "cli/report_document.h"
+#include "cli/whole_file.h"
 #include "cli/workspace.h"
 #include "workflow/exit_codes.h"
 #include "workflow/report.h"
@@ -51,28 +49,6 @@ std::string as_text(const nlohmann::json& report, const std::string& format) {
         return report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     const ReportDocument document = make_document(report);
     return format == "html" ? to_html(document) : to_markdown(document);
-}
-
-/// Whole or not at all, and private: a report names addresses and people.
-Status write_whole(const std::string& path, const std::string& text) {
-    const std::string temporary = path + ".part";
-    static_cast<void>(::unlink(temporary.c_str()));
-    const int file =
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (file < 0) return fail_errno(temporary, errno);
-    std::string_view left = text;
-    int why = 0;
-    while (!left.empty() && why == 0) {
-        const ssize_t count = ::write(file, left.data(), left.size());
-        if (count < 0 && errno != EINTR) why = errno;
-        if (count > 0) left.remove_prefix(static_cast<std::size_t>(count));
-    }
-    if (why == 0 && ::fsync(file) != 0) why = errno;
-    ::close(file);
-    if (why == 0 && std::rename(temporary.c_str(), path.c_str()) != 0) why = errno;
-    if (why == 0) return {};
-    static_cast<void>(::unlink(temporary.c_str()));
-    return fail_errno(path, why);
 }
 
 int report(Cli& cli, const ReportFlags& flags) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/secret.h"
 #include "core/endpoint.h"
 #include "core/finding.h"
 #include "core/traffic_stats.h"
@@ -65,6 +66,12 @@ class Inspector {
     /// cmd set)".
     virtual Result<std::vector<std::string>> stray_writers(
         const std::vector<std::string>& interlay_addresses) = 0;
+    /// Requests that make the users that the target lacks as they are on the source, a line each,
+    /// with what they log in by; exodus never makes them itself. Error not_allowed where there is
+    /// nothing to make.
+    virtual Result<Secret> missing_users() {
+        return fail(ErrorCode::not_allowed, "this family has no users to make on the target");
+    }
     /// What exodus left behind on a side (must be nothing after commit).
     virtual Result<std::vector<std::string>> residue(Side side) = 0;
     /// Runs one request in the family's text form against a side and returns the reply as text

@@ -25,4 +25,8 @@ inline constexpr std::size_t kEventsLookBack = 20'000;
 /// Decisions in a status, newest first; more is history, which the report tells whole.
 inline constexpr std::size_t kStatusDecisions_max = 50;
 
+/// A certificate that ends within this time is a warning of pretest: a migration takes days, and
+/// renewing one takes people.
+inline constexpr int64_t kCertificateLeft_ms = 14LL * 24 * 3600 * 1000;
+
 }  // namespace exodus::limits

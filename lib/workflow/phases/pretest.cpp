@@ -50,8 +50,23 @@ Result<json> earlier_checks(PhaseRun& run, const std::set<std::string>& repeated
     return kept;
 }
 
+/// Of the family, then of this host.
+std::vector<CheckInfo> checks_of(const Inspector& inspector, const PretestOptions& options) {
+    std::vector<CheckInfo> checks = inspector.checks();
+    for (const HostCheck& check : options.host_checks) checks.push_back(check.info);
+    return checks;
+}
+
+std::vector<Finding> run_check(PhaseRun& run, const PretestOptions& options,
+                               const std::string& id) {
+    for (const HostCheck& check : options.host_checks) {
+        if (check.info.id == id) return check.run();
+    }
+    return run.inspector().run(id);
+}
+
 Status run_checks(PhaseRun& run, const PretestOptions& options) {
-    const auto checks = run.inspector().checks();
+    const auto checks = checks_of(run.inspector(), options);
     EXODUS_TRY(check_names(checks, options));
     json rows = json::array();
     std::set<std::string> repeated;
@@ -74,16 +89,19 @@ Status run_checks(PhaseRun& run, const PretestOptions& options) {
                                 check.title + ": not run, skipped by --skip",
                                 "exodus pretest --ack " + check.id + " --reason TEXT"});
         } else {
-            findings = run.inspector().run(check.id);
+            findings = run_check(run, options, check.id);
         }
         if (findings.empty())
             findings.push_back({check.id, Severity::pass, "both", check.title, ""});
         for (Finding& finding : findings) {
-            rows.push_back({{"check", check.id},
-                            {"id", finding.id},
-                            {"severity", std::string(to_string(finding.severity))},
-                            {"subject", finding.subject},
-                            {"text", finding.text}});
+            json row = {{"check", check.id},
+                        {"id", finding.id},
+                        {"severity", std::string(to_string(finding.severity))},
+                        {"subject", finding.subject},
+                        {"text", finding.text}};
+            // What the gate tells to do; without one it says to run pretest again.
+            if (!finding.hint.empty()) row["hint"] = finding.hint;
+            rows.push_back(std::move(row));
             run.outcome.findings.push_back(std::move(finding));
         }
     }
@@ -98,6 +116,18 @@ Status run_checks(PhaseRun& run, const PretestOptions& options) {
             verdict = EvidenceVerdict::warn;
     }
     return run.evidence(evidence_kind::kPretestChecks, verdict, {{"checks", rows}});
+}
+
+Status hand_out_users(PhaseRun& run, const PretestOptions& options) {
+    const auto requests = run.inspector().missing_users();
+    if (!requests) return tl::unexpected<Error>(requests.error());
+    EXODUS_TRY(options.users_out(*requests));
+    const std::string_view text = requests->reveal();
+    run.detail(
+        fmt::format("users     {} requests that make what the target lacks; they hold "
+                    "password hashes",
+                    std::count(text.begin(), text.end(), '\n')));
+    return {};
 }
 
 Status run_tap(PhaseRun& run, const PretestOptions& options) {
@@ -197,6 +227,7 @@ Status body(PhaseRun& run, const PretestOptions& options) {
                  context.error().message);  // the checks say what is wrong, with hints
     if (options.accept_full_sync) EXODUS_TRY(accept_full_sync(run));
     EXODUS_TRY(run_checks(run, options));
+    if (options.users_out) EXODUS_TRY(hand_out_users(run, options));
     if (options.tap != nullptr) EXODUS_TRY(run_tap(run, options));
     EXODUS_TRY(prove_untouched(run));
     for (const std::string& check : options.ack) {
@@ -228,8 +259,8 @@ PhaseOutcome run_pretest(PhaseContext& context, const PretestOptions& options) {
                      [&](PhaseRun& run) { return body(run, options); });
 }
 
-std::vector<CheckInfo> list_checks(PhaseContext& context) {
-    return context.family.make_inspector(context.family_context())->checks();
+std::vector<CheckInfo> list_checks(PhaseContext& context, const PretestOptions& options) {
+    return checks_of(*context.family.make_inspector(context.family_context()), options);
 }
 
 }  // namespace exodus

@@ -28,7 +28,7 @@ struct Certificates {
         };
         const auto authority = [&](const std::string& pem, const std::string& name) {
             openssl({"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                     "-nodes", "-days", "2", "-subj", "/CN=" + name, "-keyout", pem + ".key",
+                     "-nodes", "-days", "30", "-subj", "/CN=" + name, "-keyout", pem + ".key",
                      "-out", pem});
         };
         authority(ca, "exodus test authority");
@@ -37,7 +37,7 @@ struct Certificates {
                  "/CN=localhost", "-keyout", key, "-out", directory.file("request.pem")});
         write_file(directory.file("ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
         openssl({"x509", "-req", "-in", directory.file("request.pem"), "-CA", ca, "-CAkey",
-                 ca + ".key", "-CAcreateserial", "-days", "2", "-extfile", directory.file("ext"),
+                 ca + ".key", "-CAcreateserial", "-days", "30", "-extfile", directory.file("ext"),
                  "-out", cert});
     }
 };

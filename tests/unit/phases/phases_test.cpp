@@ -74,6 +74,8 @@ TEST_CASE("pretest: failing and unacknowledged checks keep the gate shut") {
         {"fake.rights", Severity::fail, "target", "no right to RESTORE", "grant it"}};
     PhaseOutcome outcome = pretest(stage);
     CHECK(outcome.exit_code == 2);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->hint == "grant it");  // what the check says, not to check again
     CHECK(stage.row().state == S::created);
     stage.world.checks["fake.rights"] = {
         {"fake.rights", Severity::warn, "target", "small backlog", "raise it"}};
@@ -92,6 +94,34 @@ TEST_CASE("pretest: failing and unacknowledged checks keep the gate shut") {
     EXPECT(run_pretest(context, options), 0);
     options.only = {"fake.nonsense"};
     CHECK(run_pretest(context, options).exit_code == 64);
+}
+
+TEST_CASE("pretest: checks of this host count like those of the family") {
+    Stage stage;
+    Severity found = Severity::fail;
+    FakeTap tap;
+    PretestOptions options;
+    options.tap = &tap;
+    options.host_checks = {
+        {{"host.port", "the port is free"}, [&] {
+             return std::vector<Finding>{{"host.port", found, "interlay", "in use", "another one"}};
+         }}};
+    auto context = stage.context();
+    CHECK(list_checks(context, options).back().id == "host.port");
+    PhaseOutcome outcome = run_pretest(context, options);
+    CHECK(outcome.exit_code == 2);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->hint == "another one");
+    CHECK(stage.world.count("check host.port") == 0);
+    found = Severity::pass;
+    options.only = {"host.port"};
+    EXPECT(run_pretest(context, options), 0);
+
+    // A family that has no users to hand out says so.
+    options.users_out = [](const Secret&) { return Status{}; };
+    outcome = run_pretest(context, options);
+    REQUIRE(outcome.error);
+    CHECK(outcome.error->code == ErrorCode::not_allowed);
 }
 
 TEST_CASE("pretest: a tap that lost more than a thousandth is inconclusive") {
