@@ -100,6 +100,15 @@ Result<AclUser> parse_acl_line(std::string_view line) {
     return user;
 }
 
+std::vector<std::string> acl_logins(std::string_view line) {
+    std::vector<std::string> logins;
+    const auto words = words_of(line);
+    for (std::size_t i = 2; i < words.size() && words[i].front() != '('; ++i) {
+        if (words[i] == "nopass" || words[i].front() == '#') logins.emplace_back(words[i]);
+    }
+    return logins;
+}
+
 std::vector<std::string> fenced_arguments(const AclUser& user) {
     std::vector<std::string> arguments{"-@write"};
     if (!user.selectors.empty()) arguments.emplace_back("clearselectors");

@@ -27,6 +27,10 @@ struct AclUser {
 /// are left out.
 Result<AclUser> parse_acl_line(std::string_view line);
 
+/// What a line of ACL LIST says about logging in, as ACL SETUSER takes it: "nopass", "#<SHA-256>".
+/// Secret: never printed, logged or stored.
+std::vector<std::string> acl_logins(std::string_view line);
+
 /// Arguments of ACL SETUSER that take the write commands from a user and leave everything else:
 /// keys, channels, selectors (each loses its writes too), passwords, on/off.
 std::vector<std::string> fenced_arguments(const AclUser& user);

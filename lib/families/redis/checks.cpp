@@ -46,12 +46,19 @@ std::optional<std::string> config_of(Endpoints& ends, Side side, std::string_vie
     return value ? *value : std::nullopt;
 }
 
+std::string joined(const std::vector<std::string>& words) {
+    std::string text;
+    for (const auto& word : words) text += (text.empty() ? "" : ", ") + word;
+    return text;
+}
+
 const std::vector<Check>& all_checks() {
     static const std::vector<Check> checks = {
         {"redis.reach.source", "the source answers: login, version, round trip",
          check_reach_source},
         {"redis.reach.target", "the target answers: login, version, round trip",
          check_reach_target},
+        {"redis.resp3", "clients can speak RESP3 on both sides", check_resp3},
         {"redis.role", "both endpoints are primaries and no cluster nodes", check_role},
         {"redis.rights", "exodus' user may run what a migration needs", check_rights},
         {"redis.fence",
@@ -59,7 +66,7 @@ const std::vector<Check>& all_checks() {
          check_fence},
         {"redis.psync", "the source gives its change stream (PSYNC)", check_psync},
         {"redis.backlog", "the source's backlog covers a minute of writes", check_backlog},
-        {"redis.min-replicas", "nothing counts replicas in a way that exodus disturbs",
+        {"redis.min-replicas", "nothing counts or watches replicas in a way that exodus disturbs",
          check_min_replicas},
         {"redis.clock-skew", "both clocks agree, so expiries mean the same", check_clock},
         {"redis.target-empty", "the target is as the conflict policy needs it", check_target_empty},
@@ -69,6 +76,7 @@ const std::vector<Check>& all_checks() {
         {"redis.aof-user", "an append-only file keeps what exodus writes over a restart",
          check_aof_user},
         {"redis.payload-ladder", "the target loads the source's payloads", check_payloads},
+        {"redis.rollback-fidelity", "what the way back can carry", check_way_back},
         {"redis.modules", "modules of the source exist on the target", check_modules},
         {"redis.functions", "functions are the same, or will be copied", check_functions},
         {"redis.settings", "settings that applications notice are equal", check_settings},

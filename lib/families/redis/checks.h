@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/secret.h"
 #include "core/family.h"
 #include "core/finding.h"
 #include "families/redis/client.h"
@@ -25,6 +26,9 @@ class Endpoints {
     std::unique_ptr<Client> clients_[2];
 };
 
+/// Of the samples that checks write to the target and remove.
+inline constexpr std::string_view kSamplePrefix = "exodus:pretest:";
+
 using Findings = std::vector<Finding>;
 struct Check {
     const char* id;
@@ -43,16 +47,20 @@ Finding failed(const Check& check, std::string subject, const Error& error);
 std::optional<Info> info_of(const Check& check, Endpoints& ends, Side side,
                             std::string_view section, Findings& out);
 std::optional<std::string> config_of(Endpoints& ends, Side side, std::string_view name);
+/// "a, b, c"
+std::string joined(const std::vector<std::string>& words);
 
 // checks_access.cpp
 Findings check_reach_source(const Check& check, Endpoints& ends);
 Findings check_reach_target(const Check& check, Endpoints& ends);
+Findings check_resp3(const Check& check, Endpoints& ends);
 Findings check_role(const Check& check, Endpoints& ends);
 Findings check_rights(const Check& check, Endpoints& ends);
 Findings check_fence(const Check& check, Endpoints& ends);
 Findings check_psync(const Check& check, Endpoints& ends);
-Findings check_min_replicas(const Check& check, Endpoints& ends);
 Findings check_clock(const Check& check, Endpoints& ends);
+// checks_replicas.cpp
+Findings check_min_replicas(const Check& check, Endpoints& ends);
 // checks_room.cpp
 Findings check_target_empty(const Check& check, Endpoints& ends);
 Findings check_databases(const Check& check, Endpoints& ends);
@@ -61,11 +69,19 @@ Findings check_eviction(const Check& check, Endpoints& ends);
 Findings check_backlog(const Check& check, Endpoints& ends);
 Findings check_spool_room(const Check& check, Endpoints& ends);
 Findings check_aof_user(const Check& check, Endpoints& ends);
-// checks_data.cpp
+// checks_payload.cpp
 Findings check_payloads(const Check& check, Endpoints& ends);
+// checks_data.cpp
 Findings check_modules(const Check& check, Endpoints& ends);
 Findings check_functions(const Check& check, Endpoints& ends);
 Findings check_settings(const Check& check, Endpoints& ends);
+// checks_way_back.cpp
+Findings check_way_back(const Check& check, Endpoints& ends);
+// checks_acl.cpp
 Findings check_acl(const Check& check, Endpoints& ends);
+/// A line for each user that the target lacks or has otherwise: the ACL SETUSER that makes it as it
+/// is on the source, with the hashes of its passwords. Errors: not_allowed (everybody is one user
+/// there), permission, unreachable.
+Result<Secret> missing_users(Endpoints& ends);
 
 }  // namespace exodus::redis

@@ -72,6 +72,7 @@ const std::vector<std::vector<std::string_view>>& needed_commands() {
         {"FUNCTION", "DELETE", "x"},
         {"COMMAND", "INFO", "get"},
         {"CONFIG", "GET", "databases"},
+        {"CONFIG", "REWRITE"},
         {"CLIENT", "LIST"},
         {"CLIENT", "UNBLOCK", "1"},
         {"CLIENT", "PAUSE", "1"},
@@ -194,6 +195,55 @@ Findings check_reach_source(const Check& check, Endpoints& ends) {
 }
 Findings check_reach_target(const Check& check, Endpoints& ends) {
     return reach(check, ends, Side::target);
+}
+
+namespace {
+
+/// What a side answers to HELLO 3, on a connection of its own: afterwards that speaks RESP3. Empty
+/// when it takes it.
+Result<std::string> refused_resp3(Endpoints& ends, Side side) {
+    auto client = Client::connect(ends.dialer(), ends.settings().endpoint(side));
+    if (!client) return tl::unexpected<Error>(std::move(client).error());
+    (*client)->append({"HELLO", "3"});
+    EXODUS_TRY((*client)->flush());
+    auto line = (*client)->read_line(Deadline::in(milliseconds(limits::kRedisCommand_ms)));
+    if (!line) return line;
+    return line->starts_with('%') ? std::string() : *line;
+}
+
+}  // namespace
+
+Findings check_resp3(const Check& check, Endpoints& ends) {
+    std::string refused[2];
+    for (const Side side : {Side::source, Side::target}) {
+        auto answer = refused_resp3(ends, side);
+        if (!answer) return {failed(check, std::string(to_string(side)), answer.error())};
+        refused[side == Side::source ? 0 : 1] = std::move(*answer);
+    }
+    const std::string& source = refused[0];
+    const std::string& target = refused[1];
+    const std::string hint =
+        "let it have HELLO (rename-command), and connect to the server itself when a proxy between "
+        "speaks RESP2 only";
+    if (source.empty() && target.empty())
+        return {finding(check, Severity::pass, "both", "both sides take HELLO 3")};
+    if (source.empty()) {
+        return {finding(check, Severity::fail, "target",
+                        "HELLO 3 is refused (" + target +
+                            "): clients that speak RESP3 with the source could not go on after "
+                            "the switch",
+                        hint)};
+    }
+    if (target.empty()) {
+        return {finding(check, Severity::warn, "source",
+                        "HELLO 3 is refused (" + source +
+                            "), but the target takes it: clients that begin to speak RESP3 there "
+                            "could not go back",
+                        hint)};
+    }
+    return {finding(
+        check, Severity::info, "both",
+        "neither side takes HELLO 3: clients speak RESP2, before and after (" + target + ")")};
 }
 
 Findings check_role(const Check& check, Endpoints& ends) {
@@ -321,29 +371,6 @@ Findings check_psync(const Check& check, Endpoints& ends) {
                     "connect to the server itself")};
     }
     return {finding(check, Severity::fail, "source", "PSYNC refused: " + line, hint)};
-}
-
-Findings check_min_replicas(const Check& check, Endpoints& ends) {
-    Findings out;
-    for (const Side side : {Side::source, Side::target}) {
-        const std::string subject(to_string(side));
-        const auto wanted = config_of(ends, side, "min-replicas-to-write");
-        if (!wanted) {
-            out.push_back(
-                finding(check, Severity::info, subject, "min-replicas-to-write cannot be read"));
-        } else if (*wanted == "0") {
-            out.push_back(finding(check, Severity::pass, subject, "min-replicas-to-write is 0"));
-        } else {
-            out.push_back(finding(check, Severity::warn, subject,
-                                  "min-replicas-to-write is " + *wanted +
-                                      ": exodus' link counts as one more replica, so this guard is "
-                                      "weaker while it is attached",
-                                  "CONFIG SET min-replicas-to-write " +
-                                      std::to_string(to_number(*wanted).value_or(0) + 1) +
-                                      " for the time of the migration"));
-        }
-    }
-    return out;
 }
 
 Findings check_clock(const Check& check, Endpoints& ends) {

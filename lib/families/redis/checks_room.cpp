@@ -1,7 +1,7 @@
 // Checks about room: whether the target is empty and large enough, and how long the change stream
 // can be kept at the rate of today's writes.
 #include <algorithm>
-#include <set>
+#include <map>
 #include <sys/statvfs.h>
 #include <thread>
 
@@ -11,6 +11,7 @@
 #include "families/redis/flow.h"
 #include "families/redis/options.h"
 #include "families/redis/stream_command.h"
+#include "families/redis/text.h"
 
 namespace exodus::redis {
 
@@ -59,6 +60,45 @@ Result<uint64_t> write_rate(Endpoints& ends) {
     return fail(ErrorCode::unreachable, "the write rate cannot be measured: the source restarts");
 }
 
+/// Keys under "exodus:" on the target, by whose they are.
+struct ReservedKeys {
+    uint64_t count = 0;
+    bool ours = false;    ///< this migration's checkpoint
+    std::string foreign;  ///< another migration's checkpoint, the first in order
+    std::string unknown;  ///< neither, the first that was found; with its database
+    uint64_t unknowns = 0;
+};
+
+Result<ReservedKeys> reserved_keys(Client& client, const std::map<int, uint64_t>& keyspace,
+                                   const std::string& own_checkpoint) {
+    ReservedKeys found;
+    int turns = 0;
+    for (const auto& [db, keys] : keyspace) {
+        EXODUS_TRY(client.select(db));
+        std::string cursor = "0";
+        do {
+            auto reply = client.ask({"SCAN", cursor, "MATCH", "exodus:*", "COUNT", "1000"});
+            if (!reply) return tl::unexpected<Error>(std::move(reply).error());
+            const auto names = (*reply)[1];
+            for (std::size_t i = 0; i < names.size(); ++i) {
+                const std::string name(names[i].text());
+                ++found.count;
+                if (db == 0 && name == own_checkpoint) {
+                    found.ours = true;
+                } else if (db == 0 && name.starts_with(kCheckpointPrefix)) {
+                    if (found.foreign.empty() || name < found.foreign) found.foreign = name;
+                } else if (!name.starts_with(kSamplePrefix)) {
+                    if (++found.unknowns == 1)
+                        found.unknown = escape_key(name) + " in database " + std::to_string(db);
+                }
+            }
+            cursor = (*reply)[0].text();
+        } while (cursor != "0" && ++turns < limits::kPretestScanTurns);
+    }
+    EXODUS_TRY(client.select(0));
+    return found;
+}
+
 }  // namespace
 
 Findings check_target_empty(const Check& check, Endpoints& ends) {
@@ -73,40 +113,31 @@ Findings check_target_empty(const Check& check, Endpoints& ends) {
     }
     auto client = ends.client(Side::target);
     if (!client) return {failed(check, "target", client.error())};
-    const std::string own_checkpoint =
-        checkpoint_key_of(ends.settings().migration, Direction::forward);
-    uint64_t reserved = 0;
-    bool ours = false;
-    std::set<std::string> foreign;
-    std::string cursor = "0";
-    for (int turns = 0; keys > 0 && turns < limits::kPretestScanTurns; ++turns) {
-        auto reply = (*client)->ask({"SCAN", cursor, "MATCH", "exodus:*", "COUNT", "1000"});
-        if (!reply) return {failed(check, "target", reply.error())};
-        const auto names = (*reply)[1];
-        for (std::size_t i = 0; i < names.size(); ++i) {
-            ++reserved;
-            if (names[i].text() == own_checkpoint) {
-                ours = true;
-            } else if (names[i].text().starts_with(kCheckpointPrefix)) {
-                foreign.emplace(names[i].text());
-            }
-        }
-        cursor = (*reply)[0].text();
-        if (cursor == "0") break;
-    }
-    keys -= std::min(keys, reserved);
-    if (!foreign.empty()) {
+    const auto reserved =
+        reserved_keys(**client, info->keyspace(),
+                      checkpoint_key_of(ends.settings().migration, Direction::forward));
+    if (!reserved) return {failed(check, "target", reserved.error())};
+    keys -= std::min(keys, reserved->count);
+    if (!reserved->foreign.empty()) {
         out.push_back(
             finding(check, Severity::warn, "target",
-                    "another migration has written here, its checkpoint is " + *foreign.begin(),
-                    "end that migration; if it is gone, DEL " + *foreign.begin()));
+                    "another migration has written here, its checkpoint is " + reserved->foreign,
+                    "end that migration; if it is gone, DEL " + reserved->foreign));
     }
     // A migration that has begun has filled its target itself. Only its own checkpoint, or the note
     // that it left when it forgot it, tells; the same prefix of somebody else does not.
+    bool ours = reserved->ours;
     if (!ours) {
         auto past = ends.context().journal.load_position("forward-past", "owned");
         if (!past) return {failed(check, "target", past.error())};
         ours = *past && **past == "1";
+    }
+    if (!ours && reserved->unknowns > 0) {
+        out.push_back(
+            finding(check, Severity::fail, "target",
+                    std::to_string(reserved->unknowns) +
+                        " keys under exodus:, which exodus uses itself: " + reserved->unknown,
+                    "rename them; what an earlier migration left there: DEL"));
     }
     const auto policy = ends.settings().migrate.conflict;
     if (keys == 0) {

@@ -188,6 +188,8 @@ class RedisInspector final : public Inspector {
         return strays;
     }
 
+    Result<Secret> missing_users() override { return redis::missing_users(ends_); }
+
     Result<std::vector<std::string>> residue(Side side) override {
         auto client = ends_.client(side);
         if (!client) return tl::unexpected<Error>(client.error());

@@ -154,8 +154,8 @@ TEST_CASE("target.auth = same and service: who cannot log in is named; one user 
     for (const std::string mode : {"same", "service"}) {
         RigOptions options;
         options.config = {{"redis", "target.auth = \"" + mode + "\""}};
+        options.acks = ",redis.acl";
         if (mode == "service") {
-            options.acks = ",redis.acl";
             options.tables =
                 "\n[[interlay.user]]\nname = \"*\"\ntarget_user = \"everybody\"\n"
                 "target_password_file = \"everybody.target\"\n";
@@ -166,6 +166,9 @@ TEST_CASE("target.auth = same and service: who cannot log in is named; one user 
         add_user(rig.source(), "ann", source_password("ann"));
         add_user(rig.target(), "ann", target_password("ann"));
         rig.expect(0, {"init", "redis"});
+        const std::string told = rig.expect(2, {"pretest", "--only", "redis.acl"});
+        CHECK(told.find(mode == "same" ? "user ann has another password on the target"
+                                       : "everybody is one user") != std::string::npos);
         rig.start_interlay();
         Counter counter(rig.port(), "ann", source_password("ann"));
         wait_for(counter);

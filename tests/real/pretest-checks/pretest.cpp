@@ -8,56 +8,11 @@
 #include <thread>
 
 #include "families/redis/flow.h"
-#include "families/redis/inspector.h"
 #include "families/redis/options.h"
-#include "tests/support/redis_server.h"
-#include "tests/unit/redis_ops/support.h"
+#include "tests/real/pretest-checks/pair.h"
 
 using namespace exodus;
 using namespace exodus::test;
-
-namespace {
-
-ServerOptions options_of(Engine engine, std::vector<std::string> config = {}) {
-    ServerOptions options;
-    options.engine = engine;
-    options.config = std::move(config);
-    options.acl = {"user default off", "user admin on >root ~* &* +@all",
-                   "user exodus on >own ~* &* +@all", "user app on >pw ~* &* +@all"};
-    return options;
-}
-
-struct Pair {
-    explicit Pair(std::vector<std::string> source_config = {},
-                  std::vector<std::string> target_config = {})
-        : source(options_of(Engine::redis, std::move(source_config))),
-          target(options_of(Engine::valkey, std::move(target_config))),
-          migration(source.port(), target.port(), "exodus", "own"),
-          inspector(redis::make_redis_inspector(migration.context)) {
-        source.login("admin", "root");
-        target.login("admin", "root");
-    }
-    Severity worst(const std::string& id) {
-        Severity worst = Severity::pass;
-        last.clear();
-        for (const auto& finding : inspector->run(id)) {
-            CHECK(finding.id == id);
-            worst = std::max(worst, finding.severity);
-            last += std::string(to_string(finding.severity)) + " " + finding.subject + ": " +
-                    finding.text + " [" + finding.hint + "]\n";
-        }
-        return worst;
-    }
-    bool says(const std::string& text) const { return last.find(text) != std::string::npos; }
-
-    RedisServer source;
-    RedisServer target;
-    Migration migration;
-    std::unique_ptr<Inspector> inspector;
-    std::string last;
-};
-
-}  // namespace
 
 TEST_CASE("pretest: a well prepared pair passes every check, and the source is not written") {
     Pair pair;
@@ -73,7 +28,7 @@ TEST_CASE("pretest: a well prepared pair passes every check, and the source is n
         CHECK(!pair.last.empty());
         CHECK(ids.insert(check.id).second);
     }
-    CHECK(ids.size() == 20);
+    CHECK(ids.size() == 22);
     CHECK(pair.source.info("rdb_changes_since_last_save") == dirty);
     CHECK(pair.source.text({"INFO", "commandstats"}).find("cmdstat_set:") == std::string::npos);
     CHECK(pair.source.text({"INFO", "commandstats"}).find("cmdstat_restore") == std::string::npos);
