@@ -37,6 +37,8 @@ struct CommandStats {
 
 /// Name of the counter which says over how many milliseconds the rest was observed; set by analyze.
 inline constexpr const char* kObservedMs = "observed_ms";
+/// And how often the interlay began anew meanwhile; some of what passed before that is missing.
+inline constexpr const char* kInterlayRestarts = "interlay_restarts";
 
 struct TrafficStats {
     std::map<std::string, CommandStats> commands;

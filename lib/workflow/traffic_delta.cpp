@@ -63,6 +63,26 @@ TrafficStats traffic_between(const TrafficStats& start, const TrafficStats& end)
     return out;
 }
 
+void TrafficSince::look(TrafficStats now) {
+    if (now.bytes_from_clients < last_.bytes_from_clients ||
+        now.clients_total < last_.clients_total) {
+        TrafficStats gone = traffic_between(start_, last_);
+        gone.clients_now = gone.backend_connections = 0;
+        gone.shadow_queued = gone.shadow_queued_bytes = 0;
+        gone.observations.clear();  // each is of one interlay's whole life
+        earlier_.merge(gone);
+        start_ = {};
+        ++restarts_;
+    }
+    last_ = std::move(now);
+}
+
+TrafficStats TrafficSince::seen() const {
+    TrafficStats out = traffic_between(start_, last_);
+    if (restarts_ > 0) out.merge(earlier_);
+    return out;
+}
+
 TrafficTotals totals(const TrafficStats& stats) {
     TrafficTotals out;
     for (const auto& [name, row] : stats.commands) {

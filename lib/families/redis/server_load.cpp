@@ -72,6 +72,7 @@ ServerLoad load_between(const ServerLoad& start, const ServerLoad& end) {
 
 std::vector<Finding> judge_beside(const ServerLoad& during, const std::set<std::string>& writes,
                                   const TrafficStats& stats) {
+    if (stats.counters.contains(kInterlayRestarts)) return {};  // not all that came through it
     std::map<std::string, uint64_t> proxied;
     for (const auto& [name, command] : stats.commands)
         proxied[table_name(name)] += command.requests;

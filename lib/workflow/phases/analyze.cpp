@@ -26,6 +26,7 @@ constexpr std::size_t kSeries_max = 8'640;  ///< a day of samples
 
 struct Observed {
     TrafficStats stats;
+    uint64_t restarts = 0;  ///< of the interlay
     int64_t duration_ms = 0;
     json series = json::array();  ///< [{"at_ms","requests_per_s","bytes_per_s"}]
     std::vector<std::string> strays;
@@ -114,6 +115,7 @@ Result<Observed> observe(PhaseRun& run, const AnalyzeOptions& options) {
     if (!begin) return tl::unexpected(begin.error());
     Observed seen;
     TrafficStats last = *begin;
+    TrafficSince since(std::move(*begin));
     const int64_t started = wall_ms();
     int64_t sampled = started;
     note_load(run);
@@ -123,7 +125,8 @@ Result<Observed> observe(PhaseRun& run, const AnalyzeOptions& options) {
         if (!now) return tl::unexpected(now.error());
         const int64_t at = wall_ms();
         seen.duration_ms = at - started;
-        seen.stats = traffic_between(*begin, *now);
+        since.look(*now);
+        seen.stats = since.seen();
         const uint64_t requests = totals(seen.stats).requests;
         Progress line;
         line.step = "profiling traffic";
@@ -158,7 +161,9 @@ Result<Observed> observe(PhaseRun& run, const AnalyzeOptions& options) {
             EXODUS_TRY(run.pause());
             auto end = run.traffic();
             if (!end) return tl::unexpected(end.error());
-            seen.stats = traffic_between(*begin, *end);
+            since.look(std::move(*end));
+            seen.stats = since.seen();
+            seen.restarts = since.restarts();
             return seen;
         }
         EXODUS_TRY(run.pause());
@@ -288,6 +293,12 @@ Status body(PhaseRun& run, const AnalyzeOptions& options) {
     EXODUS_TRY(run.may_go_on());
 
     seen->stats.counters[kObservedMs] = static_cast<uint64_t>(seen->duration_ms);
+    if (seen->restarts > 0) {
+        seen->stats.counters[kInterlayRestarts] = seen->restarts;
+        run.note(Severity::warn,
+                 "the interlay began anew meanwhile: what passed in the second "
+                 "before that is not counted");
+    }
     run.outcome.findings = run.inspector().judge_traffic(seen->stats);
     for (const std::string& writer : seen->strays) {
         run.outcome.findings.push_back(

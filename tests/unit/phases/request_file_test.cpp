@@ -118,3 +118,27 @@ TEST_CASE("traffic between two looks") {
     end.commands["GET"].requests = 4;  // restarted
     CHECK(traffic_between(start, end).commands.at("GET").requests == 4);
 }
+
+TEST_CASE("traffic over interlays that begin anew") {
+    const auto counted = [](uint64_t requests, uint64_t bytes) {
+        TrafficStats stats;
+        stats.commands["GET"].requests = requests;
+        stats.bytes_from_clients = bytes;
+        stats.clients_now = 3;
+        return stats;
+    };
+    TrafficSince since(counted(100, 1'000));
+    since.look(counted(150, 1'500));
+    CHECK(since.seen().commands.at("GET").requests == 50);
+    CHECK(since.restarts() == 0);
+    since.look(counted(7, 70));  // another process
+    since.look(counted(200, 2'000));
+    CHECK(since.restarts() == 1);
+    const TrafficStats seen = since.seen();
+    CHECK(seen.commands.at("GET").requests == 250);
+    CHECK(seen.bytes_from_clients == 2'500);
+    CHECK(seen.clients_now == 3);
+    since.look(counted(1, 10));
+    CHECK(since.seen().commands.at("GET").requests == 251);
+    CHECK(since.restarts() == 2);
+}
