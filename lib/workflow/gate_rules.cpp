@@ -388,7 +388,7 @@ Status GateRules::cutover() {
 
 Status GateRules::commit_proofs() {
     EXODUS_TRY(with_evidence(
-        kind::kCommitLag, "the way back follows", "exodus commit measures it",
+        kind::kCommitLag, kReverseRequirement, "exodus commit measures it",
         [&](const json& data) -> Status {
             const auto lag_ms = data.at("reverse_lag_ms").get<int64_t>();
             add(fmt::format("reverse lag ≤ {} ms", in_.settings.gates.ready_lag_ms),
@@ -396,19 +396,19 @@ Status GateRules::commit_proofs() {
                 "wait, or look at the reverse stream");
             return {};
         }));
-    return full_verify(kind::kCommitVerify, "final verify: source equals target");
+    return full_verify(kind::kCommitVerify, kFinalVerifyRequirement);
 }
 
 Status GateRules::commit() {
     const int64_t since_ms = in_.now_ms - in_.row.switched_ms;
     const int64_t watch_ms = in_.settings.cutover.watch_ms;
     const bool over = in_.row.switched_ms > 0 && since_ms >= watch_ms;
-    // A window that is open is no failure.
-    add("the watch window is over",
-        fmt::format("{} s of {} s since the switch", since_ms / 1000, watch_ms / 1000),
-        over                      ? GateVerdict::pass
-        : in_.row.switched_ms > 0 ? GateVerdict::missing
-                                  : GateVerdict::fail,
+    // A window that is open, or not yet, is no failure.
+    add(kWatchRequirement,
+        in_.row.switched_ms == 0
+            ? "no switch yet"
+            : fmt::format("{} s of {} s since the switch", since_ms / 1000, watch_ms / 1000),
+        over ? GateVerdict::pass : GateVerdict::missing,
         over ? "" : "wait, or shorten it: --watch");
     auto skip = skip_decision(in_.store, in_.row, Gate::commit);
     if (!skip) return tl::unexpected(std::move(skip).error());

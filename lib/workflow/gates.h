@@ -39,6 +39,9 @@ inline constexpr const char* kApprovalRequirement = "a decision with an owner";
 /// What migrate measures itself before it asks G5 and G6.
 inline constexpr const char* kFollowRequirement = "the target follows";
 inline constexpr const char* kReadinessRequirement = "everything is ready for the switch";
+inline constexpr const char* kWatchRequirement = "the watch window is over";
+inline constexpr const char* kReverseRequirement = "the way back follows";
+inline constexpr const char* kFinalVerifyRequirement = "final verify: source equals target";
 
 struct GateRow {
     std::string requirement;  ///< "full verify: nothing missing, extra or different"

@@ -246,6 +246,8 @@ PhaseOutcome run_commit(PhaseContext& context, const CommitOptions& options) {
                              "close the reverse stream and remove what exodus left on both sides"})
         frame.plan.emplace_back(line);
     frame.gates.push_back(Gate::commit);
+    frame.measures.insert(frame.measures.end(),
+                          {kWatchRequirement, kReverseRequirement, kFinalVerifyRequirement});
     settings.cutover.watch_ms = options.watch_ms.value_or(settings.cutover.watch_ms);
     PhaseContext mine = context.with(settings);
     return run_phase(mine, Command::commit, "commit", frame,

@@ -89,6 +89,9 @@ TEST_CASE_FIXTURE(Fixture, "--dry-run tells the way from where the migration sta
     const std::string back = exodus_run({"rollback", "--dry-run"}).out;
     CHECK(has(back, "would C3 fence the target"));
     CHECK(has(back, "would C7 hand the authority to the source"));
-    CHECK(has(exodus_run({"commit", "--dry-run"}).out, "gate G8 (commit)"));
+    const std::string commit = exodus_run({"commit", "--dry-run"}).out;
+    CHECK(has(commit, "gate G8 (commit)"));
+    for (const char* measured : {"the watch window", "the way back follows", "final verify"})
+        CHECK_FALSE_MESSAGE(has(commit, std::string("in the way: ") + measured), commit);
     CHECK(content(*this) == before);
 }
