@@ -40,11 +40,13 @@ std::string control_path(const Settings& settings) {
 }
 
 InterlayProcess::InterlayProcess(Output& out, const Settings& settings, std::string config_file,
-                                 std::map<std::string, std::string> overrides)
+                                 std::map<std::string, std::string> overrides,
+                                 std::vector<std::string> log_flags)
     : out_(out),
       settings_(settings),
       config_file_(std::move(config_file)),
       overrides_(std::move(overrides)),
+      log_flags_(std::move(log_flags)),
       log_path_(settings.state_path + ".interlay.log") {}
 
 InterlayProcess::~InterlayProcess() { finish(); }
@@ -79,6 +81,7 @@ Status InterlayProcess::spawn() {
     if (child_ > 0 && !child_ended()) return {};
     std::vector<std::string> words = {"exodus"};
     if (!config_file_.empty()) words.insert(words.end(), {"--config", config_file_});
+    words.insert(words.end(), log_flags_.begin(), log_flags_.end());
     words.insert(words.end(), {"--no-input", "interlay"});
     // What this command got as flags the child must see too; the environment comes before the file
     // as flags do.

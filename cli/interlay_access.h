@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <sys/types.h>
+#include <vector>
 
 #include "cli/output.h"
 #include "core/control.h"
@@ -18,10 +19,11 @@ namespace exodus::cli {
 
 class InterlayProcess final : public InterlayAccess {
   public:
-    /// `overrides`: settings given as flags, which the child must see too. `config_file` may be
-    /// empty.
+    /// `overrides`: settings given as flags, which the child must see too, as it must `log_flags`.
+    /// `config_file` may be empty.
     InterlayProcess(Output& out, const Settings& settings, std::string config_file,
-                    std::map<std::string, std::string> overrides);
+                    std::map<std::string, std::string> overrides,
+                    std::vector<std::string> log_flags);
     ~InterlayProcess() override;
 
     Result<ControlPort*> connect() override;
@@ -43,6 +45,7 @@ class InterlayProcess final : public InterlayAccess {
     const Settings& settings_;
     std::string config_file_;
     std::map<std::string, std::string> overrides_;
+    std::vector<std::string> log_flags_;
     std::string log_path_;
     std::unique_ptr<ControlPort> port_;
     std::atomic<pid_t> child_{-1};  ///< also read on the signal thread

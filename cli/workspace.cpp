@@ -20,6 +20,13 @@ namespace {
 constexpr std::size_t kAnswer_bytes_max = 4096;  // what a terminal gives as one line
 constexpr int kAnswerPoll_ms = 100;
 
+/// What a spawned interlay gets of this command's way to log.
+std::vector<std::string> log_flags(const Globals& globals) {
+    std::vector<std::string> flags{"--log-format", globals.log_format};
+    flags.insert(flags.end(), static_cast<std::size_t>(globals.verbose), "-v");
+    return flags;
+}
+
 /// A line from the terminal; nothing when there will be none (Ctrl-D). A read that blocks would
 /// outlive the signal that asks to stop.
 Result<std::optional<std::string>> read_answer(const ConfirmRequest& request) {
@@ -192,8 +199,8 @@ std::unique_ptr<Workspace> Workspace::open(Cli& cli, const WorkspaceOptions& opt
                                        options.mode == OpenMode::read_only)) {
         space->divergences = std::move(*log);
     }
-    space->interlay =
-        std::make_unique<InterlayProcess>(cli.out, settings, space->config_file, cli.settings);
+    space->interlay = std::make_unique<InterlayProcess>(cli.out, settings, space->config_file,
+                                                        cli.settings, log_flags(cli.globals));
     return space;
 }
 

@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 .ci/install-packages test
 cmake --preset dev
 cmake --build --preset dev
-exec ctest --test-dir build/dev --output-on-failure "$@"
+exec ctest --test-dir build/dev --output-on-failure -j "$(nproc)" "$@"  # what loads the machine runs alone: RUN_SERIAL

@@ -87,6 +87,9 @@ class Mover {
 nlohmann::json to_json(const MovementStatus& status);
 MovementStatus movement_status_from_json(const nlohmann::json& in);
 Result<Direction> direction_from(std::string_view text);
+/// What to say when the interlay works with another configuration than a command read, by their
+/// hashes; empty when it does not, or when one is not known.
+std::string other_configuration(const std::string& its_hash, const std::string& hash);
 
 /// The Movement operations of a running mover as a client of the control socket sees them.
 /// Blocks; not thread-safe beyond ControlPort itself.

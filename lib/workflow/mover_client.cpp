@@ -1,5 +1,6 @@
 // The mover's operations as seen from the other end of the control socket, and the JSON form of its
 // values.
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/limits.h"
@@ -140,6 +141,14 @@ MovementStatus movement_status_from_json(const json& in) {
     status.degraded = in.value("degraded", "");
     status.blocked = in.value("blocked", "");
     return status;
+}
+
+std::string other_configuration(const std::string& its_hash, const std::string& hash) {
+    if (its_hash.empty() || hash.empty() || its_hash == hash) return {};
+    return fmt::format(
+        "the interlay works with the configuration that it began with ({}), commands with another "
+        "({}): exodus interlay --takeover",
+        its_hash.substr(0, 12), hash.substr(0, 12));
 }
 
 Result<MoverClient::Both> MoverClient::both() {

@@ -269,6 +269,16 @@ Status call_hooks(PhaseRun& run, const char* moment, const char* how) {
     return {};
 }
 
+/// A phase that moves data works by what the interlay read, not by what it read itself.
+void warn_of_configuration(PhaseRun& run) {
+    auto port = run.running_interlay();
+    if (!port) return;
+    const auto both = MoverClient(**port).both();
+    if (!both) return;
+    const std::string text = other_configuration(both->config_hash, run.settings().config_hash);
+    if (!text.empty()) run.note(Severity::warn, text);
+}
+
 }  // namespace
 
 // --- frame
@@ -450,7 +460,10 @@ PhaseOutcome run_phase(PhaseContext& context, std::optional<Command> command, st
                        const PhaseFrame& frame, const std::function<Status(PhaseRun&)>& body) {
     PhaseRun run(context, std::move(phase));
     Status status = run.begin(command, frame);
-    if (status && run.run_id_ != 0) status = call_hooks(run, "before", "");
+    if (status && run.run_id_ != 0) {
+        warn_of_configuration(run);
+        status = call_hooks(run, "before", "");
+    }
     if (status && !context.dry_run) status = run.store_skips();
     if (status) status = context.dry_run ? tell_plan(run, frame) : body(run);
     run.close(status);

@@ -184,13 +184,7 @@ void read_interlay(PhaseContext& context, StatusReport& out) {
     if (!both) return;
     out.forward = std::move(both->forward);
     out.reverse = std::move(both->reverse);
-    const std::string& ours = context.settings.config_hash;
-    const std::string& its = both->config_hash;
-    if (!ours.empty() && !its.empty() && ours != its)
-        out.config_changed = fmt::format(
-            "the interlay works with the configuration that it began with ({}), commands with "
-            "another ({}): exodus interlay --takeover",
-            its.substr(0, 12), ours.substr(0, 12));
+    out.config_changed = other_configuration(both->config_hash, context.settings.config_hash);
 }
 
 void read_flags(StatusReport& out) {

@@ -90,8 +90,10 @@ void Alone::ends_with_the_command() {
         CHECK(has(log(), "Next: exodus --no-input analyze --duration 10m"));
         CHECK_FALSE(has(log(), "\x1b"));
     }
-    const RunResult late = rig.exodus({"analyze", "--duration", "10m", "--timeout", "1s"});
+    const RunResult late =
+        rig.exodus({"--log-format", "json", "analyze", "--duration", "10m", "--timeout", "1s"});
     INFO(late.out << late.err);
+    CHECK(has(read_file(rig.file("exodus.db.interlay.log")), R"({"type":"log")"));
     CHECK(late.code == 1);
     CHECK(has(late.out, "--timeout of 1 s passed"));
     CHECK_FALSE(served());

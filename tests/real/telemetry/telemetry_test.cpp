@@ -323,6 +323,8 @@ TEST_CASE("events over a restart of the interlay: each once, none missing") {
     CHECK(changed.at("gates").at(1).at("verdict") == "STALE");
     CHECK(last_result(rig.expect(0, {"status", "--json"})).at("config_changed") ==
           changed.at("config_changed"));
+    const RunResult warned = rig.exodus({"migrate", "--until", "ready"});
+    CHECK(warned.err.find(changed.at("config_changed")) != std::string::npos);
     CHECK(eventually(milliseconds(20'000), [&] { return times_told(rig, "config.changed") == 1; }));
     CHECK(rig.take_over() == 0);
     CHECK(eventually(milliseconds(20'000),
