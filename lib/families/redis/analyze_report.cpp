@@ -14,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kCommandsShown = 8;
+constexpr std::size_t kPrefixesShown = 8;
 constexpr std::size_t kKeysShown = 5;
 
 uint64_t number(const json& object, const char* name) {
@@ -43,6 +44,10 @@ std::string spread(const json& histogram, Text text) {
                        text(number(histogram, "max")));
 }
 
+std::string ms_text(uint64_t us) {
+    return fmt::format("{:.2f} ms", static_cast<double>(us) / 1000);
+}
+
 void commands(const TrafficStats& stats, std::vector<std::string>& out) {
     std::vector<std::pair<std::string, const CommandStats*>> rows;
     uint64_t all = 0;
@@ -58,8 +63,7 @@ void commands(const TrafficStats& stats, std::vector<std::string>& out) {
     for (std::size_t i = 0; i < std::min(rows.size(), kCommandsShown); ++i) {
         const auto& [name, row] = rows[i];
         const auto ms = [&latency_us = row->latency_us](double share) {
-            return fmt::format("{:.2f} ms",
-                               static_cast<double>(latency_us.percentile(share)) / 1000);
+            return ms_text(latency_us.percentile(share));
         };
         out.push_back(
             fmt::format("          {:<14} {:>5.1f} %  {:>8} {:>8} {:>8} {:>8}  {:>6}", name,
@@ -69,6 +73,45 @@ void commands(const TrafficStats& stats, std::vector<std::string>& out) {
     if (rows.size() > kCommandsShown)
         out.push_back(
             fmt::format("          and {} more (--json has all)", rows.size() - kCommandsShown));
+}
+
+/// The same of the keys that begin alike, of a sample: the errors are those that were in it.
+void prefixes(const json& profile, std::vector<std::string>& out) {
+    const json& all = member(profile, "prefixes");
+    std::vector<std::pair<uint64_t, std::string>> rows;
+    uint64_t requests = 0;
+    for (const auto& [name, row] : all.items()) {
+        rows.emplace_back(number(row, "requests"), name);
+        requests += rows.back().first;
+    }
+    if (requests == 0) return;
+    std::sort(rows.rbegin(), rows.rend());
+    out.push_back(
+        fmt::format("prefixes  {:<14} {:>7}  {:>8} {:>8} {:>8} {:>8}  {:>6}  {:>7}  {:>8}",
+                    fmt::format("(1 in {})", number(profile, "sample_every")), "share", "p50",
+                    "p95", "p99", "p99.9", "errors", "writes", "bytes"));
+    for (std::size_t i = 0; i < std::min(rows.size(), kPrefixesShown); ++i) {
+        auto& [count, name] = rows[i];
+        const json& row = all.at(name);
+        const json& latency_us = member(row, "latency_us");
+        const auto ms = [&latency_us](const char* share) {
+            return number(latency_us, "count") == 0 ? "-" : ms_text(number(latency_us, share));
+        };
+        const auto percent = [](uint64_t part, uint64_t whole) {
+            return 100.0 * static_cast<double>(part) /
+                   static_cast<double>(std::max<uint64_t>(1, whole));
+        };
+        if (name.size() > 14) name.replace(12, std::string::npos, "..");
+        out.push_back(fmt::format(
+            "          {:<14} {:>5.1f} %  {:>8} {:>8} {:>8} {:>8}  {:>6}  {:>5.1f} %  {:>8}", name,
+            percent(count, requests), ms("p50"), ms("p95"), ms("p99"), ms("p999"),
+            number(row, "errors"), percent(number(row, "writes"), count),
+            format_bytes((number(row, "bytes") + number(row, "bytes_out")) /
+                         std::max<uint64_t>(1, count))));
+    }
+    if (rows.size() > kPrefixesShown)
+        out.push_back(
+            fmt::format("          and {} more (--json has all)", rows.size() - kPrefixesShown));
 }
 
 void traffic(const TrafficStats& stats, const json& profile, std::vector<std::string>& out) {
@@ -158,7 +201,9 @@ std::vector<std::string> analyze_report(const TrafficStats& stats, const json& d
                                         const json& plan) {
     std::vector<std::string> out;
     commands(stats, out);
-    traffic(stats, traffic_profile_of(stats), out);
+    const json profile = traffic_profile_of(stats);
+    prefixes(profile, out);
+    traffic(stats, profile, out);
     data_lines(data, out);
     sizing(plan, out);
     return out;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
 #include "core/protocol_worker.h"
 #include "families/redis/fifo.h"
 #include "families/redis/identity.h"
@@ -52,8 +53,11 @@ struct Expected {
     uint32_t more = 1;
     Job job = Job::forward;
     uint8_t flags = 0;
-    uint8_t what = 0;  ///< Kind, for watched replies
+    uint16_t what : 6 = 0;     ///< Kind, for watched replies
+    uint16_t prefix : 10 = 0;  ///< of TrafficProfile::on_request
 };
+static_assert(sizeof(Expected) == 40);  // one for each request on its way
+static_assert(limits::kProfilePrefixes_max + 1 < 1U << 10);
 
 struct LinkKey {
     Side side = Side::source;

@@ -367,7 +367,7 @@ void ClientSession::forward(BackendLink& link, const resp::CommandRow& row,
     }
     const bool silent = (reply_off_ || skip_next_) && what != Kind::client_reply;
     if (skip_next_ && what != Kind::client_reply) skip_next_ = false;
-    worker_.observe(*this, row, frame, database_);
+    const uint16_t prefix = worker_.observe(*this, row, frame, database_);
     // One that is only queued counts as well: it must be answered before the fence rises.
     const bool write = row.writes() || (what == Kind::exec && multi_writes_);
     if (write) last_write_us_ = worker_.io().now_us();
@@ -384,7 +384,8 @@ void ClientSession::forward(BackendLink& link, const resp::CommandRow& row,
     entry.sent_us = worker_.io().now_us();
     entry.request_bytes = static_cast<uint32_t>(frame.wire_bytes);
     entry.job = job;
-    entry.what = static_cast<uint8_t>(what);
+    entry.what = static_cast<uint8_t>(what) & 0x3f;
+    entry.prefix = prefix & 0x3ff;
     entry.flags = static_cast<uint8_t>(flags | expects::kCounted | (write ? expects::kWrite : 0));
     entry.more = more;
     if (worker_.mirrors() && row.compare != resp::CompareRule::never &&

@@ -98,6 +98,7 @@ class RedisTapSession final : public TapSession {
         const resp::CommandRow* row;
         CommandStats* stats;
         int64_t sent_us;
+        uint16_t prefix;
     };
 
     void on_request(int64_t wall_us) {
@@ -108,7 +109,7 @@ class RedisTapSession final : public TapSession {
         ++stats.requests;
         stats.bytes_in += frame.wire_bytes;
         stats.is_write = row.writes();
-        profile_.on_request(row, frame, database_);
+        const uint16_t prefix = profile_.on_request(row, frame, database_);
         if (!pairing_) return;
         // From here on replies come that no single request asked for, or requests that get none.
         if (row.effect == resp::Effect::pubsub || row.name == "CLIENT REPLY" ||
@@ -126,7 +127,7 @@ class RedisTapSession final : public TapSession {
             lose_track();
             return;
         }
-        pending_.push_back({&row, &stats, wall_us});
+        pending_.push_back({&row, &stats, wall_us, prefix});
     }
 
     void on_reply(int64_t wall_us) {
@@ -142,10 +143,13 @@ class RedisTapSession final : public TapSession {
         row_out_ = request.stats;
         row_out_->bytes_out += reply.bytes.size();
         if (reply.is_error()) ++row_out_->errors;
-        row_out_->latency_us.record(
-            static_cast<uint64_t>(std::max<int64_t>(0, wall_us - request.sent_us)));
+        const auto latency = static_cast<uint64_t>(std::max<int64_t>(0, wall_us - request.sent_us));
+        row_out_->latency_us.record(latency);
         if (request.row->name == "SELECT" && !reply.is_error()) database_ = selecting_;
-        profile_.on_reply(*request.row, reply, reply.bytes.size() + replies_.remaining_bytes());
+        const std::size_t size = reply.bytes.size() + replies_.remaining_bytes();
+        if (request.prefix != 0)
+            profile_.on_answer(request.prefix, *request.row, latency, size, reply.is_error());
+        profile_.on_reply(*request.row, reply, size);
     }
 
     /// Bytes are missing or are no RESP: start again at the next request, and pair only what is

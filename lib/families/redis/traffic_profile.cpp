@@ -41,7 +41,7 @@ auto& bounded(Map& map, std::string_view name, std::size_t max) {
     auto found = map.find(name);
     if (found == map.end()) {
         found = map.size() < max ? map.emplace(std::string(name), typename Map::mapped_type{}).first
-                                 : map.emplace("(other)", typename Map::mapped_type{}).first;
+                                 : map.emplace(kOtherNames, typename Map::mapped_type{}).first;
     }
     return found->second;
 }
@@ -59,8 +59,8 @@ bool TrafficProfile::sample() {
     return (random_ >> 40) % kSampleEvery == 0;
 }
 
-void TrafficProfile::on_request(const resp::CommandRow& row, const resp::RequestFrame& frame,
-                                int database) {
+uint16_t TrafficProfile::on_request(const resp::CommandRow& row, const resp::RequestFrame& frame,
+                                    int database) {
     ++requests_;
     if (database != 0) ++features_[kCrossDatabase];
     if (frame.is_inline) ++features_[kInline];
@@ -71,12 +71,11 @@ void TrafficProfile::on_request(const resp::CommandRow& row, const resp::Request
         row.has(resp::flag::kBlocking))
         count_feature(row, frame);
     if (row.effect == resp::Effect::write) note_ttl(row, frame.indexed_args());
-    if (!row.keys.empty() && sample()) {
-        ++sampled_;
-        ++databases_[std::clamp(database, -1, 1024)];
-        note_keys(row, frame, database);
-        if (!frame.partial) note_value(row, frame.indexed_args());
-    }
+    if (row.keys.empty() || !sample()) return 0;
+    ++sampled_;
+    ++databases_[std::clamp(database, -1, 1024)];
+    if (!frame.partial) note_value(row, frame.indexed_args());
+    return note_keys(row, frame, database);
 }
 
 void TrafficProfile::count_feature(const resp::CommandRow& row, const resp::RequestFrame& frame) {
@@ -166,8 +165,8 @@ void TrafficProfile::note_ttl(const resp::CommandRow& row,
     if (ttl > 0) ttl_s_.record(static_cast<uint64_t>(unit_ms == 1 ? ttl / 1000 : ttl));
 }
 
-void TrafficProfile::note_keys(const resp::CommandRow& row, const resp::RequestFrame& frame,
-                               int database) {
+uint16_t TrafficProfile::note_keys(const resp::CommandRow& row, const resp::RequestFrame& frame,
+                                   int database) {
     const auto arguments = frame.indexed_args();
     std::string_view first;
     // Beyond the indexed arguments only the first key counts: a sample must stay cheap for MSETs of
@@ -189,7 +188,7 @@ void TrafficProfile::note_keys(const resp::CommandRow& row, const resp::RequestF
         }
     } else {
         first = resp::first_key(row, arguments);
-        if (first.data() == nullptr) return;
+        if (first.data() == nullptr) return 0;
         key_bytes_.record(first.size());
         label_ = std::to_string(database);
         label_.push_back(' ');
@@ -201,9 +200,22 @@ void TrafficProfile::note_keys(const resp::CommandRow& row, const resp::RequestF
     Prefix& prefix =
         bounded(prefixes_, label_.empty() ? std::string_view("(none)") : std::string_view(label_),
                 limits::kProfilePrefixes_max);
-    ++prefix.requests;
-    prefix.bytes += frame.wire_bytes;
-    if (row.writes()) ++prefix.writes;
+    ++prefix.counts.requests;
+    prefix.counts.bytes += frame.wire_bytes;
+    if (row.writes()) ++prefix.counts.writes;
+    if (prefix.number == 0) {
+        numbered_.push_back(&prefix);
+        prefix.number = static_cast<uint16_t>(numbered_.size());
+    }
+    return prefix.number;
+}
+
+void TrafficProfile::on_answer(uint16_t prefix, const resp::CommandRow& row, uint64_t latency_us,
+                               std::size_t bytes, bool error) {
+    Prefix& of = *numbered_[prefix - 1U];
+    of.counts.bytes_out += bytes;
+    of.counts.errors += error ? 1 : 0;
+    if (!row.has(resp::flag::kBlocking)) of.latency_us.record(latency_us);
 }
 
 void TrafficProfile::note_value(const resp::CommandRow& row,

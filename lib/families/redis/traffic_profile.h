@@ -1,7 +1,7 @@
 // What the applications do with Redis, counted on a traffic thread (by the session or a tap) at
-// bounded cost: features used, hot keys, key prefixes, sizes, TTLs. Costly parts see one request in
-// `kSampleEvery`. Keys and prefixes are kept (escaped), values and credentials never. One per
-// worker, not thread-safe; JSON texts are merged across workers.
+// bounded cost: features used, hot keys, key prefixes with their answers, sizes, TTLs. Costly parts
+// see one request in `kSampleEvery`. Keys and prefixes are kept (escaped), values and credentials
+// never. One per worker, not thread-safe; JSON texts are merged across workers.
 #pragma once
 
 #include <array>
@@ -12,8 +12,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/compact_histogram.h"
 #include "base/histogram.h"
 #include "core/traffic_stats.h"
+#include "families/redis/prefix_rows.h"
 #include "families/redis/space_saving.h"
 #include "wire/resp/command_table.h"
 #include "wire/resp/reply_scanner.h"
@@ -29,7 +31,15 @@ class TrafficProfile {
     /// Each request once, when it is classified. `frame` may be the head of a large one. `seed`
     /// decides the sampling.
     explicit TrafficProfile(uint64_t seed = 0x9e3779b97f4a7c15);
-    void on_request(const resp::CommandRow& row, const resp::RequestFrame& frame, int database);
+    TrafficProfile(const TrafficProfile&) = delete;
+    TrafficProfile& operator=(const TrafficProfile&) = delete;
+    /// Returns the number of the key's prefix when the request is in the sample, else 0: who pairs
+    /// replies keeps it for on_answer().
+    uint16_t on_request(const resp::CommandRow& row, const resp::RequestFrame& frame, int database);
+    /// The authority has answered a request of the sample (`prefix` is not 0). How long a blocking
+    /// command waited is not kept.
+    void on_answer(uint16_t prefix, const resp::CommandRow& row, uint64_t latency_us,
+                   std::size_t bytes, bool error);
     /// The authority's reply, whole or its head, with its size as far as known. Optional: a caller
     /// may not see replies.
     void on_reply(const resp::CommandRow& row, const resp::ReplyFrame& reply, std::size_t bytes);
@@ -83,13 +93,13 @@ class TrafficProfile {
     void count_feature(const resp::CommandRow& row, const resp::RequestFrame& frame);
     void note_unknown(const resp::RequestFrame& frame);
     void note_ttl(const resp::CommandRow& row, std::span<const std::string_view> arguments);
-    void note_keys(const resp::CommandRow& row, const resp::RequestFrame& frame, int database);
+    uint16_t note_keys(const resp::CommandRow& row, const resp::RequestFrame& frame, int database);
     void note_value(const resp::CommandRow& row, std::span<const std::string_view> arguments);
 
     struct Prefix {
-        uint64_t requests = 0;
-        uint64_t writes = 0;
-        uint64_t bytes = 0;
+        PrefixCounts counts;
+        CompactHistogram latency_us;
+        uint16_t number = 0;  ///< place in numbered_, from 1
     };
 
     uint64_t random_;
@@ -100,6 +110,7 @@ class TrafficProfile {
     std::map<std::string, uint64_t, std::less<>> unknown_;
     std::map<std::string, uint64_t, std::less<>> cross_slot_;  ///< sampled, by command
     std::map<std::string, Prefix, std::less<>> prefixes_;      ///< sampled
+    std::vector<Prefix*> numbered_;                            ///< into prefixes_
     SpaceSaving hot_keys_;
     Histogram key_bytes_;    ///< sampled
     Histogram value_bytes_;  ///< sampled: written by SET and its kin, read by GET and its kin

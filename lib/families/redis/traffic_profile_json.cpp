@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "core/json_text.h"
+#include "families/redis/prefix_rows.h"
 #include "families/redis/stream_command.h"
 #include "families/redis/traffic_profile.h"
 
@@ -42,18 +43,6 @@ constexpr const char* kFeatureNames[TrafficProfile::kFeatures] = {"transactions"
                                                                   "ttl_removed",
                                                                   "requests_outside_db0"};
 
-Histogram histogram_of(const json& value) {
-    Histogram histogram;
-    if (!value.is_object() || !value.contains("buckets")) return histogram;
-    for (const json& entry : value.at("buckets")) {
-        const int index = entry.at(0).get<int>();
-        if (index < 0 || index >= Histogram::kBuckets) continue;
-        histogram.record_many(Histogram::bucket_upper(index), entry.at(1).get<uint64_t>());
-    }
-    histogram.set_totals(value.value("sum", uint64_t{0}), value.value("max", uint64_t{0}));
-    return histogram;
-}
-
 void add_counts(json& into, const json& from) {
     if (into.is_null()) into = json::object();
     for (const auto& [name, value] : from.items())
@@ -71,8 +60,6 @@ void merge_into(json& into, const json& from) {
         into[name] = into.value(name, uint64_t{0}) + from.value(name, uint64_t{0});
     for (const char* name : {"features", "databases", "unknown", "cross_slot"})
         add_counts(into[name], member(from, name));
-    for (const auto& [prefix, counts] : member(from, "prefixes").items())
-        add_counts(into["prefixes"][prefix], counts);
     for (const char* name : {"key_bytes", "value_bytes", "ttl_s"}) {
         Histogram sum = histogram_of(member(into, name));
         sum.merge(histogram_of(member(from, name)));
@@ -108,8 +95,14 @@ json empty_profile() {
             {"databases", json::object()},
             {"unknown", json::object()},
             {"cross_slot", json::object()},
-            {"prefixes", json::object()},
             {"hot_keys", json::array()}};
+}
+
+/// The text of a profile up to its prefixes; their rows and "}}" are to follow.
+std::string begin_text(const json& rest) {
+    std::string out = json_text(rest);
+    out.back() = ',';
+    return out + "\"prefixes\":{";
 }
 
 }  // namespace
@@ -124,10 +117,6 @@ std::string TrafficProfile::to_json() const {
         out["databases"][std::to_string(database)] = count;
     out["unknown"] = unknown_;
     out["cross_slot"] = cross_slot_;
-    for (const auto& [name, prefix] : prefixes_) {
-        out["prefixes"][name] = {
-            {"requests", prefix.requests}, {"writes", prefix.writes}, {"bytes", prefix.bytes}};
-    }
     if (unknown_.empty()) out["unknown"] = json::object();
     if (cross_slot_.empty()) out["cross_slot"] = json::object();
     out["key_bytes"] = exodus::to_json(key_bytes_);
@@ -146,23 +135,30 @@ std::string TrafficProfile::to_json() const {
              {"share", static_cast<double>(item.count) /
                            static_cast<double>(std::max<uint64_t>(1, sampled_))}});
     }
-    return json_text(out);
+    std::string text = begin_text(out);
+    for (const auto& [name, prefix] : prefixes_)
+        append_json(text, name, {prefix.counts, prefix.latency_us.whole()});
+    return text + "}}";
 }
 
 std::string TrafficProfile::merge(std::string_view left, std::string_view right) {
     json sum = empty_profile();
+    PrefixRows rows;
     for (const std::string_view text : {left, right}) {
         const json part = json::parse(text, nullptr, false);
         if (!part.is_object()) continue;
         try {  // the text came over a socket: wrong types inside must not end the process
             json next = sum;
             merge_into(next, part);
+            add_rows(rows, member(part, "prefixes"));
             sum = std::move(next);
         } catch (const json::exception&) {
             continue;
         }
     }
-    return json_text(sum);
+    std::string out = begin_text(sum);
+    for (const auto& [name, row] : rows) append_json(out, name, row);
+    return out + "}}";
 }
 
 void TrafficProfile::add_to(TrafficStats& stats) const {

@@ -94,13 +94,15 @@ class TrafficWorker final : public ProtocolWorker {
     void mirror(BackendLink& link, Expected& entry, const resp::CommandRow& row,
                 std::string_view request);
     [[nodiscard]] bool mirrors() const { return mirror_on_; }
-    void observe(const ClientSession& session, const resp::CommandRow& row,
-                 const resp::RequestFrame& frame, int database) {
+    /// Expected::prefix of the request.
+    uint16_t observe(const ClientSession& session, const resp::CommandRow& row,
+                     const resp::RequestFrame& frame, int database) {
         if (!row.known) [[unlikely]]
             commands_.sent(frame.indexed_args());
-        if (observe_) profile_.on_request(row, frame, database);
+        const uint16_t prefix = observe_ ? profile_.on_request(row, frame, database) : uint16_t{0};
         if (state_.capture.on()) [[unlikely]]
             state_.capture.add(row, frame, database, session.virtual_id(), io_.wall_now_us());
+        return prefix;
     }
     bool roll(double percent);
     void local_error_counted(const resp::CommandRow& row);

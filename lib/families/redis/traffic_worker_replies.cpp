@@ -285,6 +285,8 @@ void TrafficWorker::finish(BackendLink& link, std::size_t reply_bytes, bool erro
         // How long a blocking command waits says nothing about the server.
         if ((entry.row->flags & resp::flag::kBlocking) == 0)
             answered[stats.is_write ? 1 : 0].record(latency);
+        if (entry.prefix != 0) [[unlikely]]
+            profile_.on_answer(entry.prefix, *entry.row, latency, reply_bytes, error);
     }
     if (entry.pair != kNoPair) pair_done(entry.pair, entry.job != Job::mirror);
     if ((entry.flags & expects::kCounted) != 0 && entry.session != nullptr) {

@@ -64,6 +64,13 @@ TEST_CASE("analyze reports what runs, and names who writes beside the interlay")
     CHECK(profile["features"]["scripts"].get<uint64_t>() > 0);
     CHECK(profile["features"]["blocking"].get<uint64_t>() > 0);
     CHECK(profile["hot_keys"].size() > 0);
+    // All that runs has this prefix; one request in eight is in the sample.
+    const auto& prefix = profile["prefixes"]["led:"];
+    INFO(prefix.dump());
+    CHECK(prefix["latency_us"]["count"].get<uint64_t>() > 50);
+    CHECK(prefix["latency_us"]["p999"] >= prefix["latency_us"]["p50"]);
+    CHECK(prefix["latency_us"]["p50"].get<uint64_t>() > 0);
+    CHECK(prefix["bytes_out"].get<uint64_t>() > 1'000);
     CHECK(numbers["profile"]["ttl_s"]["count"].get<uint64_t>() > 0);
     CHECK(numbers["profile"]["big_keys"].size() > 0);
     // Rates are those of what was observed.
@@ -82,8 +89,9 @@ TEST_CASE("analyze reports what runs, and names who writes beside the interlay")
     CHECK(text.code == 0);
     CHECK(has(text.out, "traffic.stray_writer"));
     CHECK(has(text.out, "user app, cmd set"));
-    for (const char* part : {"commands ", "p99.9", "clients ", "uses ", "hot keys ", "data ",
-                             "sizes ", "TTLs ", "big keys ", "plan ", "sizing "})
+    for (const char* part :
+         {"commands ", "p99.9", "prefixes  (1 in 8)", " led: ", "clients ", "uses ", "hot keys ",
+          "data ", "sizes ", "TTLs ", "big keys ", "plan ", "sizing "})
         CHECK_MESSAGE(has(text.out, part), part);
     load.ledger.stop();
 }
@@ -114,6 +122,7 @@ TEST_CASE("analyze counts the writes of connections that come and go beside the 
     CHECK_FALSE(has(alone.out, "redis.traffic.beside"));
     const auto numbers = result_of(alone)["numbers"];
     CHECK(numbers["peak"]["requests_per_s"].get<double>() > 100);
+    CHECK(numbers["observations"]["redis.profile"]["prefixes"]["(none)"]["errors"] > 0);
     CHECK(numbers["plan"]["source_busy"]["by_command"].contains("set"));
     CHECK(numbers["plan"]["source_busy"]["cores"].get<double>() > 0);
     CHECK(numbers["plan"]["network_bytes_per_s"]["in"].get<double>() > 1'000);

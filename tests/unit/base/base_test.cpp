@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/compact_histogram.h"
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/histogram.h"
@@ -30,15 +31,22 @@ TEST_CASE("histogram percentiles stay within the promised relative error") {
     std::vector<uint64_t> values;
     Histogram histogram;
     Histogram half;
+    CompactHistogram compact;
     for (int i = 0; i < 100'000; ++i) {
         const uint64_t value = random() % (1ULL << (random() % 34));
         values.push_back(value);
         (i % 2 == 0 ? histogram : half).record(value);
+        compact.record(value);
     }
     histogram.merge(half);
     std::sort(values.begin(), values.end());
     CHECK(histogram.count() == values.size());
     CHECK(histogram.max() == values.back());
+    const Histogram whole = compact.whole();
+    CHECK(whole.count() == histogram.count());
+    CHECK(whole.sum() == histogram.sum());
+    CHECK(whole.max() == histogram.max());
+    for (int i = 0; i < Histogram::kBuckets; ++i) CHECK(whole.bucket(i) == histogram.bucket(i));
     for (const double share : {0.01, 0.5, 0.95, 0.99, 0.999, 1.0}) {
         const auto exact =
             static_cast<double>(values[static_cast<std::size_t>(share * 100'000) - 1]);

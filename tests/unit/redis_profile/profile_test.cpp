@@ -20,13 +20,22 @@ std::string command(std::initializer_list<std::string_view> words) {
     return bytes;
 }
 
-void observe(TrafficProfile& profile, std::initializer_list<std::string_view> words,
-             int database = 0) {
+uint16_t observe(TrafficProfile& profile, std::initializer_list<std::string_view> words,
+                 int database = 0) {
     const std::string bytes = command(words);
     resp::RequestScanner scanner;
     scanner.feed(bytes);
     REQUIRE(scanner.next() == resp::RequestEvent::frame);
-    profile.on_request(resp::classify(scanner.frame().indexed_args()), scanner.frame(), database);
+    return profile.on_request(resp::classify(scanner.frame().indexed_args()), scanner.frame(),
+                              database);
+}
+
+/// Asked and answered.
+void exchange(TrafficProfile& profile, std::initializer_list<std::string_view> words,
+              uint64_t latency_us, bool error = false) {
+    const uint16_t prefix = observe(profile, words);
+    if (prefix == 0) return;
+    profile.on_answer(prefix, *resp::find_command(words.begin()[0]), latency_us, 7, error);
 }
 
 }  // namespace
@@ -122,15 +131,80 @@ TEST_CASE("profiles add up") {
     CHECK(json::parse(stats.observations[kProfileObservation])["requests"] == 12'001);
 }
 
+TEST_CASE("each prefix tells the errors and the times of its answers; these add up") {
+    TrafficProfile left(1), right(2);
+    for (uint64_t i = 0; i < 8'000; ++i) {
+        exchange(left, {"GET", "user:1"}, i % 50 == 0 ? 90'000 : 200);
+        exchange(left, {"SET", "lock:1", "x"}, 300, true);
+        exchange(left, {"BLPOP", "queue:1", "0"}, 5'000'000);
+        exchange(right, {"GET", "user:2"}, 1'000);
+        observe(right, {"GET", "silent:1"});
+    }
+    const json a = json::parse(left.to_json())["prefixes"];
+    const json b = json::parse(right.to_json())["prefixes"];
+    const json& user = a["user:"]["latency_us"];
+    CHECK(a["user:"]["errors"] == 0);
+    CHECK(a["user:"]["bytes_out"] == 7 * a["user:"]["requests"].get<uint64_t>());
+    CHECK(user["count"] == a["user:"]["requests"]);
+    CHECK(user["count"] > 800);
+    CHECK(user["p50"].get<double>() == doctest::Approx(200).epsilon(0.07));
+    CHECK(user["p95"] == user["p50"]);
+    CHECK(user["p99"].get<double>() == doctest::Approx(90'000).epsilon(0.07));
+    CHECK(user["max"] == 90'000);
+    CHECK(a["lock:"]["errors"] == a["lock:"]["requests"]);
+    // What a blocking command waits says nothing of the server.
+    CHECK(a["queue:"]["requests"] > 0);
+    CHECK(a["queue:"]["latency_us"]["count"] == 0);
+    CHECK(b["silent:"]["latency_us"]["count"] == 0);
+
+    const json sum = json::parse(TrafficProfile::merge(left.to_json(), right.to_json()));
+    const json& both = sum["prefixes"]["user:"];
+    for (const char* name : {"requests", "bytes", "bytes_out"}) {
+        CHECK(both[name] == a["user:"][name].get<uint64_t>() + b["user:"][name].get<uint64_t>());
+    }
+    CHECK(both["latency_us"]["count"] == both["requests"]);
+    CHECK(both["latency_us"]["p95"].get<double>() == doctest::Approx(1'000).epsilon(0.07));
+    CHECK(both["latency_us"]["max"] == 90'000);
+    CHECK(sum["prefixes"]["lock:"] == a["lock:"]);
+    // An interlay of an older version tells less.
+    const json old = json::parse(TrafficProfile::merge(
+        left.to_json(), R"({"prefixes":{"user:":{"requests":5,"writes":0,"bytes":50}}})"));
+    CHECK(old["prefixes"]["user:"]["requests"] == a["user:"]["requests"].get<uint64_t>() + 5);
+    CHECK(old["prefixes"]["user:"]["latency_us"] == a["user:"]["latency_us"]);
+}
+
+TEST_CASE("of many workers' prefixes the most frequent keep their names") {
+    const auto named = [](const std::string& word) {
+        TrafficProfile profile;
+        for (int i = 0; i < 40'000; ++i)
+            exchange(profile, {"GET", word + std::to_string(i % 400) + ":x"}, 100);
+        for (int i = 0; i < 8'000; ++i) exchange(profile, {"GET", "zzz:x"}, 100);
+        return profile.to_json();
+    };
+    const std::string left = named("a");
+    const json sum = json::parse(TrafficProfile::merge(left, named("b")))["prefixes"];
+    CHECK(sum.size() == 501);
+    CHECK(sum.contains("zzz:"));
+    uint64_t requests = 0;
+    for (const auto& [name, row] : sum.items()) {
+        requests += row["requests"].get<uint64_t>();
+        CHECK(row["latency_us"]["count"] == row["requests"]);
+    }
+    CHECK(sum["(other)"]["requests"] > 0);
+    CHECK(requests == 2 * json::parse(left)["sampled"].get<uint64_t>());
+}
+
 TEST_CASE("names and prefixes are bounded") {
     TrafficProfile profile;
     for (int i = 0; i < 20'000; ++i) {
         observe(profile, {"X" + std::to_string(i)});
-        observe(profile, {"GET", "p" + std::to_string(i) + ":x"});
+        exchange(profile, {"GET", "p" + std::to_string(i) + ":x"}, 100);
     }
     const json out = json::parse(profile.to_json());
     CHECK(out["unknown"].size() == 101);
-    CHECK(out["prefixes"].size() <= 501);
+    CHECK(out["prefixes"].size() == 501);
+    CHECK(out["prefixes"]["(other)"]["latency_us"]["count"] ==
+          out["prefixes"]["(other)"]["requests"]);
     CHECK(out["hot_keys"].size() <= 100);
 }
 
@@ -153,6 +227,22 @@ TEST_CASE("a tap pairs requests with replies") {
     CHECK(stats.bytes_from_clients == pipeline.size());
     CHECK(stats.clients_total == 1);
     CHECK(stats.observations.contains(kProfileObservation));
+    // Of the rest a sample tells how its prefix was answered.
+    for (int i = 0; i < 200; ++i) {
+        tap->on_client_bytes(command({"INCR", "bad:" + std::to_string(i)}) +
+                                 command({"GET", "good:" + std::to_string(i)}),
+                             10'000);
+        tap->on_server_bytes("-ERR x\r\n", 10'500);
+        tap->on_server_bytes("$1\r\nv\r\n", 10'800);
+    }
+    tap->collect(stats);
+    const json prefixes = json::parse(stats.observations[kProfileObservation])["prefixes"];
+    CHECK(prefixes["bad:"]["errors"] == prefixes["bad:"]["requests"]);
+    CHECK(prefixes["bad:"]["latency_us"]["max"] == 500);
+    CHECK(prefixes["good:"]["errors"] == 0);
+    CHECK(prefixes["good:"]["latency_us"]["max"] == 800);
+    CHECK(prefixes["good:"]["latency_us"]["count"] == prefixes["good:"]["requests"]);
+    CHECK(prefixes["good:"]["bytes_out"] == 7 * prefixes["good:"]["requests"].get<uint64_t>());
 }
 
 TEST_CASE("a tap finds its way back after a gap") {
