@@ -109,8 +109,9 @@ struct BackendLink {
     SharedSlot* slot = nullptr;
     Fifo<Expected> fifo;
     resp::ReplyScanner scanner;
-    std::string collected;   ///< of a watched reply that streams
-    bool streaming = false;  ///< the front's reply has begun to reach its client
+    std::string collected;           ///< of a watched reply that streams
+    bool streaming = false;          ///< the front's reply has begun to reach its client
+    std::size_t streamed_bytes = 0;  ///< of that reply
     std::vector<ClientSession*> waiters;
 };
 

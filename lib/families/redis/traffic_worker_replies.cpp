@@ -214,6 +214,7 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
 
 void TrafficWorker::on_large_reply(BackendLink& link, const resp::ReplyFrame& frame) {
     link.streaming = true;
+    link.streamed_bytes = frame.bytes.size();
     if (link.fifo.empty() || frame.is_push() || answers_nothing(link, frame)) {
         // A push too large to keep: only the owner of a lease can get one.
         if (link.owner != nullptr) put_reply(*link.owner, frame.bytes);
@@ -250,6 +251,7 @@ void TrafficWorker::on_reply_piece(BackendLink& link, std::string_view piece, bo
         if (last) link.streaming = false;
         return;
     }
+    link.streamed_bytes += piece.size();
     Expected& entry = link.fifo.front();
     if (entry.session != nullptr && entry.job == Job::forward) {
         put_reply(*entry.session, piece);
@@ -257,7 +259,7 @@ void TrafficWorker::on_reply_piece(BackendLink& link, std::string_view piece, bo
     }
     if (last) {
         link.streaming = false;
-        finish(link, piece.size(), false);
+        finish(link, link.streamed_bytes, false);
     }
 }
 

@@ -320,6 +320,9 @@ TEST_CASE("large requests and replies stream; a reader that stops holds up only 
         resp::append_bulk(expected, value);
         expected += ":1\r\n";
         CHECK((world.received(client) == expected));
+        TrafficStats stats;
+        world.brain->collect(stats);
+        CHECK(stats.commands["GET"].bytes_out == expected.size() - 9);
         quiet(world);
     }
 }
