@@ -252,7 +252,8 @@ class Telemetry final : public TelemetrySource {
         auto now = port_.call({{"op", control_op::kQuiescence}}, kWait);
         out.status["draining"] = now && now->value("draining", false);
         out.status["traffic"] = nullptr;
-        if (auto answer = port_.call({{"op", control_op::kTraffic}}, kWait)) {
+        if (auto answer =
+                port_.call({{"op", control_op::kTraffic}, {"observations", false}}, kWait)) {
             traffic_ = TrafficStats::from_json(*answer);
             const uint64_t held = now ? now->value("held", uint64_t{0}) : 0;
             out.status["traffic"] = traffic_json(traffic_, recent_.of(traffic_), held);

@@ -34,7 +34,8 @@ inline constexpr const char* kHello =
 inline constexpr const char* kLookNow = "look-now";  ///< read the state file again at once
 inline constexpr const char* kQuiescence =
     "quiescence";  ///< {pid, epoch, writes_in_flight, held, blocker, draining} over all workers
-inline constexpr const char* kTraffic = "traffic";  ///< TrafficStats as JSON
+/// {observations: true} -> TrafficStats as JSON; observations take the longest.
+inline constexpr const char* kTraffic = "traffic";
 inline constexpr const char* kBackends =
     "backends";  ///< {side} -> {addresses}: the interlay's ends of its connections there
 inline constexpr const char* kCapture =

@@ -50,6 +50,12 @@ class TrafficShared {
     virtual ~TrafficShared() = default;
     /// On the worker's own thread. `io` outlives the worker.
     virtual std::unique_ptr<ProtocolWorker> make_worker(WorkerIo& io) = 0;
+    /// Adds the observations of one worker to those of others. TrafficStats::merge knows no family:
+    /// of two with one name it leaves the first. On the control thread.
+    virtual void add_observations(TrafficStats& into, const TrafficStats& from) {
+        static_cast<void>(into);
+        static_cast<void>(from);
+    }
     /// Opens what the other side needs before a switch (logins, scripts, subscriptions); error
     /// names what is missing. Asked by the gate before holding, on the control thread.
     virtual Status ready_for(Side side) = 0;

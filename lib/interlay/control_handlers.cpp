@@ -110,8 +110,9 @@ ControlHandlers make_control_handlers(InterlayOperations& operations) {
                     {"blocker", now->blocker},
                     {"draining", ops->identity().draining}};
     };
-    handlers[control_op::kTraffic] = [ops](const json&) -> Result<json> {
-        auto stats = ops->interlay().traffic();
+    handlers[control_op::kTraffic] = [ops](const json& request) -> Result<json> {
+        const bool observations = !request.is_object() || request.value("observations", true);
+        auto stats = ops->interlay().traffic(observations);
         if (!stats) return pass(std::move(stats).error());
         return stats->to_json();
     };

@@ -189,15 +189,17 @@ class Host final : public Interlay, public InterlayOperations, private RouteFoll
         return true;
     }
 
-    Result<TrafficStats> traffic() override {
+    Result<TrafficStats> traffic(bool observations) override {
         const Deadline deadline = Deadline::in(milliseconds(limits::kLoopAnswer_ms));
         TrafficStats total;
         comparator_.collect(total);
         for (auto& loop : loops_) {
             auto stats = loop->traffic(deadline);
             if (!stats) return tl::unexpected<Error>(std::move(stats).error());
+            if (observations) parts_.traffic.add_observations(total, *stats);
             total.merge(*stats);
         }
+        if (!observations) total.observations.clear();
         total.counters["net_accepted"] += accepted_.load();
         total.counters["net_refused"] += refused_.load();
         return total;

@@ -54,7 +54,8 @@ class Interlay {
     /// As wait(), at most so long. True: it has ended.
     virtual bool wait_for(milliseconds span) = 0;
 
-    virtual Result<TrafficStats> traffic() = 0;
+    /// Over all loops. Adding up observations can take milliseconds of this thread for each loop.
+    virtual Result<TrafficStats> traffic(bool observations = true) = 0;
     virtual Result<Quiescence> quiescence() = 0;
     /// Our ends of all connections to a side, "10.0.0.7:51234": what its list of clients names.
     virtual Result<std::vector<std::string>> backends(Side side) = 0;

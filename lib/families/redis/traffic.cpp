@@ -56,6 +56,11 @@ class RedisTraffic final : public TrafficShared {
         return worker;
     }
 
+    void add_observations(TrafficStats& into, const TrafficStats& from) override {
+        const auto profile = from.observations.find(kProfileObservation);
+        if (profile != from.observations.end()) TrafficProfile::add_to(into, profile->second);
+    }
+
     Status ready_for(Side side) override {
         EXODUS_TRY(logins_proven(side));
         if (side == Side::target) EXODUS_TRY(functions_arrived());

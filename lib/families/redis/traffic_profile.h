@@ -50,7 +50,8 @@ class TrafficProfile {
     static std::string merge(std::string_view left, std::string_view right);
 
     /// Adds this profile to the observations of `stats`, to what other workers have put there.
-    void add_to(TrafficStats& stats) const;
+    void add_to(TrafficStats& stats) const { add_to(stats, to_json()); }
+    static void add_to(TrafficStats& stats, std::string profile);
 
     /// Costly observations see one request in this many, at random.
     static constexpr uint32_t kSampleEvery = 8;

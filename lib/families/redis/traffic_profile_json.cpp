@@ -161,9 +161,9 @@ std::string TrafficProfile::merge(std::string_view left, std::string_view right)
     return out + "}}";
 }
 
-void TrafficProfile::add_to(TrafficStats& stats) const {
+void TrafficProfile::add_to(TrafficStats& stats, std::string profile) {
     std::string& text = stats.observations[kProfileObservation];
-    text = text.empty() ? to_json() : merge(text, to_json());
+    text = text.empty() ? std::move(profile) : merge(text, profile);
 }
 
 }  // namespace exodus::redis

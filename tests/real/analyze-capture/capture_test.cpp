@@ -31,7 +31,7 @@ bool has(const std::string& text, const std::string& part) {
 struct Loaded {
     Rig rig;
     Ledger ledger;
-    Loaded() : ledger(options_of(rig)) {
+    Loaded() : rig(two_loops()), ledger(options_of(rig)) {
         fill_server(own(rig.source()).get(), 2'000, 9);
         rig.expect(0, {"init", "redis"});
         rig.start_interlay();
@@ -39,6 +39,11 @@ struct Loaded {
         wait_for_load(ledger, 500);
         rig.expect(0,
                    {"pretest", "--ack", "tap,redis.backlog,redis.spool-room", "--reason", "test"});
+    }
+    static RigOptions two_loops() {
+        RigOptions options;
+        options.threads = 2;
+        return options;
     }
     static LedgerOptions options_of(const Rig& rig) {
         LedgerOptions options = load_through(rig);
@@ -51,6 +56,18 @@ struct Loaded {
 
 TEST_CASE("analyze reports what runs, and names who writes beside the interlay") {
     Loaded load;
+    // What is observed is observed on both loops.
+    const auto counted = result_of({0, load.rig.expect(0, {"--json", "ctl", "traffic"}), ""})
+                             .at("replies")
+                             .at(0)
+                             .at("reply");
+    uint64_t answered = 0;
+    for (const auto& command : counted.at("commands"))
+        answered += command.at("requests").get<uint64_t>();
+    const auto observed =
+        nlohmann::json::parse(counted.at("observations").at("redis.profile").get<std::string>());
+    CHECK(observed.at("requests").get<double>() > 0.9 * static_cast<double>(answered));
+
     const RunResult quiet = load.rig.exodus({"analyze", "--json", "--duration", "2s"});
     INFO(quiet.out, quiet.err);
     REQUIRE(quiet.code == 0);
