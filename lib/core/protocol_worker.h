@@ -132,7 +132,8 @@ class ProtocolWorker {
     virtual bool drain() = 0;
     /// Adds what this worker has counted since its start to `stats`.
     virtual void collect(TrafficStats& stats) const = 0;
-    /// Sets a live knob ("observe", ...); false when this family does not know it.
+    /// Sets a live knob; false when this family does not know it. "observe": observations begin
+    /// anew, or end.
     virtual bool set_knob(std::string_view name, std::string_view value) = 0;
 };
 

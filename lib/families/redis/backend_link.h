@@ -112,6 +112,7 @@ struct BackendLink {
     std::string collected;           ///< of a watched reply that streams
     bool streaming = false;          ///< the front's reply has begun to reach its client
     std::size_t streamed_bytes = 0;  ///< of that reply
+    char streamed_type = 0;          ///< of that reply
     std::vector<ClientSession*> waiters;
 };
 

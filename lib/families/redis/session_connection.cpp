@@ -339,7 +339,9 @@ void ClientSession::on_watched(BackendLink& link, const Expected& entry, std::st
             }
             break;
         case Kind::exec:
-            if (!error && type != '_' && !frame.starts_with("*-1"))
+            if (type == '_' || frame.starts_with("*-1"))
+                worker_.transaction_aborted();
+            else if (!error)
                 change_as_executed(link, frame, whole);
             pending_changes_.clear();
             link.key.database = database_;

@@ -148,8 +148,8 @@ class RedisTapSession final : public TapSession {
         if (request.row->name == "SELECT" && !reply.is_error()) database_ = selecting_;
         const std::size_t size = reply.bytes.size() + replies_.remaining_bytes();
         if (request.prefix != 0)
-            profile_.on_answer(request.prefix, *request.row, latency, size, reply.is_error());
-        profile_.on_reply(*request.row, reply, size);
+            profile_.on_answer(request.prefix, *request.row, latency, reply.type, size);
+        if (request.row->name == "EXEC" && reply.is_null()) profile_.on_aborted();
     }
 
     /// Bytes are missing or are no RESP: start again at the next request, and pair only what is

@@ -46,6 +46,8 @@ auto& bounded(Map& map, std::string_view name, std::size_t max) {
     return found->second;
 }
 
+constexpr std::size_t kNullBulk_bytes = 5;  // "$-1\r\n"; an empty one has 6
+
 }  // namespace
 
 TrafficProfile::TrafficProfile(uint64_t seed)
@@ -211,11 +213,28 @@ uint16_t TrafficProfile::note_keys(const resp::CommandRow& row, const resp::Requ
 }
 
 void TrafficProfile::on_answer(uint16_t prefix, const resp::CommandRow& row, uint64_t latency_us,
-                               std::size_t bytes, bool error) {
+                               char type, std::size_t bytes) {
     Prefix& of = *numbered_[prefix - 1U];
     of.counts.bytes_out += bytes;
-    of.counts.errors += error ? 1 : 0;
+    of.counts.errors += type == '-' || type == '!' ? 1 : 0;
     if (!row.has(resp::flag::kBlocking)) of.latency_us.record(latency_us);
+    if (type == '$' && row.effect == resp::Effect::read && bytes > kNullBulk_bytes)
+        value_bytes_.record(bytes);
+}
+
+/// The names of prefixes stay: requests on their way hold their numbers.
+void TrafficProfile::begin_anew() {
+    requests_ = sampled_ = 0;
+    features_ = {};
+    databases_.clear();
+    unknown_.clear();
+    cross_slot_.clear();
+    for (Prefix* prefix : numbered_) {
+        prefix->counts = {};
+        prefix->latency_us = {};
+    }
+    hot_keys_ = SpaceSaving(limits::kProfileHotKeys);
+    key_bytes_ = value_bytes_ = ttl_s_ = {};
 }
 
 void TrafficProfile::note_value(const resp::CommandRow& row,
@@ -228,18 +247,6 @@ void TrafficProfile::note_value(const resp::CommandRow& row,
         for (const std::string_view element :
              arguments.subspan(std::min<std::size_t>(2, arguments.size())))
             value_bytes_.record(element.size());
-    }
-}
-
-void TrafficProfile::on_reply(const resp::CommandRow& row, const resp::ReplyFrame& reply,
-                              std::size_t bytes) {
-    if (row.name == "EXEC") {
-        if (reply.is_null()) ++features_[kAborted];
-        return;
-    }
-    if (reply.type == '$' && row.effect == resp::Effect::read && !row.keys.empty() &&
-        !reply.is_null() && sample()) {
-        value_bytes_.record(bytes);
     }
 }
 

@@ -36,13 +36,14 @@ class TrafficProfile {
     /// Returns the number of the key's prefix when the request is in the sample, else 0: who pairs
     /// replies keeps it for on_answer().
     uint16_t on_request(const resp::CommandRow& row, const resp::RequestFrame& frame, int database);
-    /// The authority has answered a request of the sample (`prefix` is not 0). How long a blocking
-    /// command waited is not kept.
-    void on_answer(uint16_t prefix, const resp::CommandRow& row, uint64_t latency_us,
-                   std::size_t bytes, bool error);
-    /// The authority's reply, whole or its head, with its size as far as known. Optional: a caller
-    /// may not see replies.
-    void on_reply(const resp::CommandRow& row, const resp::ReplyFrame& reply, std::size_t bytes);
+    /// A request of the sample (`prefix` is not 0) was answered, by a reply of this type and size.
+    /// How long a blocking command waited is not kept.
+    void on_answer(uint16_t prefix, const resp::CommandRow& row, uint64_t latency_us, char type,
+                   std::size_t bytes);
+    /// EXEC ran nothing.
+    void on_aborted() { ++features_[kAborted]; }
+    /// Counts from zero. Of requests on their way only the answers will be counted.
+    void begin_anew();
 
     /// The profile as a JSON object, for observations[kProfileObservation].
     [[nodiscard]] std::string to_json() const;

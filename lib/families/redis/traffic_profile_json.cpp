@@ -136,8 +136,10 @@ std::string TrafficProfile::to_json() const {
                            static_cast<double>(std::max<uint64_t>(1, sampled_))}});
     }
     std::string text = begin_text(out);
-    for (const auto& [name, prefix] : prefixes_)
-        append_json(text, name, {prefix.counts, prefix.latency_us.whole()});
+    for (const auto& [name, prefix] : prefixes_) {
+        if (prefix.counts.requests > 0)
+            append_json(text, name, {prefix.counts, prefix.latency_us.whole()});
+    }
     return text + "}}";
 }
 

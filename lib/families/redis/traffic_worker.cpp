@@ -252,6 +252,7 @@ bool TrafficWorker::drain() {
 bool TrafficWorker::set_knob(std::string_view name, std::string_view value) {
     if (name != "observe") return false;
     observe_ = value != "off" && value != "0";
+    if (observe_) profile_.begin_anew();
     return true;
 }
 

@@ -94,6 +94,7 @@ class TrafficWorker final : public ProtocolWorker {
     void mirror(BackendLink& link, Expected& entry, const resp::CommandRow& row,
                 std::string_view request);
     [[nodiscard]] bool mirrors() const { return mirror_on_; }
+    void transaction_aborted() { profile_.on_aborted(); }
     /// Expected::prefix of the request.
     uint16_t observe(const ClientSession& session, const resp::CommandRow& row,
                      const resp::RequestFrame& frame, int database) {
@@ -167,7 +168,7 @@ class TrafficWorker final : public ProtocolWorker {
     void on_reply_piece(BackendLink& link, std::string_view piece, bool last);
     bool answers_nothing(BackendLink& link, const resp::ReplyFrame& frame);
     bool confirmation(BackendLink& link, const resp::ReplyFrame& frame);
-    void finish(BackendLink& link, std::size_t reply_bytes, bool error);
+    void finish(BackendLink& link, std::size_t reply_bytes, char type);
     void put_reply(ClientSession& session, std::string_view bytes);
     void flush_replies();
     void check_reader(ClientSession& session);

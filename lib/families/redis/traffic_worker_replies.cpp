@@ -101,7 +101,7 @@ bool TrafficWorker::confirmation(BackendLink& link, const resp::ReplyFrame& fram
     Expected& entry = link.fifo.front();
     const bool counted = (entry.flags & expects::kCounted) != 0;
     if (counted && entry.session != nullptr) put_reply(*entry.session, frame.bytes);
-    if (--entry.more == 0) finish(link, frame.bytes.size(), false);
+    if (--entry.more == 0) finish(link, frame.bytes.size(), frame.type);
     return true;
 }
 
@@ -131,7 +131,7 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
             (error || login_required(link.key.side)))
             learn_login_rule(link, entry, frame);
         if (entry.session != nullptr) put_reply(*entry.session, frame.bytes);
-        finish(link, frame.bytes.size(), error);
+        finish(link, frame.bytes.size(), frame.type);
         return;
     }
     switch (entry.job) {
@@ -146,7 +146,7 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
             return;
         case Job::replicas:
             on_replica_info(link.key.side, frame);
-            finish(link, frame.bytes.size(), error);
+            finish(link, frame.bytes.size(), frame.type);
             return;
         case Job::login:
         case Job::login_select:
@@ -161,7 +161,7 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
                 if (link.state == BackendLink::State::ready) {  // asked for later than the login
                     if (state_.sharing && link.owner != nullptr)
                         state_.ids.set_real(link.owner->virtual_id(), link.key.side, link.real_id);
-                    finish(link, frame.bytes.size(), error);
+                    finish(link, frame.bytes.size(), frame.type);
                     return;
                 }
             } else if (error && link.login_error.empty() && entry.job != Job::login_own) {
@@ -177,7 +177,7 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
             ClientSession* session = entry.session;
             if (session != nullptr && (entry.flags & expects::kCounted) != 0)
                 put_reply(*session, frame.bytes);
-            finish(link, frame.bytes.size(), error);
+            finish(link, frame.bytes.size(), frame.type);
             return;
         }
         case Job::watched: {
@@ -187,27 +187,27 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
             if (session != nullptr) {
                 const std::string_view bytes = frame.bytes;
                 const char type = frame.type;
-                finish(link, bytes.size(), error);
+                finish(link, bytes.size(), type);
                 session->on_watched(link, copy, bytes, type, true);
                 session->answered();
             } else {
-                finish(link, frame.bytes.size(), error);
+                finish(link, frame.bytes.size(), frame.type);
             }
             return;
         }
         case Job::mirror:
             pair_bytes(entry, frame.bytes);
-            finish(link, frame.bytes.size(), error);
+            finish(link, frame.bytes.size(), frame.type);
             return;
         case Job::unblock: {
             ClientSession* session = entry.session;
-            finish(link, frame.bytes.size(), error);
+            finish(link, frame.bytes.size(), frame.type);
             if (session != nullptr) session->on_unblock_result();
             return;
         }
         case Job::swallow:
         case Job::forward:
-            finish(link, frame.bytes.size(), error);
+            finish(link, frame.bytes.size(), frame.type);
             return;
     }
 }
@@ -215,6 +215,7 @@ void TrafficWorker::on_frame(BackendLink& link, const resp::ReplyFrame& frame) {
 void TrafficWorker::on_large_reply(BackendLink& link, const resp::ReplyFrame& frame) {
     link.streaming = true;
     link.streamed_bytes = frame.bytes.size();
+    link.streamed_type = frame.type;
     if (link.fifo.empty() || frame.is_push() || answers_nothing(link, frame)) {
         // A push too large to keep: only the owner of a lease can get one.
         if (link.owner != nullptr) put_reply(*link.owner, frame.bytes);
@@ -259,11 +260,11 @@ void TrafficWorker::on_reply_piece(BackendLink& link, std::string_view piece, bo
     }
     if (last) {
         link.streaming = false;
-        finish(link, link.streamed_bytes, false);
+        finish(link, link.streamed_bytes, link.streamed_type);
     }
 }
 
-void TrafficWorker::finish(BackendLink& link, std::size_t reply_bytes, bool error) {
+void TrafficWorker::finish(BackendLink& link, std::size_t reply_bytes, char type) {
     const Expected entry = link.fifo.front();
     link.fifo.pop();
     if (link.silent_writes != 0) [[unlikely]] {
@@ -280,7 +281,7 @@ void TrafficWorker::finish(BackendLink& link, std::size_t reply_bytes, bool erro
     } else if ((entry.flags & expects::kCounted) != 0) {
         CommandStats& stats = stats_of(*entry.row);
         ++stats.requests;
-        stats.errors += error ? 1 : 0;
+        stats.errors += type == '-' || type == '!' ? 1 : 0;
         stats.bytes_in += entry.request_bytes;
         stats.bytes_out += reply_bytes;
         stats.latency_us.record(latency);
@@ -288,7 +289,7 @@ void TrafficWorker::finish(BackendLink& link, std::size_t reply_bytes, bool erro
         if ((entry.row->flags & resp::flag::kBlocking) == 0)
             answered[stats.is_write ? 1 : 0].record(latency);
         if (entry.prefix != 0) [[unlikely]]
-            profile_.on_answer(entry.prefix, *entry.row, latency, reply_bytes, error);
+            profile_.on_answer(entry.prefix, *entry.row, latency, type, reply_bytes);
     }
     if (entry.pair != kNoPair) pair_done(entry.pair, entry.job != Job::mirror);
     if ((entry.flags & expects::kCounted) != 0 && entry.session != nullptr) {

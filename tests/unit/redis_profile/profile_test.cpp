@@ -35,7 +35,8 @@ void exchange(TrafficProfile& profile, std::initializer_list<std::string_view> w
               uint64_t latency_us, bool error = false) {
     const uint16_t prefix = observe(profile, words);
     if (prefix == 0) return;
-    profile.on_answer(prefix, *resp::find_command(words.begin()[0]), latency_us, 7, error);
+    profile.on_answer(prefix, *resp::find_command(words.begin()[0]), latency_us, error ? '-' : '$',
+                      7);
 }
 
 }  // namespace
@@ -171,6 +172,33 @@ TEST_CASE("each prefix tells the errors and the times of its answers; these add 
         left.to_json(), R"({"prefixes":{"user:":{"requests":5,"writes":0,"bytes":50}}})"));
     CHECK(old["prefixes"]["user:"]["requests"] == a["user:"]["requests"].get<uint64_t>() + 5);
     CHECK(old["prefixes"]["user:"]["latency_us"] == a["user:"]["latency_us"]);
+}
+
+TEST_CASE("a profile begins anew, with requests on their way") {
+    TrafficProfile profile;
+    uint16_t on_its_way = 0;
+    while (on_its_way == 0) on_its_way = observe(profile, {"GET", "a:1"});
+    for (int i = 0; i < 500; ++i) exchange(profile, {"GET", "b:1"}, 10);
+    profile.on_aborted();
+    CHECK(profile.count(TrafficProfile::kAborted) == 1);
+    CHECK(json::parse(profile.to_json()).at("value_bytes").at("count") > 20);  // of replies
+    profile.begin_anew();
+    profile.on_answer(on_its_way, *resp::find_command("GET"), 10, '$', 9);
+    const json empty = json::parse(profile.to_json());
+    CHECK(empty.at("requests") == 0);
+    CHECK(empty.at("prefixes").empty());
+    CHECK(empty.at("hot_keys").empty());
+    CHECK(empty.at("features").at("transactions_aborted") == 0);
+    for (int i = 0; i < 500; ++i) exchange(profile, {"GET", "b:1"}, 10);
+    const json again = json::parse(profile.to_json());
+    CHECK(again.at("requests") == 500);
+    CHECK(again.at("prefixes").size() == 1);
+    CHECK(again.at("prefixes").at("b:").at("latency_us").at("count") ==
+          again.at("prefixes").at("b:").at("requests"));
+    // Nothing was read of a key that is not there.
+    const json before = again.at("value_bytes").at("count");
+    profile.on_answer(on_its_way, *resp::find_command("GET"), 10, '$', 5);
+    CHECK(json::parse(profile.to_json()).at("value_bytes").at("count") == before);
 }
 
 TEST_CASE("of many workers' prefixes the most frequent keep their names") {
