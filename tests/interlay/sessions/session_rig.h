@@ -15,4 +15,7 @@ std::string login();
 /// One answer of `ctl traffic`.
 nlohmann::json traffic_of(Rig& rig);
 
+/// Rig::bring_to_ready() under the load that the gate of analyze wants to see.
+void bring_to_ready(Rig& rig);
+
 }  // namespace exodus::test

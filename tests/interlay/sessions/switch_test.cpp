@@ -1,9 +1,7 @@
 // What lives on a connection (redis.md 3.3), one client each, across a real switch and rollback:
 // nobody is disconnected, and each goes on as if its server had stayed.
-#include <atomic>
 #include <doctest/doctest.h>
 #include <set>
-#include <thread>
 
 #include "session_rig.h"
 
@@ -53,17 +51,7 @@ TEST_CASE("each row of the table of features, across a switch and a rollback") {
     const std::string id = ask({"CLIENT", "ID"});
     const std::string sha = ask({"SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])"});
     for (int i = 0; i < 400; ++i) ask({"SET", "scan:" + std::to_string(i), "x"});
-    {
-        std::atomic<bool> stop{false};
-        std::thread load([&] {  // what the analyze gate wants to see
-            const auto context = connect_to(rig.port(), milliseconds(30'000));
-            send_command(context.get(), {"AUTH", Rig::kUser, Rig::kPassword});
-            while (!stop) send_command(context.get(), {"GET", "where"});
-        });
-        rig.bring_to_ready();
-        stop = true;
-        load.join();
-    }
+    bring_to_ready(rig);
 
     RawClient tracked(rig.port());
     tracked.send(login_resp3() + request({"CLIENT", "TRACKING", "ON"}) + request({"GET", "t"}));

@@ -33,6 +33,7 @@ class World final : public WorkerIo {
         std::string to_brain;
         std::string from_brain;
         std::string received;  ///< of a client: what it got
+        std::string taken;     ///< of a server that is frozen: in its host's buffers
     };
 
     /// `own_user`: the source's endpoint has the user "svc".
@@ -129,11 +130,19 @@ class World final : public WorkerIo {
             return true;
         }
         bool moved = false;
+        const bool takes = peer.client || !frozen[static_cast<std::size_t>(peer.side)];
+        if (takes && !peer.taken.empty()) {
+            server.now_us = now_;
+            server.feed(id, std::exchange(peer.taken, {}));
+            moved = true;
+        }
         if (!peer.from_brain.empty() && !(peer.client && lazy.contains(id))) {
             const std::string part = peer.from_brain.substr(0, piece);
             peer.from_brain.erase(0, part.size());
             if (peer.client) {
                 peer.received += part;
+            } else if (!takes) {
+                peer.taken += part;
             } else {
                 server.now_us = now_;
                 server.feed(id, part);
@@ -212,7 +221,8 @@ class World final : public WorkerIo {
     std::map<uint64_t, Peer> peers;
     std::array<FakeServer, 2> servers;
     std::array<bool, 2> down{false, false};
-    std::set<uint64_t> lazy;  ///< clients that do not read
+    std::array<bool, 2> frozen{false, false};  ///< their hosts take all, they do nothing
+    std::set<uint64_t> lazy;                   ///< clients that do not read
     std::vector<ExchangePair> compared;
     bool comparator_full = false;
     std::map<uint64_t, int64_t> timers;
