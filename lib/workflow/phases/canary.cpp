@@ -26,7 +26,9 @@ struct Seen {
     uint64_t p99_us = 0;
     uint64_t compared = 0;  ///< mirrored reads
     uint64_t confirmed = 0;
-    std::string differs;  ///< a class that gate G3 would not take
+    uint64_t answered = 0;  ///< by the target
+    uint64_t deferred = 0;  ///< of the target's share, by the source
+    std::string differs;    ///< a class that gate G3 would not take
     [[nodiscard]] double error_rate() const {
         return requests == 0 ? 0 : static_cast<double>(errors) / static_cast<double>(requests);
     }
@@ -57,6 +59,12 @@ Seen seen_of(const ReadsCompare& reads, const CompareSettings& limits) {
         latencies.merge(row.latency_us);
     }
     out.p99_us = latencies.percentile(0.99);
+    const auto counter = [&stats](const char* name) {
+        const auto found = stats.counters.find(name);
+        return found == stats.counters.end() ? uint64_t{0} : found->second;
+    };
+    out.answered = counter("canary_answered");
+    out.deferred = counter("canary_deferred");
     return out;
 }
 
@@ -164,12 +172,19 @@ Status canary_step(PhaseRun& run, double percent) {
         run, run.settings().migrate.canary.hold_ms, fmt::format("canary {} %", percent),
         [&](const Seen& now) { return breach_of(run, now, *before); }, breach);
     if (!seen) return tl::unexpected(seen.error());
+    // A step in which the source answered everything says nothing about the target.
+    if (breach.empty() && seen->answered == 0 && seen->deferred >= kRequests_min) {
+        breach = fmt::format("the target answered none of the {} reads of its share",
+                             grouped(seen->deferred));
+    }
     run.outcome.numbers["canary"].push_back({{"percent", percent},
                                              {"requests", seen->requests},
                                              {"errors", seen->errors},
                                              {"p99_us", seen->p99_us},
                                              {"compared", seen->compared},
                                              {"confirmed", seen->confirmed},
+                                             {"answered", seen->answered},
+                                             {"deferred", seen->deferred},
                                              {"breach", breach}});
     if (!breach.empty()) return take_back(run, breach);
     run.detail(fmt::format("canary    {} %: {} reads, {} errors, p99 {:.2f} ms", percent,

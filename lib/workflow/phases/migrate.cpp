@@ -157,7 +157,8 @@ Status body(PhaseRun& run, const MigrateOptions& options) {
         return {};
     }
     if (options.goal == MigrateGoal::canary) {
-        EXODUS_TRY(copy(run));
+        // Taking reads back waits for nothing: least of all for a target in trouble.
+        if (options.canary_percent > 0) EXODUS_TRY(copy(run));
         EXODUS_TRY(canary_step(run, options.canary_percent));
         run.outcome.headline =
             options.canary_percent > 0

@@ -86,6 +86,7 @@ class FakeInterlay {
     std::string not_ready;
     std::atomic<uint64_t> errors_per_look{0};
     std::atomic<uint64_t> reads_per_look{700};
+    std::atomic<bool> target_answers{true};  ///< a canary's share
     // Once, at the next look that finds mirrored reads: what became of answers that differ.
     std::atomic<uint64_t> candidates{0};
     std::atomic<uint64_t> equal_by_rule{0};
@@ -109,6 +110,8 @@ class FakeInterlay {
         get.requests += reads;
         get.errors += row_.route.canary_percent > 0 ? errors_per_look.load() : 0;
         for (uint64_t i = 0; i < reads; ++i) get.latency_us.record(100);
+        if (row_.route.canary_percent > 0)
+            stats.counters[target_answers ? "canary_answered" : "canary_deferred"] += reads;
         if (row_.route.mirror_percent > 0) {
             get.mirrored += reads;
             get.equal += reads;

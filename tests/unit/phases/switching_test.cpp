@@ -170,6 +170,26 @@ TEST_CASE("canary: a step that was left is watched again; differing answers are 
     CHECK(stage.row().route.canary_percent == 0);
 }
 
+TEST_CASE("canary: a step whose reads the source answered all is a breach") {
+    Stage stage;
+    until_ready(stage);
+    stage.interlay->target_answers = false;
+    MigrateOptions options;
+    options.canary_percent = 10;
+    const PhaseOutcome breach = migrate(stage, MigrateGoal::canary, options);
+    INFO(say(breach));
+    CHECK(breach.exit_code == 5);
+    CHECK(breach.numbers.at("canary").at(0).at("deferred") > 0);
+    CHECK(stage.row().route.canary_percent == 0);
+    stage.interlay->target_answers = true;
+    EXPECT(migrate(stage, MigrateGoal::canary, options), 0);
+    // Reads are taken back whatever the target is in.
+    stage.world.with(Direction::forward, [](FakeLane& lane) { return lane.blocked = "lost", 0; });
+    options.canary_percent = 0;
+    EXPECT(migrate(stage, MigrateGoal::canary, options), 0);
+    CHECK(stage.row().route.canary_percent == 0);
+}
+
 TEST_CASE("canary: differing answers within the budget are no breach") {
     Stage stage;
     stage.settings.migrate.strategy = Strategy::canary;
