@@ -183,9 +183,8 @@ void add_compare_and_gates(std::vector<KeySpec>& out) {
             {"compare.confidence", KeyKind::number, "0.99", "confidence of the statistical bound",
              "", 0.5, 0.999999, [](D& d, const V& v) { d.settings.compare.confidence = v.number; }},
             {"cutover.max_lag", KeyKind::duration, R"("200ms")",
-             "more lag than this: the switch is not started; for as long a canary's session reads "
-             "at "
-             "the source behind a write of its own",
+             "more lag than this: the switch is not started, and the source answers a canary's "
+             "reads; so it does for twice as long behind a session's own write",
              "", 1, kDay, [](D& d, const V& v) { d.settings.cutover.max_lag_ms = v.integer; }},
             {"cutover.hold_timeout", KeyKind::duration, R"("3s")",
              "writes are held no longer than this; then the switch is aborted and they go on", "",

@@ -39,6 +39,7 @@ inline constexpr uint8_t kCounted = 2;  ///< counts in the session's unanswered 
 inline constexpr uint8_t kBlocking = 4;
 inline constexpr uint8_t kSilenceEnds =
     8;  ///< proves that what was sent before it without replies has been executed
+inline constexpr uint8_t kAskAgain = 16;  ///< a read of the side that follows (AskedReads)
 }  // namespace expects
 
 inline constexpr uint32_t kNoPair = ~uint32_t{0};

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "families/redis/fence.h"
+#include "families/redis/freshness.h"
 #include "families/redis/inspector.h"
 #include "families/redis/movement.h"
 #include "families/redis/options.h"
@@ -32,6 +33,8 @@ class RedisFamily final : public Family {
     }
     std::unique_ptr<Movement> make_movement(const FamilyContext& context,
                                             Direction direction) override {
+        // Canary reads go to the target: what follows it is the forward movement.
+        if (direction == Direction::forward) return make_redis_movement(context, direction, fresh_);
         return make_redis_movement(context, direction);
     }
     std::unique_ptr<Verifier> make_verifier(const FamilyContext& context, Direction direction,
@@ -42,7 +45,7 @@ class RedisFamily final : public Family {
         return make_redis_fence(context, side);
     }
     std::unique_ptr<TrafficShared> make_traffic(const FamilyContext& context) override {
-        return make_redis_traffic(context);
+        return make_redis_traffic(context, fresh_);
     }
     std::unique_ptr<TapSession> make_tap_session() override { return make_redis_tap_session(); }
     Result<uint64_t> read_log(const FamilyContext& context, const std::string& file,
@@ -50,6 +53,10 @@ class RedisFamily final : public Family {
                               const OnLoggedRequest& on_request) override {
         return read_redis_log(context, file, duration, stop, on_request);
     }
+
+  private:
+    /// Between the parts of one process.
+    std::shared_ptr<Freshness> fresh_ = std::make_shared<Freshness>();
 };
 
 }  // namespace

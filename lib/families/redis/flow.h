@@ -16,6 +16,7 @@
 #include "core/family.h"
 #include "families/redis/bigkey_reader.h"
 #include "families/redis/copy_queue.h"
+#include "families/redis/freshness.h"
 #include "families/redis/key_reader.h"
 #include "families/redis/link.h"
 #include "families/redis/scope.h"
@@ -94,7 +95,9 @@ struct Flow {
     std::atomic<bool> hears_origin{false};  ///< the link is attached; else origin_end is an old one
     std::atomic<int64_t> published_us{0};   ///< when the lane last told what it did
     std::atomic<int64_t> caught_up_us{0};   ///< when all of that was applied, last; 0: not yet
-    std::atomic<bool> fill_open{false};     ///< copier or its items are not done
+    /// Told by the lane; shared with the traffic workers when the direction is forward.
+    std::shared_ptr<Freshness> fresh = std::make_shared<Freshness>();
+    std::atomic<bool> fill_open{false};  ///< copier or its items are not done
     std::atomic<bool> paused{false};
     std::atomic<int64_t> bytes_per_s{0};           ///< 0: no limit
     std::atomic<int64_t> origin_p99_percent{150};  ///< of the idle latency; 0: no limit

@@ -169,7 +169,10 @@ void Lane::publish() {
     if (exact) exact_ = true;
     const int64_t now = steady_us();
     flow_.published_us = now;
-    if (flow_.hears_origin && applied_.offset >= flow_.origin_end) flow_.caught_up_us = now;
+    const bool caught_up = flow_.hears_origin && applied_.offset >= flow_.origin_end;
+    if (caught_up) flow_.caught_up_us = now;
+    if (caught_up && !flow_.fill_open && !big_.filling() && repairs_.empty())
+        flow_.fresh->current_us = now;
     const std::lock_guard lock(flow_.mutex);
     MovementStatus& status = flow_.status;
     status.applied.text = fmt::format("{}:{}", applied_.replid, applied_.offset);

@@ -21,6 +21,13 @@ std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Dire
     return std::make_unique<RedisMovement>(context, direction, tuning);
 }
 
+std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Direction direction,
+                                              std::shared_ptr<Freshness> fresh) {
+    auto movement = std::make_unique<RedisMovement>(context, direction, MovementTuning{});
+    movement->tell(std::move(fresh));
+    return movement;
+}
+
 RedisMovement::RedisMovement(const FamilyContext& context, Direction direction,
                              const MovementTuning& tuning)
     : flow_(context, direction),
@@ -240,7 +247,7 @@ Status RedisMovement::begin_fresh(bool repair, const std::stop_token& stop) {
     EXODUS_TRY(flow_.context.journal.save_position(flow_.name, "fill", fill.text()));
     EXODUS_TRY(save_start({*begun, false, *checkpoint ? (*checkpoint)->epoch + 1 : 0}));
     flow_.queue.restart(fill);
-    flow_.caught_up_us = 0;
+    flow_.caught_up_us = flow_.fresh->current_us = 0;
     spooling_ = true;
     publish_link();
     return start_workers();

@@ -8,9 +8,14 @@
 
 namespace exodus::redis {
 
+struct Freshness;
 struct MovementTuning;
 
 std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Direction direction);
+
+/// Tells `fresh` how current the destination is, from a thread of its own.
+std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Direction direction,
+                                              std::shared_ptr<Freshness> fresh);
 
 /// With knobs that only tests use.
 std::unique_ptr<Movement> make_redis_movement(const FamilyContext& context, Direction direction,

@@ -78,7 +78,7 @@ Status RedisMovement::set_mode(MovementMode mode) {
         }
     }
     mode_ = mode;
-    flow_.caught_up_us = 0;
+    flow_.caught_up_us = flow_.fresh->current_us = 0;
     {
         const std::lock_guard status_lock(flow_.mutex);
         flow_.status.stage =

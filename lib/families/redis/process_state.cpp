@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/digest.h"
+#include "families/redis/canary_limits.h"
 
 namespace exodus::redis {
 
@@ -26,7 +27,8 @@ ProcessState::ProcessState(const Settings& settings_in)
     : settings(settings_in),
       sharing(option(settings_in, "interlay.sharing", "on") != "off"),
       maps(option(settings_in, "target.auth", "same") == "map"),
-      target_service(option(settings_in, "target.auth", "same") == "service") {}
+      target_service(option(settings_in, "target.auth", "same") == "service"),
+      canary_lag_us(1000 * std::max(settings_in.cutover.max_lag_ms, limits::kCanaryLag_ms_min)) {}
 
 std::optional<IdentityId> ProcessState::judge(std::string_view user, std::string_view password) {
     const std::string_view name = user.empty() ? "default" : user;

@@ -5,12 +5,14 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 
 #include "core/family.h"
 #include "families/redis/command_catalog.h"
 #include "families/redis/cursor_book.h"
+#include "families/redis/freshness.h"
 #include "families/redis/identity.h"
 #include "families/redis/request_capture.h"
 #include "families/redis/script_cache.h"
@@ -45,6 +47,9 @@ struct ProcessState {
     std::atomic<int64_t> writes_paused_until_us{0};
     Identities identities;
     SeenUsers seen;
+    /// Told by the forward movement; one that nobody tells anything is never current.
+    std::shared_ptr<const Freshness> fresh = std::make_shared<Freshness>();
+    const int64_t canary_lag_us;  ///< cutover.max_lag, as far as reads can be judged by it
     /// As of the newest route that a worker adopted.
     std::atomic<Side> authority{Side::source};
     ScriptCache scripts;

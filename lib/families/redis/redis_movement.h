@@ -22,6 +22,9 @@ class RedisMovement : public Movement {
     RedisMovement(const FamilyContext& context, Direction direction, const MovementTuning& tuning);
     ~RedisMovement() override;
 
+    /// Before anything runs.
+    void tell(std::shared_ptr<Freshness> fresh) { flow_.fresh = std::move(fresh); }
+
     Status set_mode(MovementMode mode) override;
     [[nodiscard]] MovementStatus status() const override;
     Result<Position> end_position() override;

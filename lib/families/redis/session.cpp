@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "families/redis/canary_limits.h"
 #include "families/redis/traffic_worker.h"
 
 namespace exodus::redis {
@@ -237,25 +238,6 @@ bool ClientSession::dispatch_parked() {
     return done;
 }
 
-bool ClientSession::dispatch_reissue() {
-    resp::RequestScanner scanner;
-    const std::string bytes = reissue_;
-    scanner.feed(bytes);
-    resp::RequestEvent event = scanner.next();
-    if (event == resp::RequestEvent::head) {
-        scanner.keep_whole(limits::kRedisMultiQueue_bytes);
-        event = scanner.next();
-    }
-    if (event != resp::RequestEvent::frame) {
-        reissue_.clear();
-        return true;
-    }
-    const bool done = dispatch(scanner.frame());
-    flush_run();
-    if (done) reissue_.clear();
-    return done;
-}
-
 void ClientSession::update_reading() {
     if (dead_) return;
     const bool want = closing_ || (backlog_.size() - backlog_at_ < limits::kRedisBacklog_bytes &&
@@ -293,13 +275,17 @@ bool ClientSession::dispatch(const resp::RequestFrame& frame) {
 bool ClientSession::use_shared(const resp::CommandRow& row, const resp::RequestFrame& frame,
                                Job job, Kind what) {
     if (outstanding_ >= limits::kRedisUnanswered_max) return stall(Stall::window);
-    const Side side = side_for(row);
+    bool deferred = false;
+    const Side side = side_for(row, deferred);
+    if (side != home() && asked_.bytes() > limits::kCanaryAsked_bytes_max)
+        return stall(Stall::window);
     if (outstanding_ == 0) {
         if (leased() && sticky_ == 0) release_lease(link_);
         if (!acquire_shared(side)) return std::exchange(answered_here_, false);
     } else if (link_ == nullptr || link_->key.side != side || link_->raw) {
         return stall(Stall::drain);
     }
+    if (deferred) worker_.deferred_from_canary();
     forward(*link_, row, frame, job, what);
     return true;
 }
@@ -388,6 +374,10 @@ void ClientSession::forward(BackendLink& link, const resp::CommandRow& row,
     entry.prefix = prefix & 0x3ff;
     entry.flags = static_cast<uint8_t>(flags | expects::kCounted | (write ? expects::kWrite : 0));
     entry.more = more;
+    if (link.key.side != home() && link.role != BackendLink::Role::leased) {
+        entry.flags |= expects::kAskAgain;
+        asked_.add(frame.bytes);
+    }
     if (worker_.mirrors() && row.compare != resp::CompareRule::never &&
         row.effect == resp::Effect::read && sticky_ == 0 && job == Job::forward && !frame.partial) {
         worker_.mirror(link, entry, row, frame.bytes);

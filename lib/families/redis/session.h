@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/secret.h"
+#include "families/redis/asked_reads.h"
 #include "families/redis/backend_link.h"
 #include "families/redis/request_kind.h"
 #include "families/redis/virtual_id.h"
@@ -84,6 +85,10 @@ class ClientSession {
     void slow_until(int64_t at_us) { slow_until_us_ = at_us; }
     [[nodiscard]] BackendLink* link() const { return link_; }
     uint32_t take_answer() { return --outstanding_; }
+    /// A write of it has been answered: so long has it been visible at the latest.
+    void wrote(int64_t now_us) { last_write_us_ = now_us; }
+    /// The side that follows has answered the oldest read that it owed.
+    void take_asked() { asked_.answered(); }
 
     bool queued = false;  ///< in the worker's run list
 
@@ -170,7 +175,6 @@ class ClientSession {
                  Job job, Kind what, uint8_t flags = 0, uint32_t more = 1);
     bool local_reply(std::string_view text);
     bool local_error(std::string_view text);
-    [[nodiscard]] Side side_for(const resp::CommandRow& row) const;
     [[nodiscard]] LinkKey key_for(Side side) const;
     [[nodiscard]] Side home() const;
     [[nodiscard]] bool leased() const {
@@ -223,6 +227,12 @@ class ClientSession {
     void on_blocking_reply(BackendLink& link, std::string_view frame, char type);
     bool retry_script(BackendLink& link, std::string_view frame);
 
+    // session_canary.cpp
+    Side side_for(const resp::CommandRow& row, bool& deferred);
+    bool answers(Side side);
+    void ask_again();
+    void take_reads_back();
+
     // session_move.cpp: a switch
     void settle();
     [[nodiscard]] bool move_waits() const;
@@ -264,14 +274,15 @@ class ClientSession {
     BackendLink* run_link_ = nullptr;
     std::string_view input_;  ///< what was fed, while it is valid
     resp::RequestScanner scanner_;
-    int64_t last_write_us_ = 0;
+    int64_t last_write_us_ = 0;  ///< sent or, later, answered
     int64_t slow_until_us_ = 0;
 
     // Input that waits.
     Parked parked_;
     std::string backlog_;
     std::size_t backlog_at_ = 0;
-    std::string reissue_;  ///< a blocking request to be sent again, before everything else
+    std::string reissue_;  ///< requests to be sent again, before everything else
+    AskedReads asked_;
     bool kept_tried_ = false;
     bool skip_body_ = false;
     int64_t reissue_at_us_ = 0;  ///< not before

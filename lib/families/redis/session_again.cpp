@@ -89,6 +89,28 @@ bool ClientSession::do_scan(const resp::CommandRow& row, Kind kind,
     return use_either(row, changed, Job::watched, kind);
 }
 
+/// False when it stopped before the end; what is left goes first the next time.
+bool ClientSession::dispatch_reissue() {
+    std::string work;
+    work.swap(reissue_);
+    resp::RequestScanner scanner;
+    scanner.feed(work);
+    for (;;) {
+        resp::RequestEvent event = scanner.next();
+        if (event == resp::RequestEvent::head) {
+            scanner.keep_whole(limits::kRedisMultiQueue_bytes);
+            event = scanner.next();
+        }
+        if (event != resp::RequestEvent::frame || dead_ || closing_) return true;
+        const bool done = dispatch(scanner.frame());
+        flush_run();
+        if (done) continue;
+        reissue_ = scanner.frame().bytes;
+        reissue_ += scanner.unread();
+        return false;
+    }
+}
+
 // --- blocking
 // --------------------------------------------------------------------------------------------------------
 

@@ -49,20 +49,6 @@ LinkKey ClientSession::key_for(Side side) const {
     return key;
 }
 
-Side ClientSession::side_for(const resp::CommandRow& row) const {
-    const Route& route = worker_.route();
-    if (row.effect != resp::Effect::read || sticky_ != 0 || row.keys.empty()) return route.writes;
-    const bool canary = canary_ && route.canary_percent > 0;
-    if (route.reads == route.writes && !canary) return route.writes;
-    // Only what can be compared may be answered by the side that follows, and never what the
-    // session just wrote itself.
-    if (row.compare == resp::CompareRule::never) return route.writes;
-    const int64_t lag_us = worker_.state().settings.cutover.max_lag_ms * 1000;
-    const int64_t since_us = worker_.io().now_us() - last_write_us_;
-    if (last_write_us_ != 0 && since_us < lag_us) return route.writes;
-    return canary ? Side::target : route.reads;
-}
-
 bool ClientSession::local_reply(std::string_view text) {
     if (outstanding_ > 0) return stall(Stall::drain);
     flush_run();

@@ -282,6 +282,7 @@ void ClientSession::tick(int64_t now_us) {
         if (slot != nullptr) slot->used_us = now_us;
     }
     if (dead_) return;
+    take_reads_back();
     const Route& route = worker_.route();
     const bool away = leased() && link_->key.side != home();
     if (blocked_row_ != nullptr && !unblock_sent_ && (away || route.hold)) {
@@ -359,6 +360,13 @@ void ClientSession::on_lost(BackendLink& link, const Expected& entry, bool strea
         return;
     }
     if (!wait_aof_.empty()) end_wait();
+    if ((entry.flags & expects::kAskAgain) != 0 && !streaming) {
+        if (link.key.side != home()) {
+            if (outstanding_ == 0) ask_again();
+            return;
+        }
+        asked_.answered();  // the authority since: what was sent to it behind is lost as well
+    }
     if (streaming) {
         worker_.end_session(*this,
                             CloseMode::after_flush);  // half a reply cannot be ended any other way

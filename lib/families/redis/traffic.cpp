@@ -43,8 +43,9 @@ resp::Value value_of(const ReplyView& reply) {
 
 class RedisTraffic final : public TrafficShared {
   public:
-    explicit RedisTraffic(const FamilyContext& context)
+    RedisTraffic(const FamilyContext& context, std::shared_ptr<const Freshness> fresh)
         : context_(context), state_(context.settings) {
+        if (fresh) state_.fresh = std::move(fresh);
         state_.seen.keep_in(context.journal,
                             {context.settings.source.address(), context.settings.target.address()});
     }
@@ -278,8 +279,9 @@ class RedisTraffic final : public TrafficShared {
 
 }  // namespace
 
-std::unique_ptr<TrafficShared> make_redis_traffic(const FamilyContext& context) {
-    return std::make_unique<RedisTraffic>(context);
+std::unique_ptr<TrafficShared> make_redis_traffic(const FamilyContext& context,
+                                                  std::shared_ptr<const Freshness> fresh) {
+    return std::make_unique<RedisTraffic>(context, std::move(fresh));
 }
 
 }  // namespace exodus::redis

@@ -8,6 +8,10 @@
 
 namespace exodus::redis {
 
-std::unique_ptr<TrafficShared> make_redis_traffic(const FamilyContext& context);
+struct Freshness;
+
+/// `fresh`: how current the target is; without it the target answers no reads.
+std::unique_ptr<TrafficShared> make_redis_traffic(const FamilyContext& context,
+                                                  std::shared_ptr<const Freshness> fresh = nullptr);
 
 }  // namespace exodus::redis

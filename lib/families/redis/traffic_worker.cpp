@@ -299,6 +299,8 @@ void TrafficWorker::collect(TrafficStats& out) const {
     for (const auto& [name, value] : counters_) mine.counters[name] = value;
     for (const auto& [name, count] : commands_.unknown())
         mine.counters[kUnknownCommandCounter + name] = count;
+    if (canary_answered_ != 0) mine.counters["canary_answered"] = canary_answered_;
+    if (canary_deferred_ != 0) mine.counters["canary_deferred"] = canary_deferred_;
     mine.pipeline_depth = pipeline_depth_;
     mine.hold_us = hold_us_;
     mine.answered_us = answered_us_;

@@ -83,6 +83,15 @@ class TrafficWorker final : public ProtocolWorker {
     [[nodiscard]] bool given_up(Side side) const;
     void protocol_error(std::string_view reason) { ++protocol_errors_[std::string(reason)]; }
     void count(std::string_view name, uint64_t by = 1) { counters_[std::string(name)] += by; }
+    /// The target holds what was written to the source until shortly ago: it may answer reads.
+    [[nodiscard]] bool target_current() const {
+        const int64_t now = io_.now_us();
+        const int64_t at = state_.fresh->current_us.load(std::memory_order_relaxed);
+        return now - at <= state_.canary_lag_us && now >= target_doubt_until_us_;
+    }
+    /// Its server lets a read wait for too long.
+    [[nodiscard]] bool hangs(const BackendLink& link) const;
+    void deferred_from_canary() { ++canary_deferred_; }
     void record_depth(uint64_t depth) { pipeline_depth_.record(depth); }
     void hold_began(ClientSession& session, std::size_t bytes);
     void hold_grew(std::size_t bytes) { held_bytes_ += bytes; }
@@ -221,6 +230,9 @@ class TrafficWorker final : public ProtocolWorker {
     uint64_t clients_total_ = 0;
     uint64_t bytes_from_clients_ = 0;
     uint64_t bytes_to_clients_ = 0;
+    int64_t target_doubt_until_us_ = 0;
+    uint64_t canary_answered_ = 0;
+    uint64_t canary_deferred_ = 0;
     uint64_t shadow_dropped_ = 0;
     uint64_t comparator_dropped_ = 0;
     std::vector<std::unique_ptr<CommandStats>> stats_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "families/redis/canary_limits.h"
 #include "families/redis/traffic_worker.h"
 
 namespace exodus::redis {
@@ -216,6 +217,11 @@ bool TrafficWorker::given_up(Side side) const {
            io_.now_us() - health.failed_since_us > limits::kBackendConnect_ms * 1000;
 }
 
+bool TrafficWorker::hangs(const BackendLink& link) const {
+    return !link.fifo.empty() &&
+           io_.now_us() - link.fifo.front().sent_us > limits::kCanaryAnswer_us_max;
+}
+
 void TrafficWorker::close_link(BackendLink& link) { io_.close(link.conn, CloseMode::now); }
 
 void TrafficWorker::retire(BackendLink& link) {
@@ -295,6 +301,8 @@ void TrafficWorker::lost(BackendLink& link, CloseReason reason) {
     }
     // What comes back may be another version with other commands.
     if (!never_ready && reason != CloseReason::local) state_.commands.ask(link.key.side);
+    if (!never_ready && reason != CloseReason::local && link.key.side == Side::target)
+        target_doubt_until_us_ = io_.now_us() + limits::kCanaryDoubt_us;
     writes_in_flight_ -= link.silent_writes;
     link.silent_writes = 0;
     bool streaming = link.streaming;

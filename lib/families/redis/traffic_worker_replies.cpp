@@ -270,9 +270,17 @@ void TrafficWorker::finish(BackendLink& link, std::size_t reply_bytes, char type
     if (link.silent_writes != 0) [[unlikely]] {
         writes_in_flight_ -= link.silent_writes;
         link.silent_writes = 0;
+        if (entry.session != nullptr) entry.session->wrote(io_.now_us());
     }
-    if ((entry.flags & expects::kWrite) != 0) --writes_in_flight_;
     const int64_t now = io_.now_us();
+    if ((entry.flags & expects::kWrite) != 0) {
+        --writes_in_flight_;
+        if (entry.session != nullptr) entry.session->wrote(now);
+    }
+    if ((entry.flags & expects::kAskAgain) != 0 && entry.session != nullptr) {
+        ++canary_answered_;
+        entry.session->take_asked();
+    }
     const auto latency = static_cast<uint64_t>(std::max<int64_t>(now - entry.sent_us, 0));
     auto& answered = answered_us_[link.key.side == Side::target ? 1 : 0];
     if (entry.job == Job::mirror) {
