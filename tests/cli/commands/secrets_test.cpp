@@ -79,7 +79,7 @@ TEST_CASE_FIXTURE(Fixture, "secret files that others may read, of passwords and 
         CHECK(has(result.err, "can be read by others"));
         CHECK(has(result.err, "chmod 600"));
     };
-    for (const mode_t mode : {0644, 0604, 0660}) {
+    for (const mode_t mode : {0644U, 0604U, 0660U}) {
         ::chmod(directory.file("secret").c_str(), mode);
         refused();
     }

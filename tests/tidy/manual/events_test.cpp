@@ -86,15 +86,17 @@ TEST_CASE("exodus-events(1) lists every code, and none that is never written") {
     const Codes page = documented();
     const Codes sources = written();
     REQUIRE(page.size() > 60);
-    for (const auto& [code, severities] : sources) {
+    for (const auto& row : sources) {
+        const std::string& code = row.first;
         INFO(code);
         REQUIRE(page.contains(code));
-        for (const std::string& severity : severities)
+        for (const std::string& severity : row.second)
             CHECK_MESSAGE(page.at(code).contains(severity), severity);
     }
-    for (const auto& [code, severities] : page) {
+    for (const auto& row : page) {
+        const std::string& code = row.first;
         CHECK_MESSAGE(sources.contains(code), code);
-        for (const std::string& severity : severities)
+        for (const std::string& severity : row.second)
             CHECK_MESSAGE(kSeverities.contains(severity), (code + " " + severity));
     }
 }

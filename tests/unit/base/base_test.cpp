@@ -81,7 +81,7 @@ TEST_CASE("timestamps are ISO 8601 in UTC") {
 
 TEST_CASE("a histogram since an earlier state of it") {
     Histogram histogram;
-    for (const uint64_t value : {5, 900, 70'000}) histogram.record(value);
+    for (const uint64_t value : {5UL, 900UL, 70'000UL}) histogram.record(value);
     const Histogram earlier = histogram;
     CHECK(histogram.since(earlier).count() == 0);
     for (int i = 0; i < 99; ++i) histogram.record(10);

@@ -348,9 +348,9 @@ TEST_CASE("every field of a movement's status crosses the control socket") {
     status.batch_p99_us = 24;
     const json sent = to_json(status);
     // A field that is new in to_json() and not set above would prove nothing.
-    for (const auto& [name, value] : sent.items()) {
-        CAPTURE(name);
-        CHECK(value != to_json(MovementStatus{}).at(name));
+    for (const auto& field : sent.items()) {
+        CAPTURE(field.key());
+        CHECK(field.value() != to_json(MovementStatus{}).at(field.key()));
     }
     CHECK(to_json(movement_status_from_json(sent)) == sent);
 }

@@ -28,14 +28,11 @@ json status(const char* authority, const char* silent_side) {
 
 TEST_CASE("only a source with the authority counts, and only when it is silent for long") {
     Readiness readiness;
-    for (const auto& [authority, silent] : {std::pair{"source", ""},
-                                            {"source", "target"},
-                                            {"target", "source"},
-                                            {"target", "target"}}) {
-        CAPTURE(authority);
-        CAPTURE(silent);
-        CHECK(readiness.after(status(authority, silent), kSecond_us).empty());
-        CHECK(readiness.after(status(authority, silent), 10 * kLong_us).empty());
+    for (const json& answered : {status("source", ""), status("source", "target"),
+                                 status("target", "source"), status("target", "target")}) {
+        CAPTURE(answered);
+        CHECK(readiness.after(answered, kSecond_us).empty());
+        CHECK(readiness.after(answered, 10 * kLong_us).empty());
     }
     const json dead = status("source", "source");
     int64_t now_us = 20 * kLong_us;

@@ -247,12 +247,14 @@ TEST_CASE("a copy is told at each tenth, a fast one less often") {
 }
 
 TEST_CASE("counts are told when they begin and each time they have doubled") {
-    for (const auto& [path, code] :
+    for (const auto& counter :
          {std::pair<const char*, std::string>{"/divergences/total", "divergence.confirmed"},
           {"/divergences/unresolved", "divergence.unresolved"},
           {"/traffic/shadow_dropped", "shadow.dropped"},
           {"/traffic/comparator_dropped", "comparator.dropped"},
           {"/traffic/protocol_errors/junk", "parser.errors"}}) {
+        const auto& path = counter.first;
+        const auto& code = counter.second;
         CAPTURE(code);
         Clock clock;
         for (uint64_t i = 0; i <= 64; ++i) {
