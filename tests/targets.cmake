@@ -131,6 +131,7 @@ endforeach()
 # A server module for the tests of commands that the built-in table does not know.
 add_library(exodus_test_module MODULE ${CMAKE_CURRENT_SOURCE_DIR}/support/modules/odd_module.cpp)
 if(EXODUS_SANITIZE)
+  target_compile_definitions(interlay_large-values PRIVATE EXODUS_SANITIZED)
   # A server without the sanitizer's runtime loads it.
   target_compile_options(exodus_test_module PRIVATE -fno-sanitize=all)
   target_link_options(exodus_test_module PRIVATE -fno-sanitize=all)
