@@ -108,9 +108,10 @@ Status Backfill::page(const std::stop_token& stop) {
 
 Result<std::vector<Key>> Backfill::scan(Client& client, ScanPlace& place) {
     EXODUS_TRY(client.select(place.db));
-    // A page costs three round trips (SCAN, sizes, values): of more keys they cost each less.
-    auto reply =
-        client.ask({"SCAN", place.cursor, "COUNT", std::to_string(4 * limits::kScanCount)});
+    // A page costs three round trips (SCAN, sizes, values): of more keys they cost each less, but
+    // hold other clients of the server for longer, which who throttles does not want.
+    const int count = limits::kScanCount * (flow_.bytes_per_s > 0 || delay_us_ > 0 ? 1 : 4);
+    auto reply = client.ask({"SCAN", place.cursor, "COUNT", std::to_string(count)});
     if (!reply)
         return fail(std::move(reply).error(), fmt::format("scanning database {}", place.db));
     place.cursor = (*reply)[0].text();
