@@ -18,8 +18,6 @@
 #include "config/config.h"
 #include "net/control_client.h"
 
-extern char** environ;
-
 namespace exodus::cli {
 
 namespace {
@@ -28,6 +26,15 @@ constexpr std::size_t kUnixPath_bytes_max = 107;
 
 /// A child of ours is always this very program, whatever happened to the file on disk meanwhile.
 constexpr const char* kSelf = "/proc/self/exe";
+
+/// As exec takes them: with a null at the end.
+std::vector<char*> pointers_to(std::vector<std::string>& words) {
+    std::vector<char*> pointers;
+    pointers.reserve(words.size() + 1);
+    for (std::string& word : words) pointers.push_back(word.data());
+    pointers.push_back(nullptr);
+    return pointers;
+}
 
 }  // namespace
 
@@ -99,12 +106,8 @@ Status InterlayProcess::spawn() {
     for (const auto& [key, value] : overrides_)
         variables.push_back(environment_name(key) + "=" + value);
 
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    std::vector<char*> envp;
-    for (std::string& variable : variables) envp.push_back(variable.data());
-    envp.push_back(nullptr);
+    const std::vector<char*> argv = pointers_to(words);
+    const std::vector<char*> envp = pointers_to(variables);
 
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);

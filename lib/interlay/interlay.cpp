@@ -39,7 +39,7 @@ int64_t process_start() {
     std::string field;
     for (int number = 3; number <= 22 && fields >> field; ++number) {
     }
-    return std::atoll(field.c_str());
+    return std::strtoll(field.c_str(), nullptr, 10);
 }
 
 std::string host_name() {

@@ -1,5 +1,6 @@
 // Checks about what the data need on the other side: modules, functions, settings.
 #include <algorithm>
+#include <fmt/format.h>
 #include <map>
 #include <set>
 
@@ -64,7 +65,7 @@ Findings check_modules(const Check& check, Endpoints& ends) {
     if (!lists) return out;
     std::vector<std::string> missing;
     for (const auto& [name, version] : lists->source) {
-        if (!lists->target.contains(name)) missing.push_back(name + " " + version);
+        if (!lists->target.contains(name)) missing.push_back(fmt::format("{} {}", name, version));
     }
     if (!missing.empty()) {
         return {finding(check, Severity::fail, "target",

@@ -182,8 +182,8 @@ class RedisInspector final : public Inspector {
             const bool may_write = writes->contains(command) || command.starts_with("eval") ||
                                    command.starts_with("fcall") || command == "exec";
             if (!may_write) continue;
-            strays.push_back(address + " (user " + client_field(line, "user") + ", cmd " + command +
-                             ")");
+            strays.push_back(
+                fmt::format("{} (user {}, cmd {})", address, client_field(line, "user"), command));
         }
         return strays;
     }

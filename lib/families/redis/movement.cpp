@@ -203,7 +203,7 @@ Status RedisMovement::attach_for_apply(const std::stop_token& stop) {
         stop_workers();
         EXODUS_TRY(flow_.spool->reset(place));
     }
-    const Status attached = link_.attach_at(flow_.spool->end());
+    Status attached = link_.attach_at(flow_.spool->end());
     if (!attached && attached.error().code == ErrorCode::gap) {
         EXODUS_TRY(flow_.origin_kept(flow_.spool->end().replid));
         (void)flow_.context.journal.add_event("warn", "gap",
@@ -269,7 +269,7 @@ Status RedisMovement::attach_standby(const std::stop_token& stop) {
     strays_.attached();
     if (from) {
         if (!flow_.spool->covers(from->offset)) EXODUS_TRY(flow_.spool->reset(*from));
-        const Status attached = link_.attach_at(flow_.spool->end());
+        Status attached = link_.attach_at(flow_.spool->end());
         if (attached) {
             EXODUS_TRY(flow_.spool->continue_as(link_.place().replid));
             spooling_ = true;

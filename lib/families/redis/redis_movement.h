@@ -17,7 +17,7 @@
 
 namespace exodus::redis {
 
-class RedisMovement : public Movement {
+class RedisMovement final : public Movement {
   public:
     RedisMovement(const FamilyContext& context, Direction direction, const MovementTuning& tuning);
     ~RedisMovement() override;

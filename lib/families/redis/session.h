@@ -268,7 +268,6 @@ class ClientSession {
     bool canary_ = false;
     bool sampled_ = false;  ///< a key of this identity was noted
     bool used_ = false;     ///< this identity was noted as used
-    bool reading_ = true;
     std::array<SharedSlot*, 2> slots_{nullptr, nullptr};
     std::string_view run_;  ///< frames to forward that lie side by side in the input
     BackendLink* run_link_ = nullptr;
@@ -283,35 +282,36 @@ class ClientSession {
     std::size_t backlog_at_ = 0;
     std::string reissue_;  ///< requests to be sent again, before everything else
     AskedReads asked_;
-    bool kept_tried_ = false;
-    bool skip_body_ = false;
     int64_t reissue_at_us_ = 0;  ///< not before
-    bool half_closed_ = false;   ///< the client has shut its sending side down
-    bool closing_ = false;       ///< nothing more is read; closes when all is answered
-    std::string farewell_;       ///< said then, behind the replies that were still to come
-    bool current_partial_ = false;
+    std::string farewell_;  ///< said before it closes, behind the replies that were still to come
     BackendLink* streaming_to_ = nullptr;
     int64_t held_since_us_ = 0;
     std::size_t held_bytes_ = 0;
+    bool reading_ = true;
+    bool kept_tried_ = false;
+    bool skip_body_ = false;
+    bool half_closed_ = false;  ///< the client has shut its sending side down
+    bool closing_ = false;      ///< nothing more is read; closes when all is answered
+    bool current_partial_ = false;
 
     // What it is.
     int resp_ = 2;
     int database_ = 0;
+    int pending_resp_ = 0;
+    int pending_database_ = -1;
     IdentityId identity_ = kAnonymous;
     IdentityId certified_ = kAnonymous;  ///< who its certificate says it is, RESET or not
-    bool identity_lost_ = false;         ///< only its connection knows who it is
     std::string name_;
     std::string pending_name_;
     std::string pending_user_;
     Secret pending_password_;
-    bool pending_login_ = false;
-    int pending_resp_ = 0;
-    int pending_database_ = -1;
     std::map<std::string, std::string> flags_;  ///< NO-EVICT, READONLY …: the request to repeat
     std::string tracking_;                      ///< CLIENT TRACKING ON …
     std::string pending_tracking_;
     int64_t asked_id_ = 0;  ///< whom its CLIENT KILL or UNBLOCK is about
     Wake asked_wake_ = Wake::none;
+    bool identity_lost_ = false;  ///< only its connection knows who it is
+    bool pending_login_ = false;
     bool reply_off_ = false;
     bool skip_next_ = false;
 
@@ -329,34 +329,34 @@ class ClientSession {
     // Subscriptions: channels, patterns, shard channels.
     std::array<std::set<std::string, std::less<>>, 3> channels_;
     std::size_t channel_bytes_ = 0;
-    bool channels_overflow_ = false;
 
     // Blocking.
     std::string blocked_;  ///< the request that waits on the server
     const resp::CommandRow* blocked_row_ = nullptr;
     int64_t blocked_deadline_us_ = 0;  ///< 0: for ever
-    bool unblock_sent_ = false;        ///< its result is still to come
-    bool unblock_wanted_ = false;
 
     // WAIT and WAITAOF.
     int64_t wait_deadline_us_ = 0;  ///< 0: for ever, or none
-    bool waits_ = false;            ///< the parked request is a WAIT whose time runs
-    Wake woken_ = Wake::none;
     std::optional<int64_t> replicas_;
     std::string wait_aof_;  ///< the request whose short form was sent
     int64_t wait_aof_local_ = 0;
     int64_t wait_aof_replicas_ = 0;
+    bool waits_ = false;         ///< the parked request is a WAIT whose time runs
+    bool unblock_sent_ = false;  ///< its result is still to come
+    bool unblock_wanted_ = false;
+    Wake woken_ = Wake::none;
 
     std::string script_request_;  ///< EVALSHA that may become an EVAL
 
     std::string
         wait_error_;  ///< why the connection it waited for did not come: answers the parked request
-    bool answered_here_ = false;  ///< the request was answered while a connection was looked for
     BackendLink* pending_lease_ = nullptr;
-    bool pending_raw_ = false;
     BackendLink* moving_ = nullptr;
-    bool move_wanted_ = false;
     BackendLink* bridge_ = nullptr;
+    bool answered_here_ = false;  ///< the request was answered while a connection was looked for
+    bool pending_raw_ = false;
+    bool move_wanted_ = false;
+    bool channels_overflow_ = false;
 };
 
 }  // namespace exodus::redis

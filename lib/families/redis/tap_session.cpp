@@ -34,9 +34,6 @@ class RedisTapSession final : public TapSession {
                     if (depth != 0) stats_.pipeline_depth.record(depth);
                     return;
                 case resp::RequestEvent::frame:
-                    ++depth;
-                    on_request(wall_us);
-                    break;
                 case resp::RequestEvent::head:
                     ++depth;
                     on_request(wall_us);

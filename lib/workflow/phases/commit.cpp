@@ -56,16 +56,15 @@ tl::unexpected<Error> no_proof(const std::string& why) {
 /// The reverse stream waits for a source that is away as long as it takes; a commit does not.
 Status source_answers(PhaseRun& run) {
     EndpointHealth health;
-    const Status answers =
-        wait_until(run, run.context().side_away, "the source", [&]() -> Result<bool> {
-            health = run.inspector().health(Side::source);
-            if (health.reachable) return true;
-            Progress line;
-            line.step = "proving the way back";
-            line.waiting_for = "the source: " + health.error;
-            run.progress(std::move(line));
-            return false;
-        });
+    Status answers = wait_until(run, run.context().side_away, "the source", [&]() -> Result<bool> {
+        health = run.inspector().health(Side::source);
+        if (health.reachable) return true;
+        Progress line;
+        line.step = "proving the way back";
+        line.waiting_for = "the source: " + health.error;
+        run.progress(std::move(line));
+        return false;
+    });
     if (answers || answers.error().code != ErrorCode::timeout || health.reachable) return answers;
     return no_proof(fmt::format("the source does not answer ({})", health.error));
 }
@@ -132,7 +131,7 @@ Result<std::vector<std::string>> given_up(PhaseRun& run) {
 Status confirm_commit(PhaseRun& run, const std::vector<std::string>& given_up) {
     auto report = run.judge(Gate::commit);
     if (!report) return tl::unexpected(report.error());
-    const Status open = require(*report);
+    Status open = require(*report);
     if (!open && open.error().code != ErrorCode::approval_missing) return open;
     std::string consequence = "the target is final; rollback is no longer possible";
     for (const std::string& line : given_up) consequence += "\ngiven up: " + line;
