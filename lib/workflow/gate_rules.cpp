@@ -403,12 +403,14 @@ Status GateRules::commit() {
     const int64_t since_ms = in_.now_ms - in_.row.switched_ms;
     const int64_t watch_ms = in_.settings.cutover.watch_ms;
     const bool over = in_.row.switched_ms > 0 && since_ms >= watch_ms;
-    // A window that is open, or not yet, is no failure.
+    // A window that is open is no failure.
     add(kWatchRequirement,
         in_.row.switched_ms == 0
             ? "no switch yet"
             : fmt::format("{} s of {} s since the switch", since_ms / 1000, watch_ms / 1000),
-        over ? GateVerdict::pass : GateVerdict::missing,
+        over                      ? GateVerdict::pass
+        : in_.row.switched_ms > 0 ? GateVerdict::missing
+                                  : GateVerdict::fail,
         over ? "" : "wait, or shorten it: --watch");
     auto skip = skip_decision(in_.store, in_.row, Gate::commit);
     if (!skip) return tl::unexpected(std::move(skip).error());

@@ -29,27 +29,13 @@ Settings settings_of(std::string name, int source_port, int target_port,
 
 }  // namespace
 
-Status MemoryJournal::save_position(std::string_view direction, std::string_view name,
-                                    std::string_view value) {
-    const std::lock_guard lock(mutex_);
-    positions_[fmt::format("{}/{}", direction, name)] = value;
-    return {};
-}
-
-Result<std::optional<std::string>> MemoryJournal::load_position(std::string_view direction,
-                                                                std::string_view name) {
-    const std::lock_guard lock(mutex_);
-    const auto found = positions_.find(fmt::format("{}/{}", direction, name));
-    return found == positions_.end() ? std::nullopt : std::optional(found->second);
-}
-
-Status MemoryJournal::add_item_error(const ItemError& error) {
+Status PrintingJournal::add_item_error(const ItemError& error) {
     fmt::print("failed: {}\n", error.reason);
     return {};
 }
 
-Status MemoryJournal::add_event(std::string_view severity, std::string_view code,
-                                std::string_view text) {
+Status PrintingJournal::add_event(std::string_view severity, std::string_view code,
+                                  std::string_view text) {
     fmt::print("event {} {}: {}\n", severity, code, text);
     return {};
 }

@@ -4,42 +4,22 @@
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 
 #include "core/family.h"
 #include "net/dialer.h"
+#include "tests/support/memory_journal.h"
 #include "tests/support/process.h"
 
 namespace exodus::test {
 
-/// A journal that forgets at the end of the process: durability is not what is measured.
-class MemoryJournal : public Journal {
+/// Prints what a run reports.
+class PrintingJournal final : public MemoryJournal {
   public:
-    Status save_position(std::string_view direction, std::string_view name,
-                         std::string_view value) override;
-    Result<std::optional<std::string>> load_position(std::string_view direction,
-                                                     std::string_view name) override;
-    Status erase_positions(std::string_view) override { return positions_.clear(), Status{}; }
     Status add_item_error(const ItemError& error) override;
-    Result<std::vector<ItemError>> item_errors(std::string_view, std::size_t) override {
-        return std::vector<ItemError>{};
-    }
-    Status resolve_item_error(std::string_view, std::string_view, std::string_view) override {
-        return {};
-    }
-    Status add_item_changes(const std::vector<ItemChange>&) override { return {}; }
-    Status replace_item_changes(std::string_view, const std::vector<std::string>&,
-                                const std::vector<ItemChange>&) override {
-        return {};
-    }
     Status add_event(std::string_view severity, std::string_view code,
                      std::string_view text) override;
-
-  private:
-    std::mutex mutex_;
-    std::map<std::string, std::string> positions_;
 };
 
 class MovementRun {
@@ -64,7 +44,7 @@ class MovementRun {
     Settings settings_;
     TempDir directory_;
     std::unique_ptr<Dialer> dialer_;
-    MemoryJournal journal_;
+    PrintingJournal journal_;
     FamilyContext context_;
     std::unique_ptr<Movement> movement_;
 };

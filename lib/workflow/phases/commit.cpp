@@ -238,15 +238,15 @@ PhaseOutcome run_commit(PhaseContext& context, const CommitOptions& options) {
     const auto row = context.store.find_migration(settings.migration);
     if (row && row->state == S::ready) {
         frame.plan = cutover_plan(Side::target, settings.cutover.hold_timeout_ms);
-        frame.gates = {Gate::switch_over};
+        frame.gates = {Gate::switch_over};  // gate commit is about what stands behind it
         frame.measures = {kReadinessRequirement};
+    } else {
+        frame.gates = {Gate::commit};
+        frame.measures = {kWatchRequirement, kReverseRequirement, kFinalVerifyRequirement};
     }
     for (const char* line : {"wait for the watch window", "verify all data a last time",
                              "close the reverse stream and remove what exodus left on both sides"})
         frame.plan.emplace_back(line);
-    frame.gates.push_back(Gate::commit);
-    frame.measures.insert(frame.measures.end(),
-                          {kWatchRequirement, kReverseRequirement, kFinalVerifyRequirement});
     settings.cutover.watch_ms = options.watch_ms.value_or(settings.cutover.watch_ms);
     PhaseContext mine = context.with(settings);
     return run_phase(mine, Command::commit, "commit", frame,

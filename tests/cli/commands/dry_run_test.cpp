@@ -1,5 +1,6 @@
 // --dry-run of a switch: every step and gate of it is told, and no byte in the directory of the
 // state changes.
+#include "base/clock.h"
 #include "fixture.h"
 #include "store/workflow_store.h"
 
@@ -18,6 +19,7 @@ void stand(const Fixture& fixture, MigrationState state, Side authority) {
     Transition change;
     change.row = *row;
     change.row.state = state;
+    if (state == MigrationState::switched) change.row.switched_ms = wall_ms();
     change.row.route.authority = change.row.route.writes = change.row.route.reads = authority;
     const auto moved = (*store)->transition(*row, change);
     REQUIRE_MESSAGE(moved, moved.error().message);

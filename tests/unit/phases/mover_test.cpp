@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "fakes.h"
+#include "tests/support/memory_journal.h"
 
 using namespace exodus;
 using namespace exodus::test;
@@ -12,49 +13,24 @@ using nlohmann::json;
 
 namespace {
 
-class MemoryJournal : public Journal {
+class EventJournal final : public MemoryJournal {
   public:
-    Status save_position(std::string_view direction, std::string_view name,
-                         std::string_view value) override {
-        const std::scoped_lock lock(mutex);
-        positions[std::string(direction) + "/" + std::string(name)] = value;
-        return {};
-    }
-    Result<std::optional<std::string>> load_position(std::string_view direction,
-                                                     std::string_view name) override {
-        const std::scoped_lock lock(mutex);
-        const auto found = positions.find(std::string(direction) + "/" + std::string(name));
-        if (found == positions.end()) return std::nullopt;
-        return found->second;
-    }
-    Status erase_positions(std::string_view) override { return {}; }
-    Status add_item_error(const ItemError&) override { return {}; }
-    Result<std::vector<ItemError>> item_errors(std::string_view, std::size_t) override {
-        return {};
-    }
-    Status resolve_item_error(std::string_view, std::string_view, std::string_view) override {
-        return {};
-    }
-    Status add_item_changes(const std::vector<ItemChange>&) override { return {}; }
-    Status replace_item_changes(std::string_view, const std::vector<std::string>&,
-                                const std::vector<ItemChange>&) override {
-        return {};
-    }
     Status add_event(std::string_view severity, std::string_view code,
                      std::string_view text) override {
-        const std::scoped_lock lock(mutex);
-        events.push_back(std::string(severity) + " " + std::string(code) + " " + std::string(text));
+        const std::scoped_lock lock(mutex_);
+        told_.push_back(std::string(severity) + " " + std::string(code) + " " + std::string(text));
         return {};
     }
     bool has_event(const std::string& part) {
-        const std::scoped_lock lock(mutex);
-        return std::any_of(events.begin(), events.end(), [&](const std::string& event) {
+        const std::scoped_lock lock(mutex_);
+        return std::any_of(told_.begin(), told_.end(), [&](const std::string& event) {
             return event.find(part) != std::string::npos;
         });
     }
-    std::mutex mutex;
-    std::map<std::string, std::string> positions;
-    std::vector<std::string> events;
+
+  private:
+    std::mutex mutex_;
+    std::vector<std::string> told_;
 };
 
 class MemoryState : public StateSource {
@@ -92,7 +68,7 @@ struct Bench {
     FakeFamily family{world};
     Settings settings;
     FakeDialer dialer;
-    MemoryJournal journal;
+    EventJournal journal;
     MemoryState state;
     FamilyContext context{settings, dialer, journal, "/nonexistent"};
     std::unique_ptr<Mover> mover;

@@ -395,7 +395,7 @@ TEST_CASE("G8 commit: watch window, way back, equal data and a typed confirmatio
         decision.config_hash = "cfg";
         REQUIRE(book.store->add_decision(book.row.id, decision));
     };
-    CHECK(book.verdict(Gate::commit) == GateVerdict::missing);  // there was no switch
+    CHECK(book.verdict(Gate::commit) == GateVerdict::fail);  // there was no switch
     book.row.switched_ms = kNow_ms - book.settings.cutover.watch_ms;
     CHECK(book.verdict(Gate::commit) == GateVerdict::missing);
     book.put(kind::kCommitLag,
