@@ -382,7 +382,7 @@ inline constexpr std::size_t kLockFile_bytes = 256 * 1024;
 /// Readiness is asked just before a switch; what is older says nothing about now.
 inline constexpr int64_t kReadinessAge_ms_max = 60'000;
 /// Polls inside a hold: clients wait for them, so they are short.
-inline constexpr int64_t kCutoverPoll_ms = 2;
+inline constexpr int64_t kCutoverPoll_us = 500;
 /// One control call inside a hold. A worker that needs longer is asked again until the hold ends.
 inline constexpr int64_t kCutoverCall_ms = 1'000;
 /// From C7 on the release waits this long for every worker to follow the new authority; writes to

@@ -1,18 +1,25 @@
 // The moves that change who may write: the hold (C1), the switch (C7), the release and its tail
 // (C8). Fences are lifted here, for C8 and for an abort.
+#include <algorithm>
+#include <fmt/format.h>
 #include <thread>
 #include <utility>
 
 #include "base/limits.h"
 #include "workflow/cutover_operation.h"
 #include "workflow/cutover_text.h"
+#include "workflow/gate_text.h"
+#include "workflow/limits.h"
 #include "workflow/machine.h"
+#include "workflow/mover.h"
 
 namespace exodus {
 
 using cutover_text::state_from;
+using nlohmann::json;
 
 Status CutoverOperation::hold(const CutoverRequest& request) {
+    EXODUS_TRY(settle());
     EXODUS_TRY(prepare_fence());
     enter("C1");
     point("C1.before-effect");
@@ -26,6 +33,34 @@ Status CutoverOperation::hold(const CutoverRequest& request) {
     if (!count) return tl::unexpected(std::move(count).error());
     workers_.look_now();
     return {};
+}
+
+/// What lags when a hold begins is applied while clients wait. The gate has seen a lag that may
+/// switch; this finds a moment with nearly none, if one comes soon.
+Status CutoverOperation::settle() {
+    const int64_t enough_ms = std::min(settings_.cutover.max_lag_ms, limits::kHoldLag_ms);
+    const std::string lane(to_string(ending_));
+    const Deadline until = Deadline::in(milliseconds(limits::kHoldLagWait_ms));
+    while (true) {
+        const auto all = workers_.mover_status(until);
+        std::string now;
+        if (!all) {
+            now = all.error().message;
+        } else if (const auto lag_ms =
+                       movement_status_from_json(all->value(lane, json::object())).lag_ms) {
+            if (*lag_ms <= enough_ms) return {};
+            now = "it is " + span_text(*lag_ms);
+        } else {
+            now = "not yet caught up";
+        }
+        if (until.passed()) {
+            if (all) return {};
+            return fail(Error(all.error()), "before the hold");
+        }
+        progress("C0",
+                 fmt::format("waiting for a lag of at most {}: {}", span_text(enough_ms), now));
+        nap();
+    }
 }
 
 Status CutoverOperation::switch_over() {
@@ -132,7 +167,7 @@ Status CutoverOperation::lift(Side side, const char* name) {
                               "run the same command again: it goes on here"},
                         "lifting the fence of the " + std::string(to_string(side)));
         }
-        std::this_thread::sleep_for(milliseconds(limits::kCutoverPoll_ms * 10));
+        std::this_thread::sleep_for(milliseconds(20));
     }
     point(name);
     return {};

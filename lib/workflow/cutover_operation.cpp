@@ -105,7 +105,9 @@ milliseconds CutoverOperation::hold_left() const {
 
 Deadline CutoverOperation::deadline() const { return Deadline::in(hold_left()); }
 
-void CutoverOperation::nap() { std::this_thread::sleep_for(milliseconds(limits::kCutoverPoll_ms)); }
+void CutoverOperation::nap() {
+    std::this_thread::sleep_for(std::chrono::microseconds(limits::kCutoverPoll_us));
+}
 
 Result<bool> CutoverOperation::proven() {
     EXODUS_TRY(load_steps());

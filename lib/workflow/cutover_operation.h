@@ -23,7 +23,7 @@ class CutoverOperation {
     /// The detail of a run that begins.
     static nlohmann::json detail_of(const MigrationRow& row, const CutoverRequest& request);
 
-    /// Prepares the fence, then C1: begins the hold.
+    /// Waits for a moment with little lag and prepares the fence, then C1: begins the hold.
     Status hold(const CutoverRequest& request);
     /// C2–C6 of a standing hold. Any error means abort(), with failed_step().
     Status prove();
@@ -49,6 +49,7 @@ class CutoverOperation {
 
   private:
     // cutover_moves.cpp
+    Status settle();
     void adopt();
     void way_back_runs();
     Status release();

@@ -11,6 +11,10 @@ namespace exodus::limits {
 inline constexpr int64_t kRecheck_ms_max = 30'000;
 inline constexpr int64_t kRecheckBounded_ms_max = 10'000;
 inline constexpr int64_t kRecheckDecided_ms_max = 3'000;
+/// A hold begins at this lag or less, or after so long at what the gate let pass: it takes some
+/// 30 ms besides, and a stream under load comes to 20 ms many times a second.
+inline constexpr int64_t kHoldLag_ms = 20;
+inline constexpr int64_t kHoldLagWait_ms = 3'000;
 /// A stream that has trouble and lags so much feeds nobody: the way back is closed.
 inline constexpr int64_t kWayBackTrouble_ms = 5'000;
 /// Writing an event waits so long for the state file (longer than one transaction of a healthy

@@ -74,6 +74,10 @@ TEST_CASE("a failing step aborts: authority unchanged, fence lifted, writes rele
         stage.world.unprepared = true;
         step = "C0";
     }
+    SUBCASE("the mover falls silent before the hold: nobody was held") {
+        stage.world.statuses = 2;  // what it takes to find it
+        step = "C0";
+    }
     SUBCASE("the mover tells no end position") {
         stage.world.no_end = true;
         step = "C4";
@@ -137,6 +141,18 @@ TEST_CASE("a rehearsal proves everything and moves nothing") {
     CHECK(report->hold_us > 0);
     CHECK(stage.world.at(Side::source).raises == 1);
     CHECK(stage.world.armed[1]);
+    stage.check_settled();
+}
+
+TEST_CASE("a hold begins at a moment with little lag, or after some seconds without one") {
+    Stage stage;
+    SUBCASE("one comes") {
+        stage.world.high_lags = 50;  // judged by the world: none may be left when it is held
+    }
+    SUBCASE("none comes: the gate let this lag pass") { stage.world.stays_behind = true; }
+    auto report = stage.cut(stage.request(CutoverKind::hand_to_target));
+    REQUIRE(report);
+    CHECK(report->outcome == CutoverOutcome::done);
     stage.check_settled();
 }
 

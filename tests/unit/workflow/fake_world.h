@@ -73,14 +73,17 @@ struct World {
     std::array<bool, 2> applying{true, false};  ///< per direction
     std::array<bool, 2> handed{false, false};
     std::array<bool, 2> armed{false, false};
-    int lag_polls = 2;        ///< kApplied says no so often
-    int busy_polls = 2;       ///< writes in flight so often
-    bool silent = false;      ///< a worker does not answer quiescence
-    bool dirty = false;       ///< final check finds a difference
-    bool stays_open = false;  ///< the fence does not prove
-    bool unprepared = false;  ///< the fence cannot even be prepared
-    std::string deaf_to;      ///< the operation that the mover does not answer
-    bool no_end = false;      ///< the mover tells an empty end position
+    int high_lags = 2;          ///< so many statuses tell a lag far too high for a hold
+    int lag_polls = 2;          ///< kApplied says no so often
+    int busy_polls = 2;         ///< writes in flight so often
+    bool silent = false;        ///< a worker does not answer quiescence
+    bool dirty = false;         ///< final check finds a difference
+    bool stays_open = false;    ///< the fence does not prove
+    bool unprepared = false;    ///< the fence cannot even be prepared
+    bool stays_behind = false;  ///< the lag never gets low
+    int statuses = 1'000'000;   ///< the mover tells so many
+    std::string deaf_to;        ///< the operation that the mover does not answer
+    bool no_end = false;        ///< the mover tells an empty end position
     StateSource* state = nullptr;
     std::string problem;  ///< a broken invariant
 
@@ -144,6 +147,8 @@ class FakePort final : public ControlPort {
         REQUIRE(row);
         if (op == control_op::kQuiescence) {
             if (world_.silent) return fail(ErrorCode::unreachable, "no answer");
+            if (row->route.hold && world_.high_lags > 0)
+                world_.problem = "held while much was left to apply";
             const int busy = world_.busy_polls > 0 ? world_.busy_polls-- : 0;
             return json{{"epoch", row->route.epoch},
                         {"writes_in_flight", busy},
@@ -160,8 +165,14 @@ class FakePort final : public ControlPort {
         if (id_ != "mover") return fail(ErrorCode::usage, "no mover here");
         if (op == control_op::kMover) {
             follow(*row);
-            return json{{"forward", {{"stage", world_.applying[0] ? "following" : "standby"}}},
-                        {"reverse", {{"stage", world_.applying[1] ? "following" : "standby"}}}};
+            if (world_.statuses-- <= 0) return fail(ErrorCode::timeout, "no answer");
+            if (world_.high_lags > 0) --world_.high_lags;
+            const int lag_ms = world_.high_lags > 0 || world_.stays_behind ? 150 : 3;
+            const auto lane = [&](std::size_t at) -> json {
+                if (!world_.applying[at]) return {{"stage", "standby"}};
+                return {{"stage", "following"}, {"lag_ms", lag_ms}};
+            };
+            return json{{"forward", lane(0)}, {"reverse", lane(1)}};
         }
         return movement(op, request, *row);
     }
