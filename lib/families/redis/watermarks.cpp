@@ -35,14 +35,16 @@ bool Watermarks::exact_db_before(int db, uint64_t end) const {
 }
 
 bool Watermarks::evict(uint64_t applied, uint64_t floor) {
-    if (entries_.size() <= capacity_) return true;
-    // Down to three quarters, so that the walk is paid once per quarter of the table.
-    const std::size_t keep = capacity_ - capacity_ / 4;
-    for (auto it = entries_.begin(); it != entries_.end() && entries_.size() > keep;) {
-        const Watermark& mark = it->second;
-        const bool settled =
-            mark.copied_at <= std::max(applied, doubt(mark.db)) && mark.copied_at != kNoOffset;
-        it = settled && mark.last <= floor ? entries_.erase(it) : std::next(it);
+    // A quarter at a time, so that the walk is paid seldom; of keys from all over the table, since
+    // gaps in one place leave all others crowded, and a crowded table doubles.
+    for (int tries = 0; entries_.size() > capacity_ && tries < 4; ++tries, ++part_) {
+        for (auto it = entries_.begin(); it != entries_.end();) {
+            const Watermark& mark = it->second;
+            const bool settled = mark.copied_at != kNoOffset &&
+                                 mark.copied_at <= std::max(applied, doubt(mark.db)) &&
+                                 mark.last <= floor;
+            it = settled && it->first.high % 4 == part_ % 4 ? entries_.erase(it) : std::next(it);
+        }
     }
     return entries_.size() <= capacity_;
 }

@@ -32,7 +32,11 @@ struct Watermark {
 
 class Watermarks {
   public:
-    explicit Watermarks(std::size_t capacity) : capacity_(capacity) {}
+    /// A table of so many slots of 48 bytes, at most seven eighths of them in use: a little more,
+    /// as one batch may add, and it would double.
+    explicit Watermarks(std::size_t slots) : capacity_(slots - slots / 8) {
+        entries_.max_load_factor(0.9F);
+    }
 
     [[nodiscard]] const Watermark* find(const Digest128& key) const {
         const auto found = entries_.find(key);
@@ -68,9 +72,11 @@ class Watermarks {
     /// ends at `end`: no key holds that operation already, and none is unknown to it.
     [[nodiscard]] bool exact_db_before(int db, uint64_t end) const;
     [[nodiscard]] std::size_t size() const { return entries_.size(); }
+    [[nodiscard]] std::size_t slots() const { return entries_.bucket_count(); }
 
   private:
     std::size_t capacity_;
+    uint64_t part_ = 0;  ///< which quarter of the keys the next eviction drops
     tsl::robin_map<Digest128, Watermark, DigestHash> entries_;
     std::map<int, uint64_t> doubt_;
     uint64_t doubt_default_ = kNoOffset;

@@ -149,6 +149,21 @@ TEST_CASE("watermarks: a database with a key copied at the end of an operation h
     CHECK_FALSE(marks.exact_db_before(1, 1'000));
 }
 
+TEST_CASE("watermarks: a copy of any length keeps the table as large as it was made") {
+    constexpr std::size_t kSlots = 16'384;
+    Watermarks marks(kSlots);
+    marks.set_doubt(kNoOffset);  // as in a fill
+    std::size_t most = 0;
+    for (int i = 0; i < 40 * static_cast<int>(kSlots); ++i) {
+        marks.put(key_hash(0, "key:" + std::to_string(i)), {7, 7, 0, false});
+        if (i % 256 == 0) REQUIRE(marks.evict(7, 7));
+        most = std::max(most, marks.size());
+    }
+    CHECK(most <= kSlots - kSlots / 8 + 256);
+    CHECK(most >= kSlots / 2);
+    CHECK(marks.slots() == kSlots);
+}
+
 TEST_CASE("watermarks: what a late chunk or a doubtful operation still needs is not evicted") {
     Watermarks marks(1);
     marks.set_doubt(5);
