@@ -57,10 +57,12 @@ double median(std::vector<Round> rounds, double Round::*field) {
 struct Setting {
     const char* name;
     std::map<std::string, std::string> throttle;
+    bool beside = false;  ///< probes a server that is not copied: what the machine does to it
 };
 
-Round measure(const Setting& setting, int round, RedisServer& source, RedisServer& target) {
-    const auto client = source.connect();
+Round measure(const Setting& setting, int round, RedisServer& source, RedisServer& target,
+              RedisServer& beside) {
+    const auto client = (setting.beside ? beside : source).connect();
     const auto idle = probe(client.get(), kIdle_us, [] { return false; });
     target.command({"FLUSHALL"});
     MovementRun copy(fmt::format("latency-{}-{}", setting.name, round), source.port(),
@@ -83,13 +85,16 @@ void print_source_latency(RedisServer& source, RedisServer& target, uint64_t key
     const std::vector<Setting> settings = {
         {"unthrottled", {{"origin_p99_ratio", "0"}}},
         {"origin_p99_ratio = 1.5", {{"origin_p99_ratio", "1.5"}}},
+        {"the same, at another server", {{"origin_p99_ratio", "1.5"}}, true},
         {"bytes_per_s = 4MiB", {{"origin_p99_ratio", "0"}, {"bytes_per_s", "4MiB"}}},
+        {"the same, at another server", {{"origin_p99_ratio", "0"}, {"bytes_per_s", "4MiB"}}, true},
     };
+    RedisServer beside({.engine = Engine::redis, .config = {}, .acl = {}});
     prctl(PR_SET_TIMERSLACK, 1'000UL, 0UL, 0UL, 0UL);  // ns: the probe is sent when it is due
     std::vector<std::vector<Round>> measured(settings.size());
     for (int round = 0; round < rounds; ++round) {
         for (std::size_t i = 0; i < settings.size(); ++i)
-            measured[i].push_back(measure(settings[i], round, source, target));
+            measured[i].push_back(measure(settings[i], round, source, target, beside));
     }
     fmt::print(
         "\n{:<28} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}   µs of GET and SET at the source, {} "

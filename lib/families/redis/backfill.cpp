@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "base/stop_token.h"
@@ -9,8 +11,16 @@
 
 namespace exodus::redis {
 
+namespace {
+
+constexpr int kNice = 10;  ///< of the copier's thread
+
+}  // namespace
+
 void Backfill::run(const std::stop_token& stop) {
     stop_ = stop;
+    // On a machine that is short of cores the threads that clients wait for come first.
+    (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
     int64_t back_off = limits::kRetry_ms_min;
     generation_ = flow_.queue.generation();
     place_ = flow_.queue.place();
@@ -25,6 +35,7 @@ void Backfill::run(const std::stop_token& stop) {
         if (nothing || paused || flow_.spool_pressed || flow_.followed().empty() ||
             flow_.destination_rdb == 0) {
             flow_.note(&MovementStatus::throttled, {});  // nothing is read that could be slowed
+            probe_.end();
             wait_for_change(flow_, stop, milliseconds(50));
             continue;
         }
@@ -87,6 +98,7 @@ Status Backfill::connect() {
 }
 
 void Backfill::disconnect() {
+    probe_.end();
     repair_.reset();
     const std::lock_guard lock(client_mutex_);
     origin_.reset();
@@ -94,6 +106,7 @@ void Backfill::disconnect() {
 }
 
 void Backfill::shutdown() {
+    probe_.shutdown();
     const std::lock_guard lock(client_mutex_);
     if (origin_) origin_->shutdown();
     if (destination_) destination_->shutdown();
@@ -101,17 +114,19 @@ void Backfill::shutdown() {
 
 Status Backfill::page(const std::stop_token& stop) {
     if (!origin_) EXODUS_TRY(connect());
-    EXODUS_TRY(probe_latency());
-    if (big_round()) return big_piece(stop);
-    return place_.phase == ScanPlace::Phase::copy ? copy_page(stop) : sweep_page(stop);
+    EXODUS_TRY(keep_pace(stop));
+    waited_us_ = 0;
+    const int64_t began_us = steady_us();
+    EXODUS_TRY(big_round()                              ? big_piece(stop)
+               : place_.phase == ScanPlace::Phase::copy ? copy_page(stop)
+                                                        : sweep_page(stop));
+    rest(steady_us() - began_us, stop);
+    return {};
 }
 
 Result<std::vector<Key>> Backfill::scan(Client& client, ScanPlace& place) {
     EXODUS_TRY(client.select(place.db));
-    // A page costs three round trips (SCAN, sizes, values): of more keys they cost each less, but
-    // hold other clients of the server for longer, which who throttles does not want.
-    const int count = limits::kScanCount * (flow_.bytes_per_s > 0 || delay_us_ > 0 ? 1 : 4);
-    auto reply = client.ask({"SCAN", place.cursor, "COUNT", std::to_string(count)});
+    auto reply = client.ask({"SCAN", place.cursor, "COUNT", std::to_string(page_keys())});
     if (!reply)
         return fail(std::move(reply).error(), fmt::format("scanning database {}", place.db));
     place.cursor = (*reply)[0].text();
@@ -190,12 +205,11 @@ Status Backfill::big_piece(const std::stop_token& stop) {
     const std::size_t bytes = item->bytes.size();
     std::vector<CopyItem> items;
     items.push_back(std::move(*item));
-    if (!flow_.queue.deliver(id, std::move(items), place_, stop)) {
+    if (!deliver(id, std::move(items), place_, stop)) {
         big_reader_.forget();
         return {};
     }
     if (last) big_round_read_ = round->round;
-    flow_.changed.notify_all();
     throttle(bytes, stop);
     return {};
 }
@@ -206,6 +220,10 @@ Result<bool> Backfill::copy_keys(const std::vector<Key>& keys, const std::vector
     const std::string replid = flow_.followed();
     // Chunks are pipelined while nothing has to be read in between and their sum stays small.
     const bool pipelined = how.strings || !reader_.may_need_typed(origin_rdb_);
+    // Of short strings only the bound is known: a page of them is small whatever it says.
+    const std::size_t chunk_bytes =
+        gentle() && !how.strings ? limits::kChunk_bytes / 4 : limits::kChunk_bytes;
+    const std::size_t pipe_bytes = gentle() ? chunk_bytes : 8 * chunk_bytes;
     struct Sent {
         uint64_t id;
         std::vector<Key> keys;
@@ -237,10 +255,8 @@ Result<bool> Backfill::copy_keys(const std::vector<Key>& keys, const std::vector
             }
             const bool last = i + 1 == sent.size() && at >= keys.size() && rest.empty();
             ScanPlace done = place_;
-            if (!flow_.queue.deliver(sent[i].id, std::move(chunk->items), last ? after : done,
-                                     stop))
+            if (!deliver(sent[i].id, std::move(chunk->items), last ? after : done, stop))
                 return false;
-            flow_.changed.notify_all();
             throttle(bytes, stop);
         }
         sent.clear();
@@ -252,13 +268,13 @@ Result<bool> Backfill::copy_keys(const std::vector<Key>& keys, const std::vector
         std::vector<Key> big;
         std::size_t bytes = 0;
         while (at < keys.size() && part.size() < limits::kChunkKeys_max &&
-               (part.empty() || bytes < limits::kChunk_bytes)) {
+               (part.empty() || bytes < chunk_bytes)) {
             if (sizes[at] < 0) {
                 big.push_back(keys[at++]);
                 continue;
             }
             const auto size = static_cast<std::size_t>(sizes[at]);
-            if (!part.empty() && bytes + size > limits::kChunk_bytes) break;
+            if (!part.empty() && bytes + size > chunk_bytes) break;
             bytes += size;
             part.push_back(keys[at++]);
         }
@@ -266,7 +282,7 @@ Result<bool> Backfill::copy_keys(const std::vector<Key>& keys, const std::vector
         KeyReader::send(*origin_, part.empty() ? place_.db : part.front().db, part, how);
         sent.push_back({id, std::move(part), std::move(big)});
         in_pipe += bytes;
-        if (at < keys.size() && pipelined && in_pipe < 8 * limits::kChunk_bytes) continue;
+        if (at < keys.size() && pipelined && in_pipe < pipe_bytes) continue;
         auto going = receive();
         if (!going) return tl::unexpected<Error>(std::move(going).error());
         if (!*going) {  // dropped: what is still in the pipe is thrown away with the connection
@@ -320,51 +336,7 @@ Status Backfill::sweep_page(const std::stop_token& stop) {
     auto items = removals(extra, *at, replid);
     if (!items) return tl::unexpected<Error>(std::move(items).error());
     if (!*items) return {};
-    if (flow_.queue.deliver(id, std::move(**items), after, stop)) place_ = after;
-    flow_.changed.notify_all();
-    return {};
-}
-
-void Backfill::throttle(std::size_t bytes, const std::stop_token& stop) {
-    const int64_t limit = flow_.bytes_per_s;
-    int64_t wait_us = delay_us_;
-    if (limit > 0) {
-        const int64_t now = steady_us();
-        if (refilled_us_ == 0) refilled_us_ = now;
-        tokens_ =
-            std::min(static_cast<double>(limit), tokens_ + static_cast<double>(now - refilled_us_) *
-                                                               1e-6 * static_cast<double>(limit));
-        refilled_us_ = now;
-        tokens_ -= static_cast<double>(bytes);
-        if (tokens_ < 0)
-            wait_us += static_cast<int64_t>(-tokens_ / static_cast<double>(limit) * 1e6);
-    }
-    flow_.note(&MovementStatus::throttled,
-               limit > 0 && tokens_ < 0 ? fmt::format("copy limited to {} bytes/s", limit)
-               : delay_us_ > 0          ? std::string("origin latency above its limit")
-                                        : std::string());
-    if (wait_us > 0) wait_unless_stopped(stop, milliseconds((wait_us + 999) / 1000));
-}
-
-/// AIMD on the time of our own PING: halve the speed when it exceeds the idle time by the ratio,
-/// else regain it in steps.
-Status Backfill::probe_latency() {
-    const int64_t now = steady_us();
-    if (now - probed_us_ < 100'000) return {};
-    probed_us_ = now;
-    auto pong = origin_->command({"PING"});
-    if (!pong) return tl::unexpected<Error>(std::move(pong).error());
-    const int64_t took = steady_us() - now;
-    if (idle_latency_us_ == 0 || took < idle_latency_us_)
-        idle_latency_us_ = std::max<int64_t>(took, 200);
-    const int64_t ratio = flow_.origin_p99_percent;
-    if (ratio == 0) {
-        delay_us_ = 0;  // whoever takes the limit away waits for no steps
-    } else if (took > idle_latency_us_ * ratio / 100 + 1'000) {  // 1 ms: what scheduling causes
-        delay_us_ = std::min<int64_t>(std::max<int64_t>(delay_us_ * 2, 1'000), 100'000);
-    } else {
-        delay_us_ = delay_us_ > 1'000 ? delay_us_ - 1'000 : 0;
-    }
+    if (deliver(id, std::move(**items), after, stop)) place_ = after;
     return {};
 }
 

@@ -8,7 +8,9 @@
 #include <optional>
 #include <stop_token>
 
+#include "families/redis/copy_pace.h"
 #include "families/redis/flow.h"
+#include "families/redis/origin_probe.h"
 #include "families/redis/repair_reader.h"
 
 namespace exodus::redis {
@@ -54,8 +56,28 @@ class Backfill {
 
     Result<std::vector<Key>> scan(Client& client, ScanPlace& place);
     void next_database(ScanPlace& place) const;
+
+    // backfill_pace.cpp: how fast it reads
+    Status keep_pace(const std::stop_token& stop);
+    Status hear_idle(const std::stop_token& stop);
+    [[nodiscard]] int page_keys() const;
+    [[nodiscard]] bool gentle() const;
+    void rest(int64_t page_us, const std::stop_token& stop);
+    /// While it lives the page waits, and does not work the origin.
+    class Waiting {
+      public:
+        explicit Waiting(Backfill& backfill) : sum_us_(backfill.waited_us_) {}
+        ~Waiting() { sum_us_ += steady_us() - began_us_; }
+        Waiting(const Waiting&) = delete;
+        Waiting& operator=(const Waiting&) = delete;
+
+      private:
+        int64_t& sum_us_;
+        const int64_t began_us_ = steady_us();
+    };
+    bool deliver(uint64_t id, std::vector<CopyItem> items, const ScanPlace& place,
+                 const std::stop_token& stop);
     void throttle(std::size_t bytes, const std::stop_token& stop);
-    Status probe_latency();
 
     Flow& flow_;
     KeyReader reader_;
@@ -90,12 +112,13 @@ class Backfill {
     std::optional<bool> strings_allowed_;  ///< of this connection
     ScanPlace place_;                      ///< of the next SCAN
     std::map<int, uint64_t> keyspace_;     ///< keys of each database when it connected
-    // throttle
+    OriginProbe probe_;
+    CopyPace pace_;
+    int64_t idle_heard_us_ = 0;  ///< steady; 0: not yet
+    int64_t owed_us_ = 0;        ///< of rest
+    int64_t waited_us_ = 0;      ///< of this page; see Waiting
     double tokens_ = 0;
     int64_t refilled_us_ = 0;
-    int64_t delay_us_ = 0;  ///< AIMD: between pages
-    int64_t idle_latency_us_ = 0;
-    int64_t probed_us_ = 0;
 };
 
 }  // namespace exodus::redis

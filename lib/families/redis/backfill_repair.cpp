@@ -20,6 +20,7 @@ constexpr milliseconds kPoll{2};
 /// retries a destination that is away for as long as it is, and says so; there is nothing to copy
 /// meanwhile.
 bool Backfill::wait_executed() {
+    const Waiting lane(*this);
     while (!flow_.queue.idle()) {
         if (stop_.stop_requested() || flow_.queue.generation() != generation_) return false;
         wait_for_change(flow_, stop_, kPoll);
@@ -28,6 +29,7 @@ bool Backfill::wait_executed() {
 }
 
 Result<bool> Backfill::wait_applied(const StreamPosition& position) {
+    const Waiting lane(*this);
     while (!stop_.stop_requested() && flow_.queue.generation() == generation_) {
         std::string replid;
         std::optional<StreamPosition> applied;
@@ -99,9 +101,7 @@ Result<bool> Backfill::leave_equal(std::vector<Key>& keys, std::vector<int64_t>&
     sizes = std::move(rest_sizes);
     ScanPlace here = place_;
     here.run_id = after.run_id;
-    const bool delivered = flow_.queue.deliver(id, std::move(equal), here, stop_);
-    flow_.changed.notify_all();
-    return delivered;
+    return deliver(id, std::move(equal), here, stop_);
 }
 
 void Backfill::note_difference(CopyItem& item) const {
