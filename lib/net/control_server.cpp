@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <fmt/format.h>
 #include <list>
 #include <mutex>
@@ -28,6 +29,8 @@
 namespace exodus {
 
 namespace {
+
+constexpr milliseconds kRoomPatience{100};
 
 nlohmann::json error_json(const Error& error) {
     return {{"ok", false},
@@ -164,23 +167,32 @@ class Server final : public ControlServer {
         auto uid = peer_uid(socket.get());
         if (!uid || (*uid != ::geteuid() && *uid != 0))
             return refuse(ErrorCode::permission, "the control socket is for the interlay's user");
-        const std::lock_guard lock(mutex_);
-        for (auto at = clients_.begin(); at != clients_.end();) {
-            if (!at->done) {
-                ++at;
-                continue;
+        std::unique_lock lock(mutex_);
+        const auto has_room = [this] {
+            for (auto at = clients_.begin(); at != clients_.end();) {
+                if (!at->done) {
+                    ++at;
+                    continue;
+                }
+                at->thread.join();
+                at = clients_.erase(at);
             }
-            at->thread.join();
-            at = clients_.erase(at);
-        }
-        if (clients_.size() >= limits::kControlClients_max)
+            return clients_.size() < limits::kControlClients_max;
+        };
+        // Each call is a connection, and on a busy machine a thread needs a moment to see that its
+        // own has ended.
+        if (!freed_.wait_for(lock, kRoomPatience, has_room))
             return refuse(ErrorCode::locked, "too many control connections");
         Client& client = clients_.emplace_back();
         client.socket = std::move(socket);
         client.thread = quiet_thread([this, &client] {
             serve(client.socket.get());
             ::shutdown(client.socket.get(), SHUT_RDWR);
-            client.done = true;
+            {
+                const std::lock_guard done(mutex_);
+                client.done = true;
+            }
+            freed_.notify_one();
         });
     }
 
@@ -239,6 +251,7 @@ class Server final : public ControlServer {
     dev_t device_ = 0;
     std::thread accepting_;
     std::mutex mutex_;  ///< guards the list
+    std::condition_variable freed_;
     std::list<Client> clients_;
 };
 

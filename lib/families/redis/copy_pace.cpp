@@ -97,8 +97,9 @@ int64_t CopyPace::rest_us(int64_t worked_us) const {
 
 std::string CopyPace::reason(std::string_view origin) const {
     if (step_ <= kFirstStep) return {};
-    return fmt::format("{} answers in up to {:.2f} ms, {:.2f} ms without the copy", origin,
-                       static_cast<double>(last_us_) / 1000, static_cast<double>(idle_us_) / 1000);
+    return fmt::format(
+        "{} answers in up to {:.2f} ms, {:.2f} ms without the copy (origin_p99_ratio)", origin,
+        static_cast<double>(last_us_) / 1000, static_cast<double>(idle_us_) / 1000);
 }
 
 }  // namespace exodus::redis

@@ -135,6 +135,13 @@ TEST_CASE("a blocked handler delays nobody else; a caller gets its timeout; the 
         idle.push_back(raw_connection(path));
     const json answer = raw_answer(idle.back().get());
     CHECK(answer["code"] == "locked");
+    // One that ends soon makes room for the next caller.
+    std::thread leaves([&] {
+        std::this_thread::sleep_for(milliseconds(20));
+        idle.front().reset();
+    });
+    CHECK(client->call({{"op", "echo"}, {"text", "x"}}, kPatience).has_value());
+    leaves.join();
     idle.clear();
     gate = true;
     server.reset();

@@ -43,7 +43,8 @@ TEST_CASE("an origin that always answers late is read a little, and slowly, and 
     CHECK(pace.rest_us(100) == 1'900);    // a twentieth of the time
     CHECK(pace.rest_us(1'000) == 2'000);  // but it goes on, also where a page takes long
     CHECK(pace.rest_us(9'000) == 9'000);
-    CHECK(pace.reason("source") == "source answers in up to 5.00 ms, 0.10 ms without the copy");
+    CHECK(pace.reason("source") ==
+          "source answers in up to 5.00 ms, 0.10 ms without the copy (origin_p99_ratio)");
     SUBCASE("without the copy too: its load has grown, and the copy gets its share") {
         pace.learn_idle(std::vector<int64_t>(100, 5'000));
         for (int i = 0; i < 600; ++i) window(pace, [](int, double) { return 5'000; });
