@@ -41,8 +41,8 @@ TEST_CASE("a source whose other clients wait is read slowly, until the limit is 
     REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
     REQUIRE(eventually(milliseconds(20'000), [&] { return late >= 90; }));
     REQUIRE(mover.forward->set_throttle("bytes_per_s", "1GiB").has_value());
-    CHECK(eventually(milliseconds(20'000),
-                     [&] { return says(mover, "source answers in up to 20."); }));
+    CHECK(
+        eventually(milliseconds(20'000), [&] { return says(mover, "source answers in up to "); }));
     CHECK(says(mover, "without the copy"));
     // Pages of 32 keys in a twentieth of the time; unhindered there are hundreds of them a second.
     const uint64_t keys = mover.forward->status().items_done;
