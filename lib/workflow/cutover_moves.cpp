@@ -59,7 +59,7 @@ Status CutoverOperation::settle() {
         }
         progress("C0",
                  fmt::format("waiting for a lag of at most {}: {}", span_text(enough_ms), now));
-        nap();
+        std::this_thread::sleep_for(milliseconds(limits::kCutoverCalmPoll_ms));
     }
 }
 
@@ -135,7 +135,7 @@ void CutoverOperation::way_back_runs() {
                          "the " + std::string(to_string(back_)) + " stream does not run yet" +
                              (stage.empty() ? "" : " (" + stage + ")"));
         }
-        nap();
+        std::this_thread::sleep_for(milliseconds(limits::kCutoverCalmPoll_ms));
     }
 }
 
@@ -167,7 +167,7 @@ Status CutoverOperation::lift(Side side, const char* name) {
                               "run the same command again: it goes on here"},
                         "lifting the fence of the " + std::string(to_string(side)));
         }
-        std::this_thread::sleep_for(milliseconds(20));
+        std::this_thread::sleep_for(milliseconds(limits::kFenceLiftAgain_ms));
     }
     point(name);
     return {};

@@ -15,6 +15,10 @@ inline constexpr int64_t kRecheckDecided_ms_max = 3'000;
 /// 30 ms besides, and a stream under load comes to 20 ms many times a second.
 inline constexpr int64_t kHoldLag_ms = 20;
 inline constexpr int64_t kHoldLagWait_ms = 3'000;
+/// Polls of a cutover while nobody waits: each is a connection to the interlay, which has work.
+inline constexpr int64_t kCutoverCalmPoll_ms = 5;
+/// A fence that could not be lifted: clients wait, but the server needs a moment.
+inline constexpr int64_t kFenceLiftAgain_ms = 20;
 /// A stream that has trouble and lags so much feeds nobody: the way back is closed.
 inline constexpr int64_t kWayBackTrouble_ms = 5'000;
 /// Writing an event waits so long for the state file (longer than one transaction of a healthy
