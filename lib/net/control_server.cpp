@@ -2,7 +2,6 @@
 #include "net/control_server.h"
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <fmt/format.h>
@@ -30,6 +29,7 @@ namespace exodus {
 
 namespace {
 
+/// A caller waits so long for one of the others to leave.
 constexpr milliseconds kRoomPatience{100};
 
 nlohmann::json error_json(const Error& error) {
@@ -98,7 +98,7 @@ class Server final : public ControlServer {
     struct Client {
         FileDescriptor socket;
         std::thread thread;
-        std::atomic<bool> done{false};
+        bool done = false;  ///< guarded
     };
 
     template <class Work>

@@ -28,7 +28,7 @@ namespace exodus::redis {
 /// Only for tests.
 struct MovementTuning {
     bool presence_checks = true;
-    std::size_t watermarks = limits::kWatermarks_max;
+    std::size_t watermarks = limits::kWatermarks_max;  ///< slots of the table
     int64_t lane_stall_ms = 0;  ///< sleeps before each batch
 };
 

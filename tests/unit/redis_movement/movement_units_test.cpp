@@ -1,11 +1,13 @@
 // The movement's units without servers: spool recovery, payload footers, stream roles, planner
 // rules of redis.md 4.5, scope.
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fstream>
 #include <sys/resource.h>
+#include <thread>
 
 #include "families/redis/copy_queue.h"
 #include "families/redis/payload.h"
@@ -323,6 +325,36 @@ TEST_CASE("spool: a full disk leaves whole frames, and writing goes on from thei
     REQUIRE(block.has_value());
     REQUIRE(block->frames.size() == 2);
     CHECK(block->frames[1].bytes == "abcde");
+}
+
+TEST_CASE("the copy queue is full when its items occupy its bytes, small as their values are") {
+    CopyQueue queue;
+    std::atomic<std::size_t> delivered{0};
+    constexpr std::size_t kItems = 4'096;
+    std::jthread copier([&](const std::stop_token& stop) {
+        for (;;) {
+            const uint64_t id = queue.begin(0, queue.generation());
+            if (!queue.deliver(id, std::vector<CopyItem>(kItems, copy_of("k", 7)), {}, stop))
+                return;
+            ++delivered;
+        }
+    });
+    // Full when nothing more came for a while; it goes on when there is room.
+    const auto full = [&] {
+        for (std::size_t before = 0; delivered == 0 || delivered != before;) {
+            before = delivered;
+            std::this_thread::sleep_for(milliseconds(200));
+        }
+        return delivered.load();
+    };
+    const std::size_t held = full();
+    CHECK(held * kItems * sizeof(CopyItem) <= limits::kCopyQueue_bytes);
+    CHECK(held * kItems * sizeof(CopyItem) > limits::kCopyQueue_bytes / 4);
+    CHECK(queue.take(kItems, limits::kCopyQueue_bytes).chunks == 1);
+    queue.finish();
+    CHECK(full() == held + 1);
+    copier.request_stop();
+    queue.drop_all();
 }
 
 TEST_CASE(
