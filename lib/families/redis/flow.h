@@ -29,7 +29,7 @@ namespace exodus::redis {
 struct MovementTuning {
     bool presence_checks = true;
     std::size_t watermarks = limits::kWatermarks_max;  ///< slots of the table
-    int64_t lane_stall_ms = 0;  ///< sleeps before each batch
+    int64_t lane_stall_ms = 0;                         ///< sleeps before each batch
 };
 
 /// What the journal keeps as "start".
