@@ -60,7 +60,7 @@ Rig::Rig(RigOptions options)
         {"gates", "compare_samples_min = 1000"},
         // Beside a load on two cores the default copies some thousand keys a second: that is tried
         // by real.stream-exact and by whoever puts it back.
-        {"migrate", "throttle = { origin_p99_ratio = 0 }"},
+        {"migrate.throttle", "origin_p99_ratio = 0"},
     };
     lines.insert(lines.end(), options_.config.begin(), options_.config.end());
     std::map<std::string, std::map<std::string, std::string>> tables;

@@ -53,7 +53,7 @@ struct Copying {
     static RigOptions options() {
         RigOptions options;
         options.source_config = {"shutdown-timeout 1"};
-        options.config = {{"migrate", "throttle = { origin_p99_ratio = 1.5 }"}};  // the default
+        options.config = {{"migrate.throttle", "origin_p99_ratio = 1.5"}};  // the default
         return options;
     }
     void restart_source(const char* how) {
