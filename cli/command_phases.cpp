@@ -60,8 +60,8 @@ void add_pretest(Cli& cli) {
                 }
                 flags->options.host_checks = host_checks(run.space);
                 if (!flags->acl_file.empty()) {
-                    flags->options.users_out = [flags](const Secret& requests) {
-                        return write_whole(flags->acl_file, requests.reveal());
+                    flags->options.users_out = [file = flags->acl_file](const Secret& requests) {
+                        return write_whole(file, requests.reveal());
                     };
                 }
                 flags->options.tap = tap.get();
