@@ -14,6 +14,7 @@ namespace exodus::redis {
 namespace {
 
 constexpr int kNice = 10;  ///< of the copier's thread
+constexpr milliseconds kIdle{50};
 
 }  // namespace
 
@@ -25,6 +26,7 @@ void Backfill::run(const std::stop_token& stop) {
     generation_ = flow_.queue.generation();
     place_ = flow_.queue.place();
     while (!stop.stop_requested()) {
+        const uint64_t seen = flow_.copier_work.seen();
         if (const uint64_t now = flow_.queue.generation(); now != generation_) {
             generation_ = now;
             place_ = flow_.queue.place();
@@ -36,7 +38,7 @@ void Backfill::run(const std::stop_token& stop) {
             flow_.destination_rdb == 0) {
             flow_.note(&MovementStatus::throttled, {});  // nothing is read that could be slowed
             probe_.end();
-            wait_for_change(flow_, stop, milliseconds(50));
+            flow_.copier_work.wait(seen, stop, kIdle);
             continue;
         }
         const Status done = page(stop);

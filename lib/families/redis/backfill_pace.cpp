@@ -83,7 +83,7 @@ bool Backfill::deliver(uint64_t id, std::vector<CopyItem> items, const ScanPlace
                        const std::stop_token& stop) {
     const Waiting lane(*this);
     const bool taken = flow_.queue.deliver(id, std::move(items), place, stop);
-    if (taken) flow_.changed.notify_all();
+    if (taken) flow_.lane_work.tell();
     return taken;
 }
 

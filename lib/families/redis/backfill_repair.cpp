@@ -12,7 +12,7 @@ namespace exodus::redis {
 
 namespace {
 
-constexpr milliseconds kPoll{2};
+constexpr milliseconds kLook{20};  ///< for what nobody tells: a fill that begins elsewhere
 
 }  // namespace
 
@@ -21,9 +21,11 @@ constexpr milliseconds kPoll{2};
 /// meanwhile.
 bool Backfill::wait_executed() {
     const Waiting lane(*this);
-    while (!flow_.queue.idle()) {
+    for (;;) {
+        const uint64_t seen = flow_.copier_work.seen();
+        if (flow_.queue.idle()) break;
         if (stop_.stop_requested() || flow_.queue.generation() != generation_) return false;
-        wait_for_change(flow_, stop_, kPoll);
+        flow_.copier_work.wait(seen, stop_, kLook);
     }
     return !stop_.stop_requested() && flow_.queue.generation() == generation_;
 }
@@ -31,6 +33,7 @@ bool Backfill::wait_executed() {
 Result<bool> Backfill::wait_applied(const StreamPosition& position) {
     const Waiting lane(*this);
     while (!stop_.stop_requested() && flow_.queue.generation() == generation_) {
+        const uint64_t seen = flow_.copier_work.seen();
         std::string replid;
         std::optional<StreamPosition> applied;
         {
@@ -42,7 +45,7 @@ Result<bool> Backfill::wait_applied(const StreamPosition& position) {
             return fail(ErrorCode::gap,
                         "the origin's replication id is not the one that is followed");
         if (applied && applied->replid == replid && applied->offset >= position.offset) return true;
-        wait_for_change(flow_, stop_, kPoll);
+        flow_.copier_work.wait(seen, stop_, kLook);
     }
     return false;
 }

@@ -259,7 +259,7 @@ void BigKeys::post(BigKeyRound round) {
         const std::lock_guard lock(flow_.mutex);
         flow_.big_round = active_->round;
     }
-    flow_.changed.notify_all();
+    flow_.copier_work.tell();
 }
 
 void BigKeys::withdraw() {

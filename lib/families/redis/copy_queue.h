@@ -62,7 +62,6 @@ class CopyQueue {
     [[nodiscard]] ScanPlace place() const;      ///< everything before it was executed
     [[nodiscard]] uint64_t generation() const;  ///< rises when the copier has to go back
     [[nodiscard]] bool idle() const;            ///< nothing in flight
-    std::condition_variable_any& changed() { return changed_; }
 
   private:
     struct Chunk {

@@ -163,9 +163,4 @@ Result<std::unique_ptr<Client>> Flow::connect(const Endpoint& endpoint,
     return client;
 }
 
-void wait_for_change(Flow& flow, const std::stop_token& stop, milliseconds span) {
-    std::unique_lock lock(flow.mutex);
-    flow.changed.wait_for(lock, stop, span, [] { return false; });
-}
-
 }  // namespace exodus::redis

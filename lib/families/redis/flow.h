@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -15,6 +14,7 @@
 
 #include "core/family.h"
 #include "families/redis/bigkey_reader.h"
+#include "families/redis/change_signal.h"
 #include "families/redis/copy_queue.h"
 #include "families/redis/freshness.h"
 #include "families/redis/key_reader.h"
@@ -81,13 +81,14 @@ struct Flow {
     CopyQueue queue;
 
     std::mutex mutex;
-    std::condition_variable_any changed;  ///< new bytes in the spool, items in the queue, knobs
-    Stand stand{changed};                 ///< asked by callers, obeyed by the lane
-    std::string replid;                   ///< guarded; the history that is followed
-    MovementStatus status;                ///< guarded; its troubles are filled in when asked for
-    Trouble link_trouble;                 ///< guarded
-    Trouble lane_trouble;                 ///< guarded
-    KeySet redrive;                       ///< guarded; keys to be copied again
+    ChangeSignal lane_work;    ///< new bytes in the spool, items in the queue, what callers ask
+    ChangeSignal copier_work;  ///< a big key's pieces, the pause, what the lane did for a fill
+    Stand stand{lane_work};    ///< asked by callers, obeyed by the lane
+    std::string replid;        ///< guarded; the history that is followed
+    MovementStatus status;     ///< guarded; its troubles are filled in when asked for
+    Trouble link_trouble;      ///< guarded
+    Trouble lane_trouble;      ///< guarded
+    KeySet redrive;            ///< guarded; keys to be copied again
     std::shared_ptr<const BigKeyRound> big_round;         ///< guarded; what the copier reads first
     std::deque<std::pair<int64_t, std::string>> touched;  ///< guarded; steady µs, "db:key"
     std::atomic<uint64_t> link_end{0};                    ///< end of what was read
@@ -141,8 +142,5 @@ struct Flow {
     Result<bool> same_run(Client& server) const;
     Result<std::unique_ptr<Client>> connect(const Endpoint& endpoint, std::string_view role) const;
 };
-
-/// Waits for `flow.changed` or the time.
-void wait_for_change(Flow& flow, const std::stop_token& stop, milliseconds span);
 
 }  // namespace exodus::redis

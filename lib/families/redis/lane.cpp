@@ -10,6 +10,9 @@ namespace exodus::redis {
 
 namespace {
 
+/// What comes one by one is applied in batches all the same: each is a transaction.
+constexpr milliseconds kGather{1};
+
 /// What a destination says when it cannot write for a while.
 bool passes_by_itself(std::string_view word) {
     for (const std::string_view known : {"OOM", "READONLY", "LOADING", "CLUSTERDOWN", "MISCONF",
@@ -164,6 +167,7 @@ std::size_t Lane::batch_size(uint64_t limit) const {
 // --- one round
 
 Status Lane::step(const std::stop_token& stop) {
+    const uint64_t seen = flow_.lane_work.seen();
     if (flow_.tuning.lane_stall_ms > 0)
         wait_unless_stopped(stop, milliseconds(flow_.tuning.lane_stall_ms));
     EXODUS_TRY(read_spool());
@@ -194,8 +198,7 @@ Status Lane::step(const std::stop_token& stop) {
         EXODUS_TRY(look_at_checkpoint());
         publish();
         flow_.stand.reached(applied_.offset, exact_);
-        // Who made it stand waits for every millisecond of it.
-        wait_for_change(flow_, stop, milliseconds(limit != kNoOffset ? 1 : behind ? 20 : 50));
+        rest(seen, limit != kNoOffset, behind, stop);
         return {};
     }
     ops.reserve(ops.size() + size);
@@ -223,6 +226,13 @@ Status Lane::step(const std::stop_token& stop) {
     make_room();
     publish();
     return {};
+}
+
+/// Until there is something to do; `standing`: somebody waits for every millisecond.
+void Lane::rest(uint64_t seen, bool standing, bool behind, const std::stop_token& stop) {
+    const milliseconds longest(standing ? 1 : behind ? 20 : 50);
+    const bool told = flow_.lane_work.wait(seen, stop, longest);
+    if (told && !standing) wait_unless_stopped(stop, kGather);
 }
 
 /// A SELECT that fails inside an EXEC would let what follows run in the database before it: so the

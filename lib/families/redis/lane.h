@@ -46,6 +46,7 @@ class Lane {
 
     // lane.cpp
     Status step(const std::stop_token& stop);
+    void rest(uint64_t seen, bool standing, bool behind, const std::stop_token& stop);
     Status read_spool();
     Status parse(SpoolBlock block);
     void finish_unit();

@@ -192,6 +192,7 @@ void Lane::publish() {
         rate_us_ = now;
         publish_batches(now);
     }
+    if (flow_.fill_open) flow_.copier_work.tell();
 }
 
 }  // namespace exodus::redis

@@ -333,7 +333,7 @@ void RedisMovement::publish_link() {
     flow_.link_end = link_.place().offset;
     flow_.origin_end = link_.origin_end();
     flow_.hears_origin = link_.attached();
-    if (moved) flow_.changed.notify_all();
+    if (moved) flow_.lane_work.tell();
 }
 
 void RedisMovement::arm_if_asked() {
@@ -370,8 +370,6 @@ void RedisMovement::stop_workers() {
     if (!lane_) return;
     lane_thread_.request_stop();
     copy_thread_.request_stop();
-    flow_.changed.notify_all();
-    flow_.queue.changed().notify_all();
     // A lane that is amid a transaction ends it; only one that hangs is cut off.
     const Deadline deadline = Deadline::in(milliseconds(limits::kWorkerStop_ms));
     while (!lane_ended_ && !deadline.passed()) std::this_thread::sleep_for(milliseconds(1));

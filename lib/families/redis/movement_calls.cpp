@@ -373,13 +373,13 @@ Result<uint64_t> RedisMovement::redrive() {
         const std::lock_guard lock(flow_.mutex);
         if (flow_.redrive.emplace(key.hash, key).second) ++count;
     }
-    flow_.changed.notify_all();
+    flow_.lane_work.tell();
     return count;
 }
 
 void RedisMovement::set_paused(bool paused) {
     flow_.paused = paused;
-    flow_.changed.notify_all();
+    flow_.copier_work.tell();
 }
 
 Status RedisMovement::set_throttle(std::string_view key, std::string_view value) {

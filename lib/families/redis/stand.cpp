@@ -17,7 +17,7 @@ Result<uint64_t> Stand::begin(milliseconds span) {
     until_us_ = steady_us() + span.count() * 1000;
     limit_ = 0;
     at_.reset();
-    lane_wakes_.notify_all();
+    lane_work_.tell();
     reached_.wait_for(lock, span, [&] { return !holds(mine) || at_.has_value(); });
     if (holds(mine) && at_) return mine;
     if (ticket_ == mine) ticket_ = 0;
@@ -31,7 +31,7 @@ Status Stand::advance(uint64_t ticket, uint64_t offset) {
     if (holds(ticket)) {
         limit_ = offset;
         at_.reset();
-        lane_wakes_.notify_all();
+        lane_work_.tell();
         const milliseconds rest((until_us_ - steady_us()) / 1000);
         reached_.wait_for(lock, rest, [&] {
             return !holds(ticket) || (at_ && at_->exact && at_->offset == offset);
@@ -45,7 +45,7 @@ bool Stand::end(uint64_t ticket) {
     const std::lock_guard lock(mutex_);
     const bool stood = holds(ticket);
     if (ticket != 0 && ticket == ticket_) ticket_ = 0;
-    lane_wakes_.notify_all();
+    lane_work_.tell();
     return stood;
 }
 
@@ -53,7 +53,7 @@ void Stand::drop() {
     const std::lock_guard lock(mutex_);
     ticket_ = 0;
     reached_.notify_all();
-    lane_wakes_.notify_all();
+    lane_work_.tell();
 }
 
 uint64_t Stand::limit() {

@@ -9,13 +9,14 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "families/redis/change_signal.h"
 
 namespace exodus::redis {
 
 class Stand {
   public:
-    /// `lane_wakes` is notified when the lane should look again.
-    explicit Stand(std::condition_variable_any& lane_wakes) : lane_wakes_(lane_wakes) {}
+    /// `lane_work` is told when the lane should look again.
+    explicit Stand(ChangeSignal& lane_work) : lane_work_(lane_work) {}
 
     /// Waits until the lane stands, wherever that is; it goes on by itself after `span`. A ticket
     /// for what follows. Errors: locked (another ticket stands), timeout.
@@ -41,7 +42,7 @@ class Stand {
     };
     [[nodiscard]] bool holds(uint64_t ticket) const;
 
-    std::condition_variable_any& lane_wakes_;
+    ChangeSignal& lane_work_;
     std::mutex mutex_;  ///< guards all that follows
     std::condition_variable reached_;
     uint64_t tickets_ = 0;

@@ -320,6 +320,9 @@ TEST_CASE("a destination that is not empty, and a second writer") {
     write_file(two_directory.file("journal"), read_file(one_directory.file("journal")));
     Mover two(settings_between(source.port(), target.port()), two_directory.path());
     REQUIRE(two.forward->set_mode(MovementMode::apply).has_value());
+    // Until then a change that the first one applies would have the other one stop.
+    REQUIRE(eventually(milliseconds(5'000),
+                       [&] { return two.forward->status().stage == MovementStage::following; }));
     source.text({"SET", "b", "2"});
     REQUIRE(eventually(milliseconds(5'000), [&] {
         return one.forward->status().blocked.find("second writer") != std::string::npos;
