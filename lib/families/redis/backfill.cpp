@@ -13,8 +13,8 @@ namespace exodus::redis {
 
 namespace {
 
-constexpr int kNice = 10;  ///< of the copier's thread
-constexpr milliseconds kIdle{50};
+constexpr int kNice = 10;          ///< of the copier's thread
+constexpr milliseconds kIdle{50};  ///< looks again for what nobody tells, such as room in the spool
 
 }  // namespace
 
