@@ -1,11 +1,13 @@
 #include "tests/support/process.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 #include <sys/prctl.h>
@@ -29,17 +31,30 @@ TempDir::~TempDir() {
     std::filesystem::remove_all(path_, ignored);
 }
 
-int free_port() {
+namespace {
+
+bool is_free(int port) {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    const bool bound = fd >= 0 && ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                       ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    const bool bound =
+        fd >= 0 && ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
     if (fd >= 0) ::close(fd);
-    if (!bound) throw std::runtime_error("no free loopback port");
-    return ntohs(address.sin_port);
+    return bound;
+}
+
+}  // namespace
+
+int free_port() {
+    int first_of_clients = 32'768;
+    std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first_of_clients;
+    static thread_local std::mt19937 random{std::random_device{}()};
+    std::uniform_int_distribution<int> ports(10'000, std::max(first_of_clients, 20'000) - 1);
+    for (int attempt = 0; attempt < 1'000; ++attempt)
+        if (const int port = ports(random); is_free(port)) return port;
+    throw std::runtime_error("no free loopback port");
 }
 
 std::string read_file(const std::string& path) {

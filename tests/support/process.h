@@ -27,8 +27,9 @@ class TempDir {
     std::string path_;
 };
 
-/// A loopback port that was free a moment ago. Servers that lose the race are started again by
-/// their owner.
+/// A loopback port that was free a moment ago, below those that the system gives to clients: a
+/// server that comes back finds its port free, and nobody who calls one that is away reaches
+/// himself. Servers that lose the race are started again by their owner.
 int free_port();
 
 std::string read_file(const std::string& path);
