@@ -42,7 +42,11 @@ Status Backfill::keep_pace(const std::stop_token& stop) {
     auto pings = probe_.take();
     if (!pings) return tl::unexpected<Error>(std::move(pings).error());
     pace_.heard(*pings);
-    if (idle_heard_us_ != 0 && steady_us() - idle_heard_us_ < kIdleAgain_us) return {};
+    if (idle_heard_us_ != 0) {
+        if (steady_us() - idle_heard_us_ < kIdleAgain_us) return {};
+    } else if (auto first = hear_idle(stop); !first) {
+        return first;
+    }
     return hear_idle(stop);
 }
 

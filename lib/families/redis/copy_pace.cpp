@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <fmt/format.h>
+#include <utility>
 
 namespace exodus::redis {
 
@@ -46,15 +47,19 @@ int64_t slowest_but_one(std::vector<int64_t>& pings_us) {
 void CopyPace::set_limit(int64_t percent) {
     if (percent == percent_) return;
     const int64_t idle_us = idle_us_;
+    const int64_t learned_us = learned_us_;
     *this = CopyPace{};
     idle_us_ = idle_us;
+    learned_us_ = learned_us;
     percent_ = percent;
     step_ = percent == 0 ? 0 : kFirstStep;
     patience_ = 1;
 }
 
 void CopyPace::learn_idle(std::vector<int64_t> pings_us) {
-    idle_us_ = slowest_but_one(pings_us);
+    const int64_t now_us = slowest_but_one(pings_us);
+    const int64_t before_us = std::exchange(learned_us_, now_us);
+    idle_us_ = before_us == 0 ? now_us : std::min(now_us, before_us);
     window_.clear();
 }
 

@@ -19,7 +19,8 @@ class CopyPace {
   public:
     /// 150: others may wait half as long again as without the copy. 0: no limit, full speed.
     void set_limit(int64_t percent);
-    /// What PINGs took while nothing was copied, microseconds; not empty.
+    /// What PINGs took while nothing was copied, microseconds; not empty. Of the last two calls the
+    /// lower one counts: what the machine does meanwhile is not the origin's.
     void learn_idle(std::vector<int64_t> pings_us);
     /// What PINGs took since the last call, while keys were copied.
     void heard(const std::vector<int64_t>& pings_us);
@@ -38,6 +39,7 @@ class CopyPace {
     std::size_t step_ = 0;         ///< in the table of copy_pace.cpp; 0 is the fastest
     std::vector<int64_t> window_;  ///< at this step
     int64_t idle_us_ = 0;          ///< nearly all are answered within this without the copy
+    int64_t learned_us_ = 0;       ///< the last learn_idle() alone
     int64_t last_us_ = 0;          ///< the same of the last window
     int good_ = 0;                 ///< windows in a row
     int patience_ = 0;             ///< so many of them before a faster step is tried

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <functional>
+#include <initializer_list>
 
 namespace exodus::redis {
 namespace {
@@ -46,7 +47,7 @@ TEST_CASE("an origin that always answers late is read a little, and slowly, and 
     CHECK(pace.reason("source") ==
           "source answers in up to 5.00 ms, 0.10 ms without the copy (origin_p99_ratio)");
     SUBCASE("without the copy too: its load has grown, and the copy gets its share") {
-        pace.learn_idle(std::vector<int64_t>(100, 5'000));
+        for (int i = 0; i < 2; ++i) pace.learn_idle(std::vector<int64_t>(100, 5'000));
         for (int i = 0; i < 600; ++i) window(pace, [](int, double) { return 5'000; });
         CHECK(pace.rest_us(1'000) == 0);
         CHECK(pace.reason("source").empty());
@@ -97,6 +98,22 @@ TEST_CASE("one late answer in a window is chance, two are not; later answers slo
     CHECK(little < 1);
     CHECK(more < little);
     CHECK(much < more);
+}
+
+TEST_CASE("one late hearing of what is usual does not count, neither the first nor a later one") {
+    const auto slowed = [](std::initializer_list<int64_t> hearings) {
+        CopyPace pace;
+        pace.set_limit(150);
+        for (const int64_t us : hearings) pace.learn_idle(std::vector<int64_t>(100, us));
+        const double before = share_of(pace);
+        window(pace, [](int, double) { return kLimit_us + 1; });
+        return share_of(pace) < before;
+    };
+    CHECK(slowed({5'000, kIdle_us}));
+    CHECK(slowed({kIdle_us, 5'000}));
+    CHECK(slowed({5'000, 5'000, kIdle_us}));
+    CHECK_FALSE(slowed({kIdle_us, 5'000, 5'000}));
+    CHECK_FALSE(slowed({5'000, 5'000}));
 }
 
 TEST_CASE("what was heard at another pace does not count, nor before it is known what is usual") {
