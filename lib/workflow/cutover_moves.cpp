@@ -36,7 +36,8 @@ Status CutoverOperation::hold(const CutoverRequest& request) {
 }
 
 /// What lags when a hold begins is applied while clients wait. The gate has seen a lag that may
-/// switch; this finds a moment with nearly none, if one comes soon.
+/// switch; this finds a moment with nearly none, if one comes soon. A stream that is blocked by now
+/// would let them wait for nothing.
 Status CutoverOperation::settle() {
     const int64_t enough_ms = std::min(settings_.cutover.max_lag_ms, limits::kHoldLag_ms);
     const std::string lane(to_string(ending_));
@@ -46,12 +47,15 @@ Status CutoverOperation::settle() {
         std::string now;
         if (!all) {
             now = all.error().message;
-        } else if (const auto lag_ms =
-                       movement_status_from_json(all->value(lane, json::object())).lag_ms) {
-            if (*lag_ms <= enough_ms) return {};
-            now = "it is " + span_text(*lag_ms);
         } else {
-            now = "not yet caught up";
+            const MovementStatus status =
+                movement_status_from_json(all->value(lane, json::object()));
+            if (!status.blocked.empty())
+                return fail(ErrorCode::safety,
+                            fmt::format("the {} stream is blocked: {}", lane, status.blocked),
+                            "exodus status");
+            if (status.lag_ms && *status.lag_ms <= enough_ms) return {};
+            now = status.lag_ms ? "it is " + span_text(*status.lag_ms) : "not yet caught up";
         }
         if (until.passed()) {
             if (all) return {};

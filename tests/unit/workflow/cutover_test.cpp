@@ -74,6 +74,10 @@ TEST_CASE("a failing step aborts: authority unchanged, fence lifted, writes rele
         stage.world.unprepared = true;
         step = "C0";
     }
+    SUBCASE("the stream is blocked before the hold: nobody was held") {
+        stage.world.blocked = "the target lost its data";
+        step = "C0";
+    }
     SUBCASE("the mover falls silent before the hold: nobody was held") {
         stage.world.statuses = 2;  // what it takes to find it
         step = "C0";
@@ -121,6 +125,8 @@ TEST_CASE("a failing step aborts: authority unchanged, fence lifted, writes rele
     CHECK(report->outcome == CutoverOutcome::aborted);
     CHECK(report->failed_step == step);
     CHECK_FALSE(report->why.message.empty());
+    CHECK(report->why.message.find(stage.world.blocked) != std::string::npos);
+    CHECK((step == "C0") == (report->hold_us == 0));
     CHECK(report->row.state == MigrationState::ready);
     CHECK(report->row.route.authority == Side::source);
     CHECK(stage.world.at(Side::source).rules == "rules");

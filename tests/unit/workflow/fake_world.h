@@ -81,6 +81,7 @@ struct World {
     bool stays_open = false;    ///< the fence does not prove
     bool unprepared = false;    ///< the fence cannot even be prepared
     bool stays_behind = false;  ///< the lag never gets low
+    std::string blocked;        ///< what an operator must solve in the stream that is applied
     int statuses = 1'000'000;   ///< the mover tells so many
     std::string deaf_to;        ///< the operation that the mover does not answer
     bool no_end = false;        ///< the mover tells an empty end position
@@ -170,7 +171,7 @@ class FakePort final : public ControlPort {
             const int lag_ms = world_.high_lags > 0 || world_.stays_behind ? 150 : 3;
             const auto lane = [&](std::size_t at) -> json {
                 if (!world_.applying[at]) return {{"stage", "standby"}};
-                return {{"stage", "following"}, {"lag_ms", lag_ms}};
+                return {{"stage", "following"}, {"lag_ms", lag_ms}, {"blocked", world_.blocked}};
             };
             return json{{"forward", lane(0)}, {"reverse", lane(1)}};
         }
