@@ -187,9 +187,10 @@ Result<BigKeys::Outcome> BigKeys::advance(Client& origin, uint64_t applied, KeyS
         EXODUS_TRY(begin(origin, key, repairs));
         return Outcome{};
     }
+    Outcome outcome;
     switch (active_->copy.next(applied)) {
         case BigKeyCopy::Next::wait:
-            break;
+            return outcome;
         case BigKeyCopy::Next::read_names: {
             BigKeyRound round = *active_->round;
             round.again = true;
@@ -201,14 +202,14 @@ Result<BigKeys::Outcome> BigKeys::advance(Client& origin, uint64_t applied, KeyS
             EXODUS_TRY(read_end(origin));
             break;
         case BigKeyCopy::Next::install:
-            return install();
-        case BigKeyCopy::Next::start_again: {
-            Outcome outcome;
+            outcome = install();
+            break;
+        case BigKeyCopy::Next::start_again:
             restart(outcome, repairs);
-            return outcome;
-        }
+            break;
     }
-    return Outcome{};
+    flow_.lane_work.tell();  // the next look goes on from here
+    return outcome;
 }
 
 Status BigKeys::begin(Client& origin, const Key& key, KeySet& repairs) {

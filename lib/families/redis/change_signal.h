@@ -4,6 +4,7 @@
 // once.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -15,6 +16,9 @@ namespace exodus::redis {
 
 class ChangeSignal {
   public:
+    /// Waits end no sooner than this by themselves, so that a test sees what nobody told. Before
+    /// the first wait().
+    void set_patience(milliseconds span) { patience_ = span; }
     void tell() {
         {
             const std::lock_guard lock(mutex_);
@@ -29,13 +33,15 @@ class ChangeSignal {
     /// Until something was told after `seen`, `span` is over or a stop is asked. True: it was told.
     bool wait(uint64_t seen, const std::stop_token& stop, milliseconds span) {
         std::unique_lock lock(mutex_);
-        return condition_.wait_for(lock, stop, span, [&] { return told_ != seen; });
+        return condition_.wait_for(lock, stop, std::max(span, patience_),
+                                   [&] { return told_ != seen; });
     }
 
   private:
     mutable std::mutex mutex_;
     std::condition_variable_any condition_;
     uint64_t told_ = 0;  ///< guarded
+    milliseconds patience_{0};
 };
 
 }  // namespace exodus::redis

@@ -30,6 +30,7 @@ struct MovementTuning {
     bool presence_checks = true;
     std::size_t watermarks = limits::kWatermarks_max;  ///< slots of the table
     int64_t lane_stall_ms = 0;                         ///< sleeps before each batch
+    int64_t patience_ms = 0;  ///< a lane or copier without work looks for it no sooner, unless told
 };
 
 /// What the journal keeps as "start".

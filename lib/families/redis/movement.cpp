@@ -35,6 +35,8 @@ RedisMovement::RedisMovement(const FamilyContext& context, Direction direction,
             {.channel = flow_.channel}),
       ack_durable_(acknowledges_durable(context.settings)) {
     flow_.tuning = tuning;
+    flow_.lane_work.set_patience(milliseconds(tuning.patience_ms));
+    flow_.copier_work.set_patience(milliseconds(tuning.patience_ms));
     std::error_code error;
     const auto space = std::filesystem::space(context.directory, error);
     spool_max_ = spool_bytes_max(context.settings, error ? UINT64_MAX : space.available);
