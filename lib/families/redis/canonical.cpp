@@ -109,8 +109,7 @@ Result<Snapshot> CanonicalReader::take_payloads(std::size_t count) {
     return take_exec(count, 3, 1 + 3 * count + 2, {});
 }
 
-Result<Snapshot> CanonicalReader::read_typed(int db, Names names,
-                                             std::span<const std::string> types) {
+Status CanonicalReader::request_typed(int db, Names names, std::span<const std::string> types) {
     EXODUS_TRY(client_.select(db));
     client_.append({"MULTI"});
     for (std::size_t i = 0; i < names.size(); ++i) {
@@ -118,8 +117,18 @@ Result<Snapshot> CanonicalReader::read_typed(int db, Names names,
         append_read(client_, types[i], names[i]);
     }
     append_tail();
-    EXODUS_TRY(client_.flush());
-    return take_exec(names.size(), 3, 1 + 3 * names.size() + 2, types);
+    return client_.flush();
+}
+
+Result<Snapshot> CanonicalReader::take_typed(std::size_t count,
+                                             std::span<const std::string> types) {
+    return take_exec(count, 3, 1 + 3 * count + 2, types);
+}
+
+Result<Snapshot> CanonicalReader::read_typed(int db, Names names,
+                                             std::span<const std::string> types) {
+    EXODUS_TRY(request_typed(db, names, types));
+    return take_typed(names.size(), types);
 }
 
 Result<Snapshot> CanonicalReader::take_exec(std::size_t count, std::size_t commands_per_key,

@@ -68,6 +68,8 @@ class CanonicalReader {
     Status request_payloads(int db, Names names);
     Result<Snapshot> take_payloads(std::size_t count);
     /// Typed values in one MULTI; `types` from an earlier read, "none" or empty for absent ones.
+    Status request_typed(int db, Names names, std::span<const std::string> types);
+    Result<Snapshot> take_typed(std::size_t count, std::span<const std::string> types);
     Result<Snapshot> read_typed(int db, Names names, std::span<const std::string> types);
     /// Values element by element with WATCH around, so that nothing large is in one reply.
     /// Unreadable when it keeps changing.

@@ -66,6 +66,7 @@ void RedisMovement::read_loop(const std::stop_token& stop) {
     int64_t back_off = limits::kRetry_ms_min;
     spooling_ = false;
     while (!stop.stop_requested()) {
+        if (flow_.spool) flow_.spool->give_back();
         if (spooling_ && !spool_has_room()) {
             link_.detach();  // the origin's backlog is the last reserve
             publish_link();
@@ -358,11 +359,13 @@ Status RedisMovement::start_workers() {
     if (!foreign) return tl::unexpected<Error>(std::move(foreign).error());
     lane_ = std::make_unique<Lane>(flow_, std::move(*foreign));
     backfill_ = std::make_unique<Backfill>(flow_);
-    lane_ended_ = false;
-    lane_thread_ = std::jthread([this](const std::stop_token& stop) {
-        (void)lane_->run(stop);  // why it ended early is its trouble, and shown
-        lane_ended_ = true;
-    });
+    std::promise<void> ended;
+    lane_end_ = ended.get_future();
+    lane_thread_ =
+        std::jthread([this, ended = std::move(ended)](const std::stop_token& stop) mutable {
+            (void)lane_->run(stop);  // why it ended early is its trouble, and shown
+            ended.set_value();
+        });
     copy_thread_ = std::jthread([this](const std::stop_token& stop) { backfill_->run(stop); });
     return {};
 }
@@ -373,8 +376,7 @@ void RedisMovement::stop_workers() {
     lane_thread_.request_stop();
     copy_thread_.request_stop();
     // A lane that is amid a transaction ends it; only one that hangs is cut off.
-    const Deadline deadline = Deadline::in(milliseconds(limits::kWorkerStop_ms));
-    while (!lane_ended_ && !deadline.passed()) std::this_thread::sleep_for(milliseconds(1));
+    (void)lane_end_.wait_for(milliseconds(limits::kWorkerStop_ms));
     backfill_->shutdown();
     lane_->shutdown();
     if (copy_thread_.joinable()) copy_thread_.join();

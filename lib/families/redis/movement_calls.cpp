@@ -43,8 +43,12 @@ Result<std::string> RedisMovement::destination_run() {
 Result<std::optional<Checkpoint>> RedisMovement::read_checkpoint() {
     auto client = side_client(destination_of(flow_.direction));
     if (!client) return tl::unexpected<Error>(std::move(client).error());
-    EXODUS_TRY((*client)->select(0));
-    auto held = (*client)->command({"GET", flow_.checkpoint_key});
+    return read_checkpoint(**client);
+}
+
+Result<std::optional<Checkpoint>> RedisMovement::read_checkpoint(Client& destination) const {
+    EXODUS_TRY(destination.select(0));
+    auto held = destination.command({"GET", flow_.checkpoint_key});
     if (!held) return tl::unexpected<Error>(std::move(held).error());
     return flow_.checkpoint_in(*held);
 }
@@ -266,8 +270,8 @@ Result<Position> RedisMovement::arm() {
 }
 
 /// What the lane saw last may be older than a loss: only what is there can be handed over.
-Status RedisMovement::holds_last() {
-    auto held = read_checkpoint();
+Status RedisMovement::holds_last(Client& destination) const {
+    auto held = read_checkpoint(destination);
     if (!held) return tl::unexpected<Error>(std::move(held).error());
     if (!*held) return tl::unexpected<Error>(flow_.destination_lost());
     if ((*held)->epoch == lane_last_.epoch && (*held)->batch == lane_last_.batch) return {};
@@ -281,6 +285,10 @@ Status RedisMovement::hand_over() {
     Journal& journal = flow_.context.journal;
     auto handed = journal.load_position(flow_.name, "handed");
     if (!handed) return tl::unexpected<Error>(std::move(handed).error());
+    // One connection for all of it: a server that restarts meanwhile ends it.
+    auto connected = side_client(destination_of(flow_.direction));
+    if (!connected) return tl::unexpected<Error>(std::move(connected).error());
+    const std::unique_ptr<Client> destination = std::move(*connected);
     if (mode_ == MovementMode::apply) {
         auto end = end_of_stream();
         if (!end) return tl::unexpected<Error>(std::move(end).error());
@@ -295,30 +303,30 @@ Status RedisMovement::hand_over() {
                             "hand_over: the destination has not applied everything");
             std::this_thread::sleep_for(milliseconds(1));
         }
-        auto run = destination_run();  // before it is looked at: a restart behind this shows
-        if (!run) return tl::unexpected<Error>(std::move(run).error());
+        auto info = destination->info("server");
+        if (!info) return tl::unexpected<Error>(std::move(info).error());
         stop_threads();
-        if (Status holds = holds_last(); !holds) {
+        if (Status holds = holds_last(*destination); !holds) {
             start_threads();
             return holds;
         }
         // Before the checkpoint goes: from here on its absence is no loss.
         if (Status saved = journal.save_positions(
-                flow_.name, {{"run", *run}, {"handed", lane_last_.text()}, {"cp", "handed"}});
+                flow_.name,
+                {{"run", info->get("run_id")}, {"handed", lane_last_.text()}, {"cp", "handed"}});
             !saved) {
             start_threads();
             return saved;
         }
     } else if (!*handed || !Checkpoint::parse(**handed)) {
         return fail(ErrorCode::not_allowed, "hand_over: this direction does not apply");
+    } else {
+        auto same = flow_.same_run(*destination);
+        if (!same) return tl::unexpected<Error>(std::move(same).error());
+        if (!*same) return tl::unexpected<Error>(flow_.destination_lost());
     }
-    auto destination = side_client(destination_of(flow_.direction));
-    if (!destination) return tl::unexpected<Error>(std::move(destination).error());
-    auto same = flow_.same_run(**destination);
-    if (!same) return tl::unexpected<Error>(std::move(same).error());
-    if (!*same) return tl::unexpected<Error>(flow_.destination_lost());
-    EXODUS_TRY((*destination)->select(0));
-    if (auto gone = (*destination)->ask({"DEL", flow_.checkpoint_key}); !gone) {
+    EXODUS_TRY(destination->select(0));
+    if (auto gone = destination->ask({"DEL", flow_.checkpoint_key}); !gone) {
         return fail(std::move(gone).error(), "removing the checkpoint");
     }
     if (mode_ == MovementMode::standby) return {};

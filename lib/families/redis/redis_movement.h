@@ -5,6 +5,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -64,7 +65,8 @@ class RedisMovement final : public Movement {
     Result<std::string> destination_run();
     Result<std::optional<Checkpoint>> read_checkpoint();
     Result<std::optional<DurableStart>> read_start();
-    Status holds_last();
+    Result<std::optional<Checkpoint>> read_checkpoint(Client& destination) const;
+    Status holds_last(Client& destination) const;
     Status save_start(const DurableStart& start);
     Result<std::unique_ptr<Client>> side_client(Side side);
     Result<StreamPosition> end_of_stream();
@@ -91,7 +93,7 @@ class RedisMovement final : public Movement {
     std::unique_ptr<Backfill> backfill_;
     std::jthread lane_thread_;
     std::jthread copy_thread_;
-    std::atomic<bool> lane_ended_{true};
+    std::future<void> lane_end_;
     Checkpoint lane_last_;  ///< of the last lane that ended
 
     std::mutex marker_mutex_;

@@ -19,6 +19,9 @@ namespace {
 
 constexpr std::string_view kMagic = "EXSPOOL1";
 constexpr std::size_t kFrameHead = 20;
+/// Longer than a hold lasts behind the start of the way back.
+constexpr int64_t kGiveBack_us = 1'000'000;
+constexpr std::size_t kRemoved_max = 32;  ///< more are freed at once
 
 template <class T>
 void put(std::string& out, T value) {
@@ -85,6 +88,7 @@ Spool::~Spool() {
     for (const int fd : full_fds_) ::close(fd);
     for (const int fd : {write_fd_, read_fd_})
         if (fd >= 0) ::close(fd);
+    for (const auto& removed : removed_) ::close(removed.fd);
 }
 
 Result<std::unique_ptr<Spool>> Spool::open(const std::string& directory,
@@ -188,7 +192,27 @@ void Spool::clear() {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
         if (entry.path().extension() == ".seg" || entry.path().extension() == ".new")
-            std::filesystem::remove(entry.path(), error);
+            remove(entry.path().string());
+    }
+}
+
+/// With mutex_ held.
+void Spool::remove(const std::string& path) {
+    const int fd = removed_.size() < kRemoved_max ? ::open(path.c_str(), O_RDONLY | O_CLOEXEC) : -1;
+    ::unlink(path.c_str());
+    if (fd >= 0) removed_.push_back({steady_us(), fd});
+}
+
+void Spool::give_back() {
+    for (;;) {
+        int fd = -1;
+        {
+            const std::lock_guard lock(mutex_);
+            if (removed_.empty() || steady_us() - removed_.front().us < kGiveBack_us) return;
+            fd = removed_.front().fd;
+            removed_.pop_front();
+        }
+        ::close(fd);
     }
 }
 
@@ -403,8 +427,7 @@ void Spool::trim(uint64_t offset) {
     const std::lock_guard lock(mutex_);
     while (segments_.size() > 1 && segments_.front().end <= offset &&
            segments_.front().start.offset != read_segment_) {
-        std::error_code error;
-        std::filesystem::remove(segments_.front().path, error);
+        remove(segments_.front().path);
         segments_.pop_front();
     }
 }

@@ -52,10 +52,13 @@ class Spool {
         const std::string& directory, const std::string& identity,
         uint64_t segment_bytes = limits::kSpoolSegment_bytes);
 
-    /// Removes everything and starts again at `start`.
+    /// Removes everything and starts again at `start`. Quick, as all that removes: give_back().
     Status reset(const StreamPlace& start);
     /// Removes everything.
     void clear();
+    /// Lets the file system free what was removed a second ago. That takes it some 20 ms for a
+    /// segment: not for a thread that somebody waits for.
+    void give_back();
     [[nodiscard]] bool empty() const;
     /// Where it begins, and where the next command belongs.
     [[nodiscard]] StreamPlace start() const;
@@ -95,6 +98,7 @@ class Spool {
     Spool(std::string directory, std::string identity, uint64_t segment_bytes);
     Result<Segment> load(const std::string& path);
     Status begin_segment(const StreamPlace& start);
+    void remove(const std::string& path);
     Status sync_names();
 
     const std::string directory_;
@@ -102,6 +106,11 @@ class Spool {
     const uint64_t segment_bytes_;
     mutable std::mutex mutex_;
     std::deque<Segment> segments_;
+    struct Removed {
+        int64_t us;  ///< steady
+        int fd;      ///< open, so that the file has no name but is not freed
+    };
+    std::deque<Removed> removed_;  ///< guarded; oldest first
     // writer
     int write_fd_ = -1;
     std::vector<int> full_fds_;  ///< the segments before it that are not yet synced

@@ -10,6 +10,7 @@
 #include "families/redis/pair_reader.h"
 #include "families/redis/scope.h"
 #include "families/redis/text.h"
+#include "families/redis/verify_batches.h"
 #include "families/redis/verify_functions.h"
 #include "families/redis/verify_record.h"
 
@@ -55,13 +56,14 @@ class RedisVerifier final : public Verifier {
     Result<VerifyResult> final_check(const std::vector<std::string>& touched_keys,
                                      Deadline deadline) override {
         pair_.end_at(deadline);
+        nothing_moves_ = true;
         EXODUS_TRY(pair_.connect());
         auto keys = record_.load_open();
         if (!keys) return tl::unexpected<Error>(std::move(keys).error());
         EXODUS_TRY(add_names(touched_keys, *keys));
         run_.result = {};
-        // Nothing moves, but a server may still be deleting what just expired: a difference is read
-        // again before it counts.
+        // A server may still be deleting what just expired: a difference is read again before it
+        // counts.
         for (int tries = 0; !keys->empty() && tries < kFinalTries; ++tries) {
             run_.candidates.clear();
             run_.result.compared = 0;
@@ -217,77 +219,53 @@ class RedisVerifier final : public Verifier {
         return {};
     }
 
-    struct Batch {
-        int db = 0;
-        uint64_t bytes = 0;  ///< of the keys, or more
-        std::vector<std::string_view> names;
-        Snapshot left;
-    };
-
-    /// Payloads of all batches, a few batches on their way at a time, so that the server never
-    /// waits for us.
-    template <class Take>
-    static Status read_payloads(CanonicalReader& reader, std::vector<Batch>& batches, Take take) {
-        std::size_t requested = 0;
-        for (std::size_t at = 0; at < batches.size(); ++at) {
-            // Another database is selected only when nothing is on its way.
-            while (requested < batches.size() && requested < at + limits::kVerifyBatchesAhead &&
-                   (requested == at || batches[requested].db == batches[at].db)) {
-                EXODUS_TRY(
-                    reader.request_payloads(batches[requested].db, batches[requested].names));
-                ++requested;
-            }
-            auto snapshot = reader.take_payloads(batches[at].names.size());
-            if (!snapshot) return tl::unexpected<Error>(std::move(snapshot).error());
-            take(batches[at], *snapshot);
-        }
-        return {};
+    /// Both sides of every batch to `each`: the other one is read once it has applied the place
+    /// of the authority, or at the same time where nothing moves.
+    Status read_both(BatchRead how, std::vector<VerifyBatch>& batches,
+                     const std::function<void(VerifyBatch&, const Snapshot&)>& each) {
+        CanonicalReader* const both[] = {&pair_.authority(), &pair_.other()};
+        const std::span readers(both);
+        const auto keep = [](VerifyBatch& batch, std::span<Snapshot> read) {
+            batch.authority = std::move(read[0]);
+        };
+        if (nothing_moves_)
+            return read_batches(readers, how, batches, [&](VerifyBatch& batch, auto read) {
+                keep(batch, read);
+                each(batch, read[1]);
+            });
+        EXODUS_TRY(read_batches(readers.first(1), how, batches, keep));
+        // Offsets grow from batch to batch: the last one covers all.
+        if (!batches.empty())
+            EXODUS_TRY(pair_.wait_applied(batches.back().authority.position, on_wait()));
+        return read_batches(readers.last(1), how, batches,
+                            [&](VerifyBatch& batch, auto read) { each(batch, read[0]); });
     }
 
     /// Round 0 for these keys: what is not equal becomes a candidate.
     Status compare_all(const std::set<KeyName>& keys) {
-        std::vector<Batch> batches;
+        std::vector<VerifyBatch> batches;
         std::vector<KeyName> big;
         EXODUS_TRY(make_batches(keys, batches, big));
-        EXODUS_TRY(read_payloads(pair_.authority(), batches, [](Batch& batch, Snapshot& left) {
-            batch.left = std::move(left);
-        }));
-        // Offsets grow from batch to batch: the last one covers all.
-        if (!batches.empty()) {
-            EXODUS_TRY(pair_.wait_applied(batches.back().left.position, on_wait()));
-        }
-        std::vector<Batch> undecided;  ///< of several batches in one
-        std::vector<std::vector<std::string>> types_left;
-        EXODUS_TRY(read_payloads(pair_.other(), batches, [&](Batch& batch, Snapshot& right) {
-            Batch rest{batch.db, batch.bytes, {}, {}};
-            std::vector<std::string> left_types;
-            const int64_t now = std::max(batch.left.time_ms, right.time_ms);
-            for (std::size_t i = 0; i < batch.names.size(); ++i) {
-                const auto& left = batch.left.states[i];
-                const auto difference = compare_states(left, right.states[i], now);
-                ++run_.result.compared;
-                if (difference == Difference::undecided && left.readable) {
-                    rest.names.push_back(batch.names[i]);
-                    left_types.push_back(left.type);
-                } else if (difference != Difference::none) {
-                    run_.candidates.insert({batch.db, std::string(batch.names[i])});
-                }
-            }
+        // Payloads differ between versions and hash seeds: then the values decide.
+        std::vector<VerifyBatch> undecided;  ///< of several batches in one
+        EXODUS_TRY(read_both(BatchRead::payloads, batches, [&](auto& batch, const auto& other) {
+            VerifyBatch rest{batch.db, batch.bytes, {}};
+            compare(batch, other, &rest);
             if (rest.names.empty()) return;
             if (undecided.empty() || undecided.back().db != rest.db ||
                 undecided.back().names.size() + rest.names.size() > limits::kVerifyBatch_keys ||
-                undecided.back().bytes + rest.bytes > limits::kVerifyBatch_bytes) {
-                undecided.push_back({rest.db, 0, {}, {}});
-                types_left.emplace_back();
-            }
-            Batch& last = undecided.back();
+                undecided.back().bytes + rest.bytes > limits::kVerifyBatch_bytes)
+                undecided.push_back({rest.db, 0, {}});
+            VerifyBatch& last = undecided.back();
             last.bytes += rest.bytes;
             last.names.insert(last.names.end(), rest.names.begin(), rest.names.end());
-            types_left.back().insert(types_left.back().end(),
-                                     std::make_move_iterator(left_types.begin()),
-                                     std::make_move_iterator(left_types.end()));
+            last.types.insert(last.types.end(), std::make_move_iterator(rest.types.begin()),
+                              std::make_move_iterator(rest.types.end()));
         }));
-        EXODUS_TRY(compare_typed(undecided, types_left));
+        for (const auto& batch : batches) run_.result.compared += batch.names.size();
+        EXODUS_TRY(read_both(BatchRead::values, undecided, [&](auto& batch, const auto& other) {
+            compare(batch, other, nullptr);
+        }));
         for (const auto& key : big) {
             auto proofs = pair_.prove(key.db, {key.name}, on_wait());
             if (!proofs) return tl::unexpected<Error>(std::move(proofs).error());
@@ -297,32 +275,22 @@ class RedisVerifier final : public Verifier {
         return {};
     }
 
-    /// Payloads differed, as they do between versions and hash seeds: compare values.
-    Status compare_typed(std::vector<Batch>& batches,
-                         const std::vector<std::vector<std::string>>& types) {
-        for (std::size_t b = 0; b < batches.size(); ++b) {
-            auto left = pair_.authority().read_typed(batches[b].db, batches[b].names, types[b]);
-            if (!left) return tl::unexpected<Error>(std::move(left).error());
-            batches[b].left = std::move(*left);
-        }
-        if (batches.empty()) return {};
-        EXODUS_TRY(pair_.wait_applied(batches.back().left.position, on_wait()));
-        for (std::size_t b = 0; b < batches.size(); ++b) {
-            auto& batch = batches[b];
-            auto right = pair_.other().read_typed(batch.db, batch.names, types[b]);
-            if (!right) return tl::unexpected<Error>(std::move(right).error());
-            const int64_t now = std::max(batch.left.time_ms, right->time_ms);
-            for (std::size_t i = 0; i < batch.names.size(); ++i) {
-                const auto difference = compare_states(batch.left.states[i], right->states[i], now);
-                if (difference != Difference::none) {
-                    run_.candidates.insert({batch.db, std::string(batch.names[i])});
-                }
+    /// What is not equal becomes a candidate, or with `undecided` goes there if it may be equal.
+    void compare(VerifyBatch& batch, const Snapshot& other, VerifyBatch* undecided) {
+        const int64_t now = std::max(batch.authority.time_ms, other.time_ms);
+        for (std::size_t i = 0; i < batch.names.size(); ++i) {
+            const auto& state = batch.authority.states[i];
+            const auto difference = compare_states(state, other.states[i], now);
+            if (undecided != nullptr && difference == Difference::undecided && state.readable) {
+                undecided->names.push_back(batch.names[i]);
+                undecided->types.push_back(state.type);
+            } else if (difference != Difference::none) {
+                run_.candidates.insert({batch.db, std::string(batch.names[i])});
             }
         }
-        return {};
     }
 
-    Status make_batches(const std::set<KeyName>& keys, std::vector<Batch>& batches,
+    Status make_batches(const std::set<KeyName>& keys, std::vector<VerifyBatch>& batches,
                         std::vector<KeyName>& big) {
         for (auto it = keys.begin(); it != keys.end();) {
             const int db = it->db;
@@ -344,7 +312,7 @@ class RedisVerifier final : public Verifier {
                 }
                 if (fresh || batches.back().names.size() >= limits::kVerifyBatch_keys ||
                     batches.back().bytes + sizes[i] > limits::kVerifyBatch_bytes) {
-                    batches.push_back({db, 0, {}, {}});
+                    batches.push_back({db, 0, {}});
                     fresh = false;
                 }
                 batches.back().names.push_back(names[i]);
@@ -481,6 +449,7 @@ class RedisVerifier final : public Verifier {
     VerifyProgress progress_;
     VerifyRun run_;
     int64_t saved_ms_ = 0;
+    bool nothing_moves_ = false;  ///< in a hold, with all of the stream applied
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sys/resource.h>
 #include <thread>
 
@@ -271,6 +272,52 @@ TEST_CASE("spool: what was not written before the link was lost comes again, onc
         for (const auto& frame : block->frames) ends.push_back(frame.end);
     }
     CHECK(ends == std::vector<uint64_t>{105, 110});
+}
+
+TEST_CASE("spool: what is removed has no name at once, and is freed a second later") {
+    const test::TempDir directory;
+    const std::string place = directory.file("spool");
+    const std::string id(40, 'a');
+    auto spool = Spool::open(place, "id:forward", 64);
+    REQUIRE(spool.has_value());
+    const auto names = [&] {
+        return std::distance(std::filesystem::directory_iterator(place), {});
+    };
+    const auto not_freed = [&] {
+        std::set<std::string> files;
+        for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+            std::error_code gone;
+            const std::string file = std::filesystem::read_symlink(entry, gone).string();
+            if (file.starts_with(place) && file.ends_with(".seg (deleted)")) files.insert(file);
+        }
+        return static_cast<std::ptrdiff_t>(files.size());
+    };
+    const auto fill = [&](int segments) {
+        REQUIRE((*spool)->reset({id, 100, 0}).has_value());
+        for (int i = 1; i <= segments; ++i) {
+            (*spool)->append({100 + 10 * static_cast<uint64_t>(i), 0, "0123456789"});
+            REQUIRE((*spool)->write().has_value());
+        }
+    };
+    fill(4);
+    const auto made = names();
+    REQUIRE(made > 3);
+    REQUIRE(not_freed() == 0);
+    (*spool)->trim(120);
+    CHECK(names() < made);
+    CHECK(not_freed() == made - names());
+    REQUIRE((*spool)->reset({id, 500, 0}).has_value());
+    CHECK(names() == 1);
+    (*spool)->give_back();
+    CHECK(not_freed() == made);  // too early
+    CHECK(test::eventually(milliseconds(10'000), [&] {
+        (*spool)->give_back();
+        return not_freed() == 0;
+    }));
+    fill(50);
+    REQUIRE((*spool)->reset({id, 500, 0}).has_value());
+    CHECK(names() == 1);
+    CHECK(not_freed() <= 32);  // so many files are kept open at most
 }
 
 TEST_CASE("spool: while a new segment cannot be made the old one goes on") {
