@@ -74,8 +74,8 @@ TEST_CASE("woken: a copy that was paused") {
     REQUIRE(
         eventually(kSoon, [&] { return woken.forward.status().stage == MovementStage::filling; }));
     REQUIRE(woken.forward.prove(kSoon).has_value());  // the stream is read meanwhile
-    CHECK(woken.target.text({"DBSIZE"}) == "1");      // the checkpoint
     woken.let_rest();
+    CHECK(woken.target.text({"DBSIZE"}) == "1");  // the checkpoint
     woken.forward.set_paused(false);
     woken.require_following();
     woken.require_same();
