@@ -18,7 +18,7 @@ namespace exodus::redis {
 struct KeyName {
     int db = 0;
     std::string name;
-    auto operator<=>(const KeyName&) const = default;
+    auto operator<=>(const KeyName&) const = default;  // NOLINT(modernize-use-nullptr): a bug of 14
 };
 
 /// What a proof about one key ended with; `difference` undecided: it changed while it was read.
