@@ -2,6 +2,7 @@
 // authority and lose nothing.
 #include <doctest/doctest.h>
 
+#include "tests/real/stream-exact/changed_dialer.h"
 #include "tests/real/stream-exact/mover.h"
 
 namespace exodus::test {
@@ -152,6 +153,33 @@ TEST_CASE("a target that restarts behind the hand-over is found when it is asked
     write_some(h.source, 2, 50);
     CHECK(found_lost(*h.mover.forward));
     CHECK(h.target.text({"DBSIZE"}) == "0");
+}
+
+TEST_CASE("a target that restarts amid the hand-over is not handed over, and found lost") {
+    RedisServer source({.engine = Engine::redis, .config = {}, .acl = {}});
+    RedisServer target({.engine = Engine::valkey, .config = {}, .acl = {}});
+    const TempDir directory;
+    std::atomic<bool> restarts{false};
+    // Behind the last look at it, when its checkpoint is about to go.
+    Mover mover(settings_between(source.port(), target.port()), directory.path(), {},
+                std::make_unique<ChangedDialer>(
+                    ConnectionChanges{.written = [&](Side side, std::string& bytes) {
+                        if (side == Side::target && bytes.starts_with("*2\r\n$3\r\nDEL\r\n") &&
+                            bytes.find("exodus:cp:") != std::string::npos &&
+                            restarts.exchange(false))
+                            come_back_empty(target);
+                    }}));
+    write_some(source, 1, 500);
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    require_equal(mover, *mover.forward, source, target);
+    restarts = true;
+    CHECK_FALSE(mover.forward->hand_over().has_value());
+    REQUIRE_FALSE(restarts);
+    REQUIRE(mover.forward->take_back().has_value());
+    REQUIRE(mover.forward->set_mode(MovementMode::apply).has_value());
+    write_some(source, 2, 50);
+    CHECK(found_lost(*mover.forward));
+    CHECK(target.text({"DBSIZE"}) == "0");
 }
 
 TEST_CASE("a target that comes back empty in a hold that is aborted is found lost") {
