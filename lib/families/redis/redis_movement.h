@@ -64,8 +64,8 @@ class RedisMovement final : public Movement {
     // movement_calls.cpp: the journal and the destination
     Result<std::string> destination_run();
     Result<std::optional<Checkpoint>> read_checkpoint();
-    Result<std::optional<DurableStart>> read_start();
     Result<std::optional<Checkpoint>> read_checkpoint(Client& destination) const;
+    Result<std::optional<DurableStart>> read_start();
     Status holds_last(Client& destination) const;
     Status save_start(const DurableStart& start);
     Result<std::unique_ptr<Client>> side_client(Side side);
